@@ -1,0 +1,108 @@
+"""The layers of a DeiT, with attention written out so that its class row can be read and its clusters kept apart."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchEmbed(nn.Module):
+    """Pictures or gathered patches to tokens, by one matrix product.
+
+    The weight keeps DeiT's convolution shape [D,3,P,P]; both stages apply it as [3PP,D], so that both engines can point
+    at the same bytes.
+    """
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(3, width, patch, patch)
+
+    def tokens(self, patches: Tensor) -> Tensor:
+        """[B,T,3PP] -> [B,T,D]."""
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B,3,H,W] -> [B,(H/P)(W/P),D], row-major."""
+        batch, _, height, width = image.shape
+        p = self.patch
+        rows, columns = height // p, width // p
+        x = image.reshape(batch, 3, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
+        return self.tokens(x.reshape(batch, rows * columns, 3 * p * p))
+
+
+class Attention(nn.Module):
+    """Multi-head attention by explicit matmul, softmax, matmul; softmax in fp32."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return qkv[0] * (width // self.heads) ** -0.5, qkv[1], qkv[2]
+
+    def merge(self, x: Tensor) -> Tensor:
+        """[B,H,T,D/H] -> [B,T,D]."""
+        return self.proj(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (values [B,H,Q,D/H], probabilities [B,H,Q,K] in fp32)."""
+    probabilities = (q @ k.transpose(-2, -1)).float().softmax(dim=-1)
+    return probabilities.to(v.dtype) @ v, probabilities
+
+
+def attend_clusters(q: Tensor, k: Tensor, v: Tensor, at: int, union: bool) -> Tensor:
+    """Attend within the targets [0, at) and within the background (at, T), the class token (at) in both.
+
+    The class token's two updates are averaged, or with `union` its query sees all tokens (paper section 3.3 leaves
+    this open). q, k, v: [B,H,T,D/H]; returns the same shape.
+    """
+    target, _ = attend(q[:, :, : at + 1], k[:, :, : at + 1], v[:, :, : at + 1])
+    background, _ = attend(q[:, :, at:], k[:, :, at:], v[:, :, at:])
+    if union:
+        cls, _ = attend(q[:, :, at : at + 1], k, v)
+    else:
+        cls = (target[:, :, at : at + 1] + background[:, :, :1]) * 0.5
+    return torch.cat([target[:, :, :at], cls, background[:, :, 1:]], dim=2)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between."""
+
+    def __init__(self, width: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width if out is None else out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., out]."""
+        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, hidden)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B,T,D] -> (tokens [B,T,D], attention [B,H,T,T]): every token sees every other."""
+        values, probabilities = attend(*self.attn.split(self.norm1(x)))
+        x = x + self.attn.merge(values)
+        return x + self.mlp(self.norm2(x)), probabilities
+
+    def clustered(self, x: Tensor, at: int, union: bool) -> Tensor:
+        """[B,T,D] -> [B,T,D]: attention inside each cluster; the class token stands at `at`."""
+        x = x + self.attn.merge(attend_clusters(*self.attn.split(self.norm1(x)), at, union))
+        return x + self.mlp(self.norm2(x))

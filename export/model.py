@@ -1,0 +1,206 @@
+"""The reference SAC-ViT in torch (arXiv 2503.00060, section 3), written to be read and trained, not to be fast.
+
+State-dict names follow DeiT/timm (`patch_embed.proj`, `blocks.0.attn.qkv`, ...), plus CF-ViT's `pos_embed_list` and
+`reuse_block`, so the weights of all three load unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed
+from sacvit_deploy.geometry import CHILDREN, num_targets
+
+
+class StageOne(NamedTuple):
+    """What the EE engine gives: logits [B,C], scores [B,N], features [B,N,D], embeddings [B,N,D]."""
+
+    logits: Tensor
+    scores: Tensor
+    features: Tensor
+    embeddings: Tensor
+
+
+class Outputs(NamedTuple):
+    """Both stages of one batch: stage 1, the selected low-res tokens [B,M], and stage 2's logits [B,C]."""
+
+    ee: StageOne
+    targets: Tensor
+    logits: Tensor
+
+
+class SACViT(nn.Module):
+    """Both stages over one set of weights. Inputs are normalised pictures [B,3,S,S]."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        geometry, method = config.geometry, config.method
+        width, n = geometry.width, geometry.tokens
+        self.patch_embed = PatchEmbed(geometry.patch_size, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        if method.positions == "shared":
+            self.pos_embed = nn.Parameter(torch.zeros(1, CHILDREN * n + 1, width))
+        else:
+            sizes = (n + 1, CHILDREN * n + 1)
+            self.pos_embed_list = nn.ParameterList([nn.Parameter(torch.zeros(1, s, width)) for s in sizes])
+        self.blocks = nn.ModuleList([Block(width, geometry.heads, geometry.hidden) for _ in range(geometry.depth)])
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, geometry.classes)
+        if method.fusion != "none":
+            out = width if method.fusion == "repeat" else CHILDREN * width
+            self.reuse_block = nn.Sequential(nn.LayerNorm(width, eps=1e-6), Mlp(width, 4 * width, out))
+        self.apply(_init_weights)
+        for table in [self.cls_token, *self.position_tables()]:
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def position_tables(self) -> list[nn.Parameter]:
+        """The learned tables: one hi-res, or (low-res, hi-res)."""
+        return [self.pos_embed] if self.config.method.positions == "shared" else list(self.pos_embed_list)
+
+    def high_positions(self) -> Tensor:
+        """[1, 4N+1, D]: the class token's position, then the 2g x 2g grid."""
+        return self.position_tables()[-1]
+
+    def low_positions(self) -> Tensor:
+        """[1, N+1, D]: the class token's position, then the g x g grid."""
+        if self.config.method.positions == "separate":
+            return self.pos_embed_list[0]
+        g = self.config.geometry.grid
+        grid = self.pos_embed[:, 1:].reshape(1, 2 * g, 2 * g, -1).permute(0, 3, 1, 2)
+        # Not antialiased: DeiT's own recipe for another resolution, and at a factor of two it already averages 4x4.
+        grid = F.interpolate(grid.float(), size=(g, g), mode="bicubic", align_corners=False)
+        return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1)
+
+    def downsample(self, image: Tensor) -> Tensor:
+        """[B,3,S,S] -> [B,3,S/2,S/2], the picture stage 1 looks at."""
+        if self.config.method.downsample == "area":
+            return F.avg_pool2d(image, 2)
+        half = self.config.geometry.image_size // 2
+        return F.interpolate(image, size=(half, half), mode="bilinear", align_corners=True)
+
+    def stage_one(self, low: Tensor) -> StageOne:
+        """Classify the half-size picture [B,3,S/2,S/2] and score its tokens."""
+        config = self.config
+        positions = self.low_positions()
+        embeddings = self.patch_embed(low) + positions[:, 1:]
+        cls = (self.cls_token + positions[:, :1]).expand(low.shape[0], -1, -1)
+        x = torch.cat([cls, embeddings], dim=1)
+        weights = score_weights(config)
+        scores: Tensor | None = None
+        for weight, block in zip(weights, self.blocks, strict=True):
+            x, attention = block(x)
+            if weight:
+                # Class row, mean over heads, in fp32: [B,N].
+                row = attention[:, :, 0, 1:].float().mean(dim=1) * weight
+                scores = row if scores is None else scores + row
+        assert scores is not None
+        x = self.norm(x)
+        return StageOne(self.head(x[:, 0]).float(), scores, x[:, 1:], embeddings)
+
+    def fuse(self, tokens: Tensor, target_features: Tensor) -> Tensor:
+        """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D] (paper eq. 12)."""
+        if self.config.method.fusion == "none":
+            return tokens
+        parents = self.reuse_block(target_features)
+        batch, children, width = tokens.shape
+        # [B,M,4 or 1,D]: `expand` splits the MLP's 4D channels among the children, `repeat` gives all the same.
+        parents = parents.reshape(batch, parents.shape[1], -1, width)
+        return (tokens.reshape(batch, -1, CHILDREN, width) + parents).reshape(batch, children, width)
+
+    def stage_two(
+        self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor, *, clusters: bool = True
+    ) -> Tensor:
+        """Classify from hi-res targets and reused background.
+
+        patches [B,4M,3PP] normalised pixels, channel-major; positions [B,4M] into the 2g x 2g grid;
+        target_features [B,M,D]; background [B,N-M,D]. Returns logits [B,C]. `clusters=False` lets all tokens see
+        each other, as the recipe's first epochs do.
+        """
+        table = self.high_positions()
+        tokens = self.patch_embed.tokens(patches) + table[0, 1:][positions]
+        tokens = self.fuse(tokens, target_features)
+        cls = (self.cls_token + table[:, :1]).expand(patches.shape[0], -1, -1)
+        # The class token stands between the clusters, so that each cluster with it is one contiguous range.
+        x = torch.cat([tokens, cls, background.to(tokens.dtype)], dim=1)
+        at = patches.shape[1]
+        method = self.config.method
+        for block in self.blocks:
+            if clusters and method.attention == "clustered":
+                x = block.clustered(x, at, union=method.class_token == "union")
+            else:
+                x = block(x)[0]
+        return self.head(self.norm(x[:, at])).float()
+
+    def forward(self, image: Tensor, alpha: float | None = None) -> Outputs:
+        """Run both stages on every picture [B,3,S,S], whatever stage 1 thinks."""
+        ee = self.stage_one(self.downsample(image))
+        method = self.config.method
+        count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
+        targets = select_targets(ee.scores, count)
+        return Outputs(ee, targets, self.stage_two_from(image, ee, targets))
+
+    def stage_two_from(self, image: Tensor, ee: StageOne, targets: Tensor, *, clusters: bool = True) -> Tensor:
+        """Run stage 2 for given targets [B,M], taking what it needs from the picture and from stage 1."""
+        children = child_positions(targets, self.config.geometry.grid)
+        patches = gather(patchify(image, self.config.geometry.patch_size), children)
+        source = ee.embeddings if self.config.method.background == "embeddings" else ee.features
+        background = gather(source, others(targets, self.config.geometry.tokens))
+        return self.stage_two(patches, children, gather(ee.features, targets), background, clusters=clusters)
+
+
+def score_weights(config: ModelConfig) -> list[float]:
+    """Weight of each block's class attention in the scores (paper section 3.2).
+
+    The moving average s <- beta s + (1 - beta) a, started at zero, unrolled: (1 - beta) beta^(last - block). The common
+    factor is left out (it does not change the order, and 0.01 would push half-precision values into subnormals); the
+    weights sum to 1 instead, so the scores are a weighted mean of attention rows.
+    """
+    depth, first, beta = config.geometry.depth, config.score_first_block, config.method.score_beta
+    if beta == 0:
+        raw = [float(block == depth - 1) for block in range(depth)]
+    else:
+        raw = [beta ** (depth - 1 - block) if block >= first else 0.0 for block in range(depth)]
+    return [value / sum(raw) for value in raw]
+
+
+def select_targets(scores: Tensor, count: int) -> Tensor:
+    """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending."""
+    order = torch.argsort(scores, dim=1, descending=True, stable=True)
+    return order[:, :count].sort(dim=1).values
+
+
+def others(targets: Tensor, tokens: int) -> Tensor:
+    """[B,M] -> [B,N-M]: the low-res tokens that were not selected, ascending."""
+    batch, count = targets.shape
+    kept = torch.ones(batch, tokens, dtype=torch.bool, device=targets.device).scatter(1, targets, False)
+    return kept.nonzero()[:, 1].reshape(batch, tokens - count)
+
+
+def child_positions(parents: Tensor, grid: int) -> Tensor:
+    """[B,M] -> [B,4M], parent-major (paper eq. 11)."""
+    first = 4 * parents - 2 * (parents % grid)
+    offsets = torch.tensor([0, 1, 2 * grid, 2 * grid + 1], device=parents.device)
+    return (first[..., None] + offsets).flatten(1)
+
+
+def patchify(image: Tensor, patch: int) -> Tensor:
+    """[B,3,S,S] -> [B,(S/P)^2,3PP], row-major patches, channel-major within a patch."""
+    return F.unfold(image, patch, stride=patch).transpose(1, 2)
+
+
+def gather(tokens: Tensor, index: Tensor) -> Tensor:
+    """[B,T,D], [B,K] -> [B,K,D]."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+def _init_weights(module: nn.Module) -> None:
+    """DeiT's initialisation."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,97 @@
+"""Reading a checkpoint file without running its code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+
+from sacvit_deploy.errors import CheckpointError
+
+METADATA_KEY = "sacvit"  # where our own format keeps config, labels, eta and provenance
+
+
+def read_file(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """Return a checkpoint's top-level dict; a safetensors file gives {"model": tensors, "sacvit": metadata}.
+
+    Pickles are read with weights_only=True; `trust` lets them run code. Raises CheckpointError.
+    """
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}")
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the checkpoint file (.pth, .pt or .safetensors)")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise CheckpointError(f"{path} is empty")
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        return _read_pickle(path, trust)
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
+    found: dict[str, Any] = {"model": tensors}
+    if METADATA_KEY in metadata:
+        try:
+            found[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{path}: its config is not valid JSON ({error})") from error
+    return found
+
+
+def _harmless_globals() -> list[Any]:
+    """Names that published checkpoints hold beside their tensors and whose loading runs nothing."""
+    multiarray = getattr(np, "_core", None) or np.core
+    names: list[Any] = [argparse.Namespace, np.dtype, multiarray.multiarray.scalar]
+    if hasattr(np, "dtypes"):
+        names += [np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
+    return names
+
+
+def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
+    with path.open("rb") as file:
+        head = file.read(64)
+    try:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            found = torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise CheckpointError(
+                f"{path} needs code to load ({_blocked_name(str(error))}), which could do anything; if you trust "
+                "where it comes from, say --trust-checkpoint"
+            ) from error
+        raise CheckpointError(f"{path} is not a PyTorch checkpoint (it begins with {head[:12]!r})") from error
+    except Exception as error:
+        # torch.load raises many kinds for damaged files: RuntimeError, EOFError, KeyError, UnicodeDecodeError ...
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path} is not a whole PyTorch checkpoint ({first[:120]})") from error
+    if isinstance(found, torch.nn.Module):
+        found = found.state_dict()
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{path} holds a {type(found).__name__}, not a dict of weights")
+    return dict(found)
+
+
+def _blocked_name(message: str) -> str:
+    """Pick the refused name out of torch's long message."""
+    for word in message.split():
+        if "." in word and word.strip("`'\".,:").replace(".", "").replace("_", "").isalnum():
+            name = word.strip("`'\".,:")
+            if not name.startswith(("torch.serialization", "torch.load")):
+                return name
+    return "an unknown class"

@@ -1,0 +1,1 @@
+"""The commands of the runtime; each room owns its own."""

@@ -1,0 +1,188 @@
+"""The configuration that a checkpoint carries and a bundle repeats: geometry, method, preprocessing.
+
+Every choice the paper (arXiv 2503.00060) leaves open is a field of `Method`; the default is what the paper describes
+or, where it is silent, what its ancestors CF-ViT and LF-ViT do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from sacvit_deploy.errors import UsageError
+
+T = TypeVar("T")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of the network. Raises UsageError where they can't belong together."""
+
+    image_size: int = 224  # S, pixels
+    patch_size: int = 16  # P, pixels
+    width: int = 384  # D, channels of a token
+    depth: int = 12  # L, blocks
+    heads: int = 6
+    classes: int = 1000  # C
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "patch_size", "width", "depth", "heads", "classes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"geometry: {name} must be positive, not {getattr(self, name)}")
+        if self.image_size % (2 * self.patch_size):
+            raise UsageError(
+                f"geometry: image size {self.image_size} is not a multiple of twice the patch size "
+                f"({2 * self.patch_size}), so a half-size picture has no whole patches"
+            )
+        if self.width % self.heads:
+            raise UsageError(f"geometry: width {self.width} does not divide into {self.heads} heads")
+        if self.grid < 2:
+            raise UsageError("geometry: fewer than 2x2 low-res tokens leave nothing to select")
+
+    @property
+    def grid(self) -> int:
+        """g: low-res tokens a side; the hi-res grid is 2g a side."""
+        return self.image_size // (2 * self.patch_size)
+
+    @property
+    def tokens(self) -> int:
+        """N = g^2, low-res tokens."""
+        return self.grid**2
+
+    @property
+    def hidden(self) -> int:
+        """Channels inside the MLP of a block."""
+        return int(self.width * self.mlp_ratio)
+
+    @property
+    def patch_values(self) -> int:
+        """3PP, the numbers in one patch."""
+        return 3 * self.patch_size**2
+
+
+@dataclass(frozen=True)
+class Method:
+    """The method's choices. Fields and values are named once here, for Python, JSON and C++."""
+
+    # 2x2 mean of the normalised picture, or the ancestors' bilinear resize with aligned corners.
+    downsample: Literal["area", "bilinear_corners"] = "area"
+    # One hi-res table, bicubically resized for stage 1, or a table for each stage.
+    positions: Literal["shared", "separate"] = "shared"
+    # First block whose class attention counts, from zero; None is depth // 4.
+    score_first_block: int | None = None
+    score_beta: float = 0.99
+    alpha: float = 0.5
+    # How alpha * N becomes M: the paper's floor, CF-ViT's ceil.
+    rounding: Literal["floor", "ceil"] = "floor"
+    # How a parent's stage-1 feature reaches its four children.
+    fusion: Literal["repeat", "expand", "none"] = "repeat"
+    # What stage 2 reuses for the background: stage 1's input embedding or its output features.
+    background: Literal["embeddings", "features"] = "embeddings"
+    # The class token under clustered attention: mean of its two updates, or one look at all tokens.
+    class_token: Literal["mean", "union"] = "mean"
+    attention: Literal["clustered", "global"] = "clustered"
+
+    def __post_init__(self) -> None:
+        for name, kind in typing.get_type_hints(type(self)).items():
+            allowed = typing.get_args(kind)
+            value = getattr(self, name)
+            if typing.get_origin(kind) is Literal and value not in allowed:
+                raise UsageError(f"method: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+        if not 0.0 < self.alpha < 1.0:
+            raise UsageError(f"method: alpha is {self.alpha}; it must lie between 0 and 1, both excluded")
+        if not 0.0 <= self.score_beta < 1.0:
+            raise UsageError(f"method: score_beta is {self.score_beta}; it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a decoded picture to a normalised S x S tensor.
+
+    The shorter side is resized to round(S / crop) with Pillow's antialiased filter on 8-bit values, the centre S x S is
+    cut out, and each channel becomes (value / 255 - mean) / std.
+    """
+
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    crop: float = 0.875
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in ("bicubic", "bilinear"):
+            raise UsageError(f"preprocessing: unknown interpolation {self.interpolation!r}")
+        if not 0.1 <= self.crop <= 1.0:
+            raise UsageError(f"preprocessing: crop is {self.crop}; it must be between 0.1 and 1")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != 3 or not all(math.isfinite(v) for v in values):
+                raise UsageError(f"preprocessing: {name} must be three finite numbers, not {values!r}")
+            object.__setattr__(self, name, tuple(float(v) for v in values))
+        if min(self.std) <= 0:
+            raise UsageError("preprocessing: std must be positive")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All a model's builder and its runtime must know beside the weights."""
+
+    geometry: Geometry = field(default_factory=Geometry)
+    method: Method = field(default_factory=Method)
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def __post_init__(self) -> None:
+        first = self.score_first_block
+        if not 0 <= first < self.geometry.depth:
+            raise UsageError(f"method: score_first_block {first} lies outside the {self.geometry.depth} blocks")
+
+    @property
+    def score_first_block(self) -> int:
+        """First block whose class attention enters the scores (paper section 3.2: the later blocks)."""
+        given = self.method.score_first_block
+        return self.geometry.depth // 4 if given is None else given
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, which `from_dict` reads back unchanged."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """Read the JSON form. Raises UsageError for unknown fields and wrong types: a newer or foreign config."""
+        sections = {"geometry": Geometry, "method": Method, "preprocessing": Preprocessing}
+        unknown = set(data) - set(sections)
+        if unknown:
+            raise UsageError(f"config: unknown section {sorted(unknown)[0]!r}")
+        return cls(**{name: _build(kind, name, data.get(name, {})) for name, kind in sections.items()})
+
+
+def _build(kind: type[T], name: str, data: object) -> T:
+    """Make one section's dataclass from JSON, field by field."""
+    if not isinstance(data, Mapping):
+        raise UsageError(f"config: {name} must be an object")
+    hints = typing.get_type_hints(kind)
+    unknown = set(data) - set(hints)
+    if unknown:
+        raise UsageError(f"config: unknown field {name}.{sorted(unknown)[0]}")
+    return kind(**{key: _convert(f"{name}.{key}", hints[key], value) for key, value in data.items()})
+
+
+def _convert(where: str, hint: object, value: object) -> object:
+    """Check one JSON value against a field's type; whole numbers pass as floats, lists as tuples."""
+    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(where, float, v) for v in value)
+    if typing.get_origin(hint) is Literal and isinstance(value, str):
+        return value
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    accepts_int = hint is int or int in typing.get_args(hint)
+    if accepts_int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise UsageError(f"config: {where} can't be {value!r}")
