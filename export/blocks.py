@@ -105,4 +105,5 @@ class Block(nn.Module):
     def clustered(self, x: Tensor, at: int, union: bool) -> Tensor:
         """[B,T,D] -> [B,T,D]: attention inside each cluster; the class token stands at `at`."""
         x = x + self.attn.merge(attend_clusters(*self.attn.split(self.norm1(x)), at, union))
-        return x + self.mlp(self.norm2(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
@@ -125,11 +126,12 @@ def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) ->
         raise CheckpointError(f"these shapes make no SAC-ViT: {error}") from error
 
 
-def _fusion(tensors: Mapping[str, Tensor], width: int) -> str:
+def _fusion(tensors: Mapping[str, Tensor], width: int) -> Literal["repeat", "expand", "none"]:
     last = tensors.get("reuse_block.1.fc2.weight")
     if last is None:
         return "none"
-    kinds = {width: "repeat", 4 * width: "expand"}
-    if last.shape[0] not in kinds:
-        raise CheckpointError(f"`reuse_block.1.fc2.weight` has {last.shape[0]} rows, neither width nor 4 x width")
-    return kinds[int(last.shape[0])]
+    if last.shape[0] == width:
+        return "repeat"
+    if last.shape[0] == 4 * width:
+        return "expand"
+    raise CheckpointError(f"`reuse_block.1.fc2.weight` has {last.shape[0]} rows, neither width nor 4 x width")

@@ -6,7 +6,7 @@ State-dict names follow DeiT/timm (`patch_embed.proj`, `blocks.0.attn.qkv`, ...)
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,10 @@ class SACViT(nn.Module):
         """The learned tables: one hi-res, or (low-res, hi-res)."""
         return [self.pos_embed] if self.config.method.positions == "shared" else list(self.pos_embed_list)
 
+    def layers(self) -> list[Block]:
+        """The blocks, typed."""
+        return cast("list[Block]", list(self.blocks))
+
     def high_positions(self) -> Tensor:
         """[1, 4N+1, D]: the class token's position, then the 2g x 2g grid."""
         return self.position_tables()[-1]
@@ -70,7 +74,7 @@ class SACViT(nn.Module):
     def low_positions(self) -> Tensor:
         """[1, N+1, D]: the class token's position, then the g x g grid."""
         if self.config.method.positions == "separate":
-            return self.pos_embed_list[0]
+            return self.position_tables()[0]
         g = self.config.geometry.grid
         grid = self.pos_embed[:, 1:].reshape(1, 2 * g, 2 * g, -1).permute(0, 3, 1, 2)
         # Not antialiased: DeiT's own recipe for another resolution, and at a factor of two it already averages 4x4.
@@ -93,7 +97,7 @@ class SACViT(nn.Module):
         x = torch.cat([cls, embeddings], dim=1)
         weights = score_weights(config)
         scores: Tensor | None = None
-        for weight, block in zip(weights, self.blocks, strict=True):
+        for weight, block in zip(weights, self.layers(), strict=True):
             x, attention = block(x)
             if weight:
                 # Class row, mean over heads, in fp32: [B,N].
@@ -111,7 +115,8 @@ class SACViT(nn.Module):
         batch, children, width = tokens.shape
         # [B,M,4 or 1,D]: `expand` splits the MLP's 4D channels among the children, `repeat` gives all the same.
         parents = parents.reshape(batch, parents.shape[1], -1, width)
-        return (tokens.reshape(batch, -1, CHILDREN, width) + parents).reshape(batch, children, width)
+        fused: Tensor = (tokens.reshape(batch, -1, CHILDREN, width) + parents).reshape(batch, children, width)
+        return fused
 
     def stage_two(
         self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor, *, clusters: bool = True
@@ -130,12 +135,13 @@ class SACViT(nn.Module):
         x = torch.cat([tokens, cls, background.to(tokens.dtype)], dim=1)
         at = patches.shape[1]
         method = self.config.method
-        for block in self.blocks:
+        for block in self.layers():
             if clusters and method.attention == "clustered":
                 x = block.clustered(x, at, union=method.class_token == "union")
             else:
                 x = block(x)[0]
-        return self.head(self.norm(x[:, at])).float()
+        logits: Tensor = self.head(self.norm(x[:, at])).float()
+        return logits
 
     def forward(self, image: Tensor, alpha: float | None = None) -> Outputs:
         """Run both stages on every picture [B,3,S,S], whatever stage 1 thinks."""
