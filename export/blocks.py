@@ -1,4 +1,8 @@
-"""The layers of a DeiT, with attention written out so that its class row can be read and its clusters kept apart."""
+"""The layers of a DeiT, with attention written out so that its class row can be read and its clusters kept apart.
+
+Linear layers compute in the precision of their weights; what passes between them (residual stream, LayerNorm, softmax)
+stays in the caller's, so halving the linear layers alone gives the mixed precision that does not overflow.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class PatchEmbed(nn.Module):
 
     def tokens(self, patches: Tensor) -> Tensor:
         """[B,T,3PP] -> [B,T,D]."""
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+        return F.linear(patches.to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         """[B,3,H,W] -> [B,(H/P)(W/P),D], row-major."""
@@ -44,8 +48,12 @@ class Attention(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled."""
         batch, tokens, width = x.shape
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        return qkv[0] * (width // self.heads) ** -0.5, qkv[1], qkv[2]
+        # Split first: one copy of q, k and v each, where a five-dimensional transpose would make two.
+        q, k, v = (
+            part.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.qkv(x.to(self.qkv.weight.dtype)).chunk(3, dim=-1)
+        )
+        return q * (width // self.heads) ** -0.5, k, v
 
     def merge(self, x: Tensor) -> Tensor:
         """[B,H,T,D/H] -> [B,T,D]."""
@@ -83,7 +91,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., out]."""
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        return self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

@@ -111,12 +111,13 @@ class SACViT(nn.Module):
         """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D] (paper eq. 12)."""
         if self.config.method.fusion == "none":
             return tokens
-        parents = self.reuse_block(target_features)
-        batch, children, width = tokens.shape
+        parents = self.reuse_block(target_features.to(self.norm.weight.dtype))
+        batch, count, width = target_features.shape
         # [B,M,4 or 1,D]: `expand` splits the MLP's 4D channels among the children, `repeat` gives all the same.
-        parents = parents.reshape(batch, parents.shape[1], -1, width)
-        fused: Tensor = (tokens.reshape(batch, -1, CHILDREN, width) + parents).reshape(batch, children, width)
-        return fused
+        share = CHILDREN if self.config.method.fusion == "expand" else 1
+        fused = tokens.reshape(batch, count, CHILDREN, width) + parents.reshape(batch, count, share, width)
+        out: Tensor = fused.reshape(batch, CHILDREN * count, width)
+        return out
 
     def stage_two(
         self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor, *, clusters: bool = True
@@ -128,7 +129,7 @@ class SACViT(nn.Module):
         each other, as the recipe's first epochs do.
         """
         table = self.high_positions()
-        tokens = self.patch_embed.tokens(patches) + table[0, 1:][positions]
+        tokens = self.patch_embed.tokens(patches) + F.embedding(positions, table[0, 1:])
         tokens = self.fuse(tokens, target_features)
         cls = (self.cls_token + table[:, :1]).expand(patches.shape[0], -1, -1)
         # The class token stands between the clusters, so that each cluster with it is one contiguous range.

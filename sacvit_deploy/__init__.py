@@ -1,3 +1,29 @@
 """The runtime of SAC-ViT bundles: `SACViT("model.sacvit").predict("image.jpg", eta=0.6)`. Never imports torch."""
 
+from sacvit_deploy.errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    ExportError,
+    ImageError,
+    OutputError,
+    SacvitError,
+    UsageError,
+)
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.prediction import Prediction
+
 __version__ = "0.1.0"
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "CheckpointError",
+    "ExportError",
+    "ImageError",
+    "OutputError",
+    "Prediction",
+    "SACViT",
+    "SacvitError",
+    "UsageError",
+    "__version__",
+]

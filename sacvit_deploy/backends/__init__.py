@@ -1,1 +1,64 @@
-"""The engines behind one protocol."""
+"""Backends: one protocol, one module for each library, imported only when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sacvit_deploy.errors import BackendError
+
+Array = npt.NDArray[Any]
+BACKENDS = ("onnxruntime",)
+
+
+class Engine(Protocol):
+    """One loaded stage."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Inputs and outputs by the contract's names; inputs are cast to what the engine takes."""
+        ...
+
+    def input_dtype(self, name: str) -> np.dtype[Any]:
+        """The element type the engine takes for an input."""
+        ...
+
+
+class Backend(Protocol):
+    """A library that runs engines on one device. One backend serves both stages, so that they can share weights."""
+
+    @property
+    def description(self) -> str:
+        """Library, version and device, for people."""
+        ...
+
+    def open(self, stage: Path, weights: Path | None) -> Engine:
+        """Load one stage. Raises BackendError."""
+        ...
+
+
+def open_backend(name: str = "auto", *, provider: str | None = None, threads: int | None = None) -> Backend:
+    """Open a backend by name; `auto` takes the first that this machine can load.
+
+    provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
+    get it. threads: CPU threads of one engine call; None is one for each core this process may use.
+    """
+    if name not in ("auto", *BACKENDS):
+        raise BackendError(f"unknown backend {name!r}; there are: auto, {', '.join(BACKENDS)}")
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads is {threads}; it must be at least 1")
+    from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores())
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container is often fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

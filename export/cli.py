@@ -1,0 +1,91 @@
+"""`sacvit export`: checkpoint in, bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.bundle.bundle import SUFFIX
+from sacvit_deploy.bundle.write import check_target
+from sacvit_deploy.commands.common import run
+from sacvit_deploy.commands.infer import expand
+from sacvit_deploy.errors import CheckpointError, UsageError
+from sacvit_deploy.export.layouts import FAMILIES
+from sacvit_deploy.glue import check_eta
+
+
+@click.command("export")
+@click.option("--ckpt", required=True, type=click.Path(path_type=Path), help="Checkpoint: .pth, .pt or .safetensors.")
+@click.option("--out", type=click.Path(path_type=Path), help=f"Bundle to write.  [default: NAME{SUFFIX} beside --ckpt]")
+@click.option("--fp16", is_flag=True, help="Also write a half-precision variant.")
+@click.option("--eta", type=float, help="Default eta of the bundle.  [default: the checkpoint's, or 0.5]")
+@click.option("--labels", type=click.Path(path_type=Path), help="One class a line.  [default: the checkpoint's]")
+@click.option("--pictures", help="Real pictures for the parity check: file, folder or glob.  [default: shipped ones]")
+@click.option("--heads", type=click.IntRange(min=1), help="Attention heads.  [default: width / 64]")
+@click.option("--family", type=click.Choice(FAMILIES), help="Whose layout it is, where files look alike.")
+@click.option("--trust-checkpoint", is_flag=True, help="Let the checkpoint run code while it loads. Dangerous.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
+def command(
+    ckpt: Path,
+    out: Path | None,
+    fp16: bool,
+    eta: float | None,
+    labels: Path | None,
+    pictures: str | None,
+    heads: int | None,
+    family: str | None,
+    trust_checkpoint: bool,
+    force: bool,
+    threads: int | None,
+) -> None:
+    """Turn a checkpoint into a bundle: two ONNX engines over one weights file, checked against the reference."""
+    if eta is not None:
+        check_eta(eta)
+    target = out or ckpt.with_suffix(SUFFIX)
+    if target.suffix != SUFFIX:
+        raise UsageError(f"--out {target} must end in {SUFFIX}")
+    check_target(target, replace=force)
+    names = read_labels(labels) if labels else None
+    # torch takes seconds to import: only once the arguments are known to be good.
+    import torch
+
+    from sacvit_deploy.export.checkpoint import load_checkpoint
+    from sacvit_deploy.export.pipeline import Request, export_bundle, step
+
+    threads = threads or usable_cores()
+    torch.set_num_threads(threads)
+    with step(click.echo, f"read {ckpt}"):
+        checkpoint = load_checkpoint(ckpt, trust=trust_checkpoint, heads=heads, family=family)
+    for note in checkpoint.notes:
+        click.echo(f"  note: {note}")
+    request = Request(
+        source=ckpt,
+        target=target,
+        precisions=("fp32", "fp16") if fp16 else ("fp32",),
+        replace=force,
+        eta=eta,
+        labels=names,
+        pictures=expand([pictures]) if pictures else (),
+        threads=threads,
+    )
+    manifest = export_bundle(checkpoint, request, click.echo)
+    total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())
+    click.echo(f"wrote {target} ({total / 1e6:.1f} MB: {', '.join(manifest.variants)})")
+    click.echo(f"next: sacvit-infer PICTURE --bundle {target} --eta {manifest.eta}")
+
+
+def read_labels(path: Path) -> list[str]:
+    """One class a line."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"can't read labels from {path} ({error})") from error
+
+
+def main() -> NoReturn:
+    """Entry point of `sacvit-export`."""
+    run(command)

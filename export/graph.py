@@ -1,0 +1,143 @@
+"""From a stage module to a small ONNX graph with weights named after the state dict."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    NameFixPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+)
+from onnxscript import optimizer
+
+from sacvit_deploy.errors import ExportError
+from sacvit_deploy.export.stages import Stage
+
+OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
+IR_VERSION = 9
+FOLD_LIMIT = 1 << 30  # bytes; without a limit this high, transposed weights would be left to the runtime
+
+
+def trace(stage: Stage) -> ir.Model:
+    """Export one stage with dynamic batch and token counts, simplified. Raises ExportError."""
+    with torch.no_grad(), _quiet():
+        try:
+            program = torch.onnx.export(
+                stage,
+                stage.example(),
+                dynamo=True,
+                dynamic_shapes=stage.dynamic(),
+                input_names=list(stage.inputs),
+                output_names=list(stage.outputs),
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"torch could not trace {type(stage).__name__}: {error}") from error
+    assert program is not None
+    model = simplify(program.model)
+    name_weights(model, stage)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "sacvit-deploy", ""
+    model.graph.name = type(stage).__name__
+    return model
+
+
+def simplify(model: ir.Model) -> ir.Model:
+    """Fold constants, replace computed reshapes by fixed ones, merge what is computed twice, drop what is unused."""
+    optimizer.fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
+    for node in model.graph:
+        if node.op_type == "Reshape":
+            _fix_reshape(model, node)
+    optimizer.fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
+    RemoveUnusedNodesPass()(model)
+    CommonSubexpressionEliminationPass()(model)
+    for tidy in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass()):
+        tidy(model)
+    for node in model.graph:
+        node.metadata_props.clear()  # stack traces with paths of the exporting machine
+        node.doc_string = None
+    for value in [*model.graph.inputs, *model.graph.outputs, *(v for n in model.graph for v in n.outputs)]:
+        value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    return model
+
+
+def reshape_target(source: list[object], result: list[object]) -> list[int] | None:
+    """The constant that does the same as a computed shape, or None if there is none.
+
+    source, result: dimensions, int where known, a symbol's name where not. A known dimension is itself, one that stays
+    in place is 0, and one other may be -1.
+    """
+    target: list[int] = []
+    for index, dim in enumerate(result):
+        if isinstance(dim, int):
+            target.append(dim)
+        elif index < len(source) and source[index] == dim:
+            target.append(0)
+        else:
+            target.append(-1)
+    return target if target.count(-1) <= 1 else None
+
+
+def _fix_reshape(model: ir.Model, node: ir.Node) -> None:
+    source, shape, result = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert source is not None and shape is not None
+    if shape.const_value is not None or source.shape is None or result.shape is None:
+        return
+    target = reshape_target(_dims(source.shape), _dims(result.shape))
+    if target is None:
+        return
+    name = f"shape_{node.name}"
+    constant = ir.val(name, const_value=ir.tensor(np.array(target, dtype=np.int64), name=name))
+    model.graph.register_initializer(constant)
+    node.replace_input_with(1, constant)
+    node.attributes.pop("allowzero", None)
+
+
+def _dims(shape: ir.Shape) -> list[object]:
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
+
+
+def name_weights(model: ir.Model, stage: Stage) -> None:
+    """Name each weight after its state-dict entry, `.T` where the graph holds it transposed."""
+    known: dict[bytes, str] = {}
+    for key, value in stage.model.state_dict().items():
+        flat = value.detach().flatten(1) if key == "patch_embed.proj.weight" else value.detach()
+        known[flat.contiguous().numpy().tobytes()] = key
+        if flat.ndim == 2:
+            known[flat.T.contiguous().numpy().tobytes()] = f"{key}.T"
+    taken: set[str] = set()
+    for value in list(model.graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is None or tensor.nbytes < 64:
+            continue
+        name = known.get(tensor.numpy().tobytes())
+        # Equal values (a fresh LayerNorm's ones) share a name only once.
+        if name and name not in taken and name not in model.graph.initializers:
+            value.name = name
+            taken.add(name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter off the user's terminal; its errors are raised, not printed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

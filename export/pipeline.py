@@ -1,0 +1,138 @@
+"""The export, step by step: checkpoint in, bundle out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+import sacvit_deploy
+from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file
+from sacvit_deploy.bundle.manifest import Manifest, Variant
+from sacvit_deploy.bundle.write import check_target, whole_folder
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.decode import ImageSource
+from sacvit_deploy.errors import ExportError
+from sacvit_deploy.export.checkpoint import Checkpoint
+from sacvit_deploy.export.graph import OPSET, trace
+from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, shipped_pictures
+from sacvit_deploy.export.stages import EEStage, SACStage, halve
+from sacvit_deploy.export.weights import write_engines
+from sacvit_deploy.golden import Golden, Parity, measure
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export and where to. `eta` and `labels` override the checkpoint's own."""
+
+    source: Path
+    target: Path
+    precisions: Sequence[str] = ("fp32",)
+    replace: bool = False
+    eta: float | None = None
+    labels: Sequence[str] | None = None
+    pictures: Sequence[ImageSource] = ()
+    threads: int = 1
+
+
+def export_bundle(checkpoint: Checkpoint, request: Request, say: Say) -> Manifest:
+    """Write the bundle and return its manifest. Raises ExportError, and then nothing is left behind."""
+    model, config = checkpoint.model, checkpoint.model.config
+    check_target(request.target, replace=request.replace)
+    labels = pick_labels(checkpoint, request)
+    with step(say, "reference outputs on random and real pictures"):
+        golden = make_golden(model, request.pictures or shipped_pictures())
+    with whole_folder(request.target, replace=request.replace) as folder:
+        variants = {}
+        for precision in request.precisions:
+            variants[precision] = export_variant(folder, model, precision, golden, request.threads, say)
+        with step(say, "labels, golden vectors, manifest"):
+            (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+            golden.pick([row for row in SHIPPED if row < len(golden.kinds)]).save(folder / "golden.npz")
+            manifest = Manifest(
+                name=request.target.stem,
+                config=config,
+                eta=checkpoint.eta if request.eta is None else request.eta,
+                labels=describe_file(folder / "labels.txt"),
+                golden=describe_file(folder / "golden.npz"),
+                variants=variants,
+                provenance=provenance(checkpoint, request.source),
+            )
+            (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def export_variant(
+    folder: Path, model: SACViT, precision: str, golden: Golden, threads: int, say: Say
+) -> Variant:
+    """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
+    weighted = halve(model) if precision == "fp16" else model
+    graphs = {}
+    for role, stage in (("ee", EEStage(weighted)), ("sac", SACStage(weighted))):
+        with step(say, f"{role.upper()} engine, {precision}: trace and simplify"):
+            graphs[role] = trace(stage)
+    with step(say, f"{precision}: write, weights stored once, ONNX checker"):
+        paths = write_engines(folder, graphs, precision)
+    with step(say, f"{precision}: parity with the reference"):
+        parity = check_parity(paths, model, golden, precision, threads)
+    say(f"  {parity.summary()}")
+    return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
+
+
+def check_parity(
+    paths: dict[str, Path], model: SACViT, golden: Golden, precision: str, threads: int
+) -> Parity:
+    """Compare the written engines, run by ONNX Runtime with the runtime's own glue, with the reference."""
+    cascade = Cascade(OnnxRuntimeBackend("cpu", threads), paths, model.config)
+    parity = measure(cascade, golden, precision, BATCHES)
+    if not parity.passed:
+        raise ExportError(f"the {precision} engines do not do what the checkpoint does: {parity.summary()}")
+    return parity
+
+
+def pick_labels(checkpoint: Checkpoint, request: Request) -> list[str]:
+    """The user's labels, else the checkpoint's, else `class 0`, `class 1`, ..."""
+    classes = checkpoint.model.config.geometry.classes
+    labels = list(request.labels or checkpoint.labels or [f"class {number}" for number in range(classes)])
+    if len(labels) != classes:
+        raise ExportError(f"{len(labels)} labels for {classes} classes; give one a line")
+    if any(label.splitlines() != [label] for label in labels):
+        raise ExportError("a label is empty or spans several lines")
+    return labels
+
+
+def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
+    """Where the bundle comes from: names and hashes, no paths of this machine."""
+    return {
+        "checkpoint": source.name,
+        "checkpoint_sha256": hash_file(source),
+        "family": checkpoint.family,
+        "notes": checkpoint.notes,
+        "training": checkpoint.provenance,
+        "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "opset": OPSET,
+        "versions": {
+            "sacvit-deploy": sacvit_deploy.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+        },
+    }
+
+
+@contextmanager
+def step(say: Say, what: str) -> Iterator[None]:
+    """Say what is done and how long it took."""
+    start = time.perf_counter()
+    yield
+    say(f"{what}  ({time.perf_counter() - start:.1f} s)")

@@ -1,0 +1,56 @@
+"""One weights file for both engines: what the stages share is stored once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from sacvit_deploy.errors import ExportError
+
+INLINE_LIMIT = 1024  # bytes; smaller tensors stay in the graph, where tools show them
+PAGE = 4096  # a tensor that begins on a page can be mapped alone
+LINE = 64  # alignment of small tensors, for vector loads
+
+
+def write_engines(folder: Path, models: dict[str, ir.Model], precision: str) -> dict[str, Path]:
+    """Write STAGE.PRECISION.onnx for each stage and the weights file they point into; returns paths by role.
+
+    Raises ExportError if the ONNX checker refuses a file.
+    """
+    weights = folder / f"weights.{precision}.bin"
+    placed: dict[str, tuple[int, int]] = {}
+    with weights.open("wb") as file:
+        for model in models.values():
+            for value in list(model.graph.initializers.values()):
+                tensor = value.const_value
+                if tensor is None or tensor.nbytes < INLINE_LIMIT:
+                    continue
+                data = tensor.tobytes()
+                digest = hashlib.sha256(data).hexdigest()
+                if digest not in placed:
+                    step = PAGE if len(data) >= PAGE else LINE
+                    file.write(b"\0" * (-file.tell() % step))
+                    placed[digest] = (file.tell(), len(data))
+                    file.write(data)
+                offset, length = placed[digest]
+                value.const_value = ir.ExternalTensor(
+                    weights.name,
+                    offset,
+                    length,
+                    tensor.dtype,
+                    shape=ir.Shape([int(dim) for dim in tensor.numpy().shape]),
+                    name=value.name or "",
+                    base_dir=folder,
+                )
+    paths = {"weights": weights}
+    for role, model in models.items():
+        paths[role] = folder / f"{role}.{precision}.onnx"
+        paths[role].write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        try:
+            onnx.checker.check_model(str(paths[role]), full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(f"the ONNX checker refuses {paths[role].name}: {error}") from error
+    return paths

@@ -1,0 +1,88 @@
+"""ONNX Runtime behind the backend protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacvit_deploy.backends import Array
+from sacvit_deploy.errors import BackendError
+
+DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+INSTALL = "install it with: pip install onnxruntime (or onnxruntime-gpu for NVIDIA GPUs)"
+
+
+def load_library() -> Any:
+    """Import onnxruntime. Raises BackendError with the install command."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(f"ONNX Runtime can't be loaded ({error}); {INSTALL}") from error
+    return onnxruntime
+
+
+class OnnxRuntimeBackend:
+    """Sessions on one execution provider. Raises BackendError if the library or the provider is not there."""
+
+    def __init__(self, provider: str, threads: int) -> None:
+        self._library = load_library()
+        self.provider = SHORT_NAMES.get(provider.lower(), provider)
+        self.threads = threads
+        offered = self._library.get_available_providers()
+        if self.provider not in offered:
+            raise BackendError(f"this ONNX Runtime has no provider {provider}; it offers {', '.join(offered)}")
+
+    @property
+    def description(self) -> str:
+        """For example `ONNX Runtime 1.20.1, CPU, 2 threads`."""
+        device = self.provider.removesuffix("ExecutionProvider")
+        return f"ONNX Runtime {self._library.__version__}, {device}, {self.threads} threads"
+
+    def open(self, stage: Path, weights: Path | None) -> OnnxRuntimeEngine:
+        """Load one ONNX file; the runtime maps the weights file that it names."""
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        # Spinning threads of one session would take the cores from the other session and from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = self._library.InferenceSession(str(stage), options, providers=[self.provider])
+        except Exception as error:  # the library's own exceptions share no base class but this
+            raise BackendError(f"ONNX Runtime can't load {stage} ({_first_line(error)})") from error
+        got = session.get_providers()
+        # The library falls back to the CPU without an error when a provider can't be loaded.
+        if got[0] != self.provider:
+            asked = self.provider
+            raise BackendError(f"{asked} was asked for, but ONNX Runtime gave {got[0]}; its libraries can't load")
+        return OnnxRuntimeEngine(session, stage)
+
+
+class OnnxRuntimeEngine:
+    """One session."""
+
+    def __init__(self, session: Any, stage: Path) -> None:
+        self._session = session
+        self._stage = stage
+        self._dtypes = {item.name: np.dtype(DTYPES[item.type]) for item in session.get_inputs()}
+        self._outputs = [item.name for item in session.get_outputs()]
+
+    def input_dtype(self, name: str) -> np.dtype[Any]:
+        """The element type of an input."""
+        return self._dtypes[name]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the session; inputs are made contiguous and cast."""
+        feed = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._dtypes.items()}
+        try:
+            return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        except Exception as error:  # as above
+            raise BackendError(f"{self._stage.name} failed in ONNX Runtime ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,103 @@
+"""Opening a bundle: nothing reaches a backend before its hash is checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sacvit_deploy.bundle.manifest import FileEntry, Manifest, Variant, parse_manifest
+from sacvit_deploy.errors import BundleError
+
+SUFFIX = ".sacvit"
+MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 16 << 20  # bytes; a larger file is no manifest
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: manifest and labels are checked, engine files are checked when a variant is asked for."""
+
+    path: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+
+    def variant(self, precision: str) -> Variant:
+        """The variant of that precision. Raises BundleError naming those there are."""
+        variants = self.manifest.variants
+        if precision not in variants:
+            have = ", ".join(variants) or "none"
+            raise BundleError(f"{self.path} has no {precision} variant (it has {have}); export it with --{precision}")
+        return variants[precision]
+
+    def checked_files(self, precision: str) -> dict[str, Path]:
+        """Paths by role (`ee`, `sac`, `weights`), after checking every one's size and hash."""
+        files = self.variant(precision).files
+        for entry in files.values():
+            check_file(self.path, entry)
+        return {role: self.path / entry.path for role, entry in files.items()}
+
+    def entries(self) -> list[FileEntry]:
+        """Every file the manifest lists, each once."""
+        listed = [entry for variant in self.manifest.variants.values() for entry in variant.files.values()]
+        return list({entry.path: entry for entry in [self.manifest.labels, self.manifest.golden, *listed]}.values())
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open the bundle folder at `path`. Raises BundleError."""
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder} {what}; a bundle is a folder NAME{SUFFIX}, written by sacvit-export")
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            raw = file.read(MANIFEST_LIMIT + 1)
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder} has no {MANIFEST}; it is not a bundle, or not a whole one") from error
+    except OSError as error:
+        raise BundleError(f"can't read {folder / MANIFEST}: {error.strerror}") from error
+    if len(raw) > MANIFEST_LIMIT:
+        raise BundleError(f"{folder / MANIFEST} is larger than any manifest")
+    try:
+        manifest = parse_manifest(raw)
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+    check_file(folder, manifest.labels)
+    try:
+        labels = tuple((folder / manifest.labels.path).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{folder / manifest.labels.path} is not UTF-8 text") from error
+    if len(labels) != manifest.config.geometry.classes:
+        raise BundleError(f"{folder}: {len(labels)} labels for {manifest.config.geometry.classes} classes")
+    return Bundle(folder, manifest, labels)
+
+
+def check_file(folder: Path, entry: FileEntry) -> None:
+    """Raise BundleError unless the file is there with the size and hash that the manifest gives."""
+    path = folder / entry.path
+    try:
+        size = path.stat().st_size
+        if size != entry.bytes:
+            raise BundleError(f"{path} has {size} bytes, the manifest says {entry.bytes}; export the bundle again")
+        actual = hash_file(path)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is missing; export the bundle again") from error
+    except OSError as error:
+        raise BundleError(f"can't read {path}: {error.strerror}") from error
+    if actual != entry.sha256:
+        raise BundleError(f"{path} was changed after the export (its hash differs); export the bundle again")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def describe_file(path: Path) -> FileEntry:
+    """The manifest's entry for a written file."""
+    return FileEntry(path.name, hash_file(path), path.stat().st_size)

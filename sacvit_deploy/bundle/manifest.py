@@ -1,0 +1,127 @@
+"""manifest.json: what a bundle holds, and the check that nobody changed a byte of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.errors import BundleError, UsageError
+
+SCHEMA = 1
+PRECISIONS = ("fp32", "fp16", "int8")
+STAGES = ("ee", "sac")
+_DIGEST = re.compile(rb'"digest": "sha256:([0-9a-f]{64})"')
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle: a plain name in its folder, its SHA-256 and its size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        # A name with a slash could reach outside the bundle.
+        if not _PLAIN_NAME.fullmatch(self.path):
+            raise BundleError(f"manifest.json names the file {self.path!r}; it must be a plain name")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise BundleError(f"manifest.json: the hash of {self.path} is not a SHA-256")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One precision: files `ee`, `sac` and the `weights` both point into, and how far it is from the reference."""
+
+    files: Mapping[str, FileEntry]
+    parity: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of manifest.json but the digest."""
+
+    name: str
+    config: ModelConfig
+    eta: float
+    labels: FileEntry
+    golden: FileEntry  # pictures and the reference's answers
+    variants: Mapping[str, Variant]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_bytes(self) -> bytes:
+        """The file's content: readable JSON with the digest of itself."""
+        data: dict[str, Any] = {
+            "schema": self.schema,
+            "digest": "sha256:" + "0" * 64,
+            "name": self.name,
+            "eta": self.eta,
+            **self.config.to_dict(),
+            "labels": asdict(self.labels),
+            "golden": asdict(self.golden),
+            "variants": {
+                precision: {
+                    "files": {role: asdict(entry) for role, entry in variant.files.items()},
+                    "parity": dict(variant.parity),
+                }
+                for precision, variant in self.variants.items()
+            },
+            "provenance": dict(self.provenance),
+        }
+        text = (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+        return text.replace(b"sha256:" + b"0" * 64, b"sha256:" + hashlib.sha256(text).hexdigest().encode(), 1)
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """Read manifest.json's content. Raises BundleError for damage, changes, and newer schemas."""
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise BundleError(f"manifest.json is not valid JSON ({error}); export it again") from error
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+        raise BundleError("manifest.json has no schema number; this is not a SAC-ViT bundle")
+    if data["schema"] > SCHEMA:
+        raise BundleError(
+            f"the bundle was written by a newer sacvit-deploy (schema {data['schema']}, this one reads {SCHEMA}); "
+            "upgrade sacvit-deploy"
+        )
+    found = _DIGEST.search(raw)
+    if found is None or hashlib.sha256(_without_digest(raw, found)).hexdigest() != found[1].decode():
+        raise BundleError("manifest.json was changed after the export; export it again")
+    try:
+        return Manifest(
+            name=str(data["name"]),
+            config=ModelConfig.from_dict({key: data[key] for key in ("geometry", "method", "preprocessing")}),
+            eta=float(data["eta"]),
+            labels=FileEntry(**data["labels"]),
+            golden=FileEntry(**data["golden"]),
+            variants={_precision(name): _variant(value) for name, value in data["variants"].items()},
+            provenance=data["provenance"],
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
+        raise BundleError(f"manifest.json is incomplete or wrong ({error}); export it again") from error
+
+
+def _without_digest(raw: bytes, found: re.Match[bytes]) -> bytes:
+    return raw[: found.start(1)] + b"0" * 64 + raw[found.end(1) :]
+
+
+def _precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise BundleError(f"manifest.json lists the unknown variant {name!r}")
+    return name
+
+
+def _variant(data: Mapping[str, Any]) -> Variant:
+    files = {role: FileEntry(**entry) for role, entry in data["files"].items()}
+    for role in STAGES:
+        if role not in files:
+            raise BundleError(f"manifest.json lists no {role} engine")
+    return Variant(files, data.get("parity", {}))

@@ -1,0 +1,72 @@
+"""Writing a bundle so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sacvit_deploy.bundle.bundle import MANIFEST
+from sacvit_deploy.errors import ExportError
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
+
+    An existing bundle is replaced only with `replace`, and only by a rename; anything else of that name is refused.
+    A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
+    """
+    check_target(target, replace=replace)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(target)
+    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
+    try:
+        partial.mkdir()
+        yield partial
+        for path in partial.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        _swap(partial, target)
+    except OSError as error:
+        raise ExportError(f"can't write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_target(target: Path, *, replace: bool) -> None:
+    """Raise ExportError if `target` may not be written; asked before the long work, too."""
+    if not target.exists():
+        return
+    if not (target.is_dir() and (target / MANIFEST).exists()):
+        raise ExportError(f"{target} exists and is not a bundle; choose another place with --out")
+    if not replace:
+        raise ExportError(f"{target} exists; say --force to replace it, or choose another place with --out")
+
+
+def _swap(partial: Path, target: Path) -> None:
+    old = target.parent / f".{target.name}.partial-{os.getpid()}-old"
+    if target.exists():
+        os.rename(target, old)
+    os.rename(partial, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what killed exports of the same bundle left; those of living processes stay."""
+    for path in target.parent.glob(f".{target.name}.partial-*"):
+        process = path.name.rsplit("partial-", 1)[1].split("-")[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,45 @@
+"""The two engines of one variant."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from sacvit_deploy.backends import Backend, Engine
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.glue import Array
+from sacvit_deploy.preprocess import low_view
+
+
+class Cascade:
+    """EE and SAC engine over one backend. Safe to use from several threads."""
+
+    def __init__(self, backend: Backend, files: Mapping[str, Path], config: ModelConfig) -> None:
+        self.config = config
+        self._backend = backend
+        self._files = files
+        self._ee = backend.open(files["ee"], files.get("weights"))
+        self._sac: Engine | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def sac_opened(self) -> bool:
+        """Whether a picture has continued yet; until then the SAC engine takes neither time nor memory."""
+        return self._sac is not None
+
+    def low_view(self, images: Pixels) -> Array:
+        """[B,S,S,3] uint8 -> the EE engine's input."""
+        return low_view(images, self.config.method.downsample, self.config.preprocessing)
+
+    def stage_one(self, low: Array) -> dict[str, Array]:
+        """Run the EE engine on [B,3,S/2,S/2]: logits, scores, features, embeddings."""
+        return self._ee.run({"image": low})
+
+    def stage_two(self, inputs: Mapping[str, Array]) -> Array:
+        """Run the SAC engine on a request's inputs: logits [B,C]. The first call opens it."""
+        with self._lock:
+            if self._sac is None:
+                self._sac = self._backend.open(self._files["sac"], self._files.get("weights"))
+        return self._sac.run(inputs)["logits"]

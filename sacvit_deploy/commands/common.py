@@ -1,0 +1,55 @@
+"""What all commands share: how errors end them, how a signal ends them, and the options they have in common."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from sacvit_deploy.errors import SacvitError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def run(command: click.Command) -> NoReturn:
+    """Run a click command as the process: exit code 0, 2 for bad usage, 1 for a failed job, one line for an error."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        status = command.main(standalone_mode=False)
+    except UsageError as error:
+        fail(str(error), 2)
+    except SacvitError as error:
+        fail(str(error), 1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader (head, say) has gone; what it wanted it has.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Print one line and exit."""
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(status)
+
+
+def backend_options(function: F) -> F:
+    """--bundle, --backend, --provider, --precision, --threads."""
+    options = (
+        click.option("--bundle", type=click.Path(), help="The bundle; found by itself if there is just one near."),
+        click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime."),
+        click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
+        click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

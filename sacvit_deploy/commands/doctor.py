@@ -1,0 +1,120 @@
+"""`sacvit doctor`: what this machine can run, and why not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+import sacvit_deploy
+from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.backends.onnxruntime import load_library
+from sacvit_deploy.errors import BackendError
+
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "fphp")
+# import name: what it is for
+LIBRARIES = {
+    "numpy": "runtime",
+    "PIL": "runtime",
+    "click": "commands",
+    "torch": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+}
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> None:
+    """Show what this machine can run, and why not."""
+    facts = examine()
+    click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
+
+
+def examine() -> dict[str, Any]:
+    """Look at the processor, the libraries and the execution providers."""
+    return {
+        "sacvit_deploy": sacvit_deploy.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": usable_cores(),
+        "cpu_features": cpu_features(),
+        "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
+        "onnxruntime": onnxruntime_facts(),
+    }
+
+
+def cpu_features() -> list[str]:
+    """The instruction sets that matter for reduced precision, where Linux tells."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return []
+    return [feature for feature in FEATURES if feature in words]
+
+
+def version(name: str) -> str | None:
+    """A library's version without importing it (torch takes seconds), or None."""
+    names = importlib.metadata.packages_distributions().get(name)
+    return importlib.metadata.version(names[0]) if names else None
+
+
+def onnxruntime_facts() -> dict[str, Any]:
+    """Which providers are offered, and which a session really gets."""
+    try:
+        library = load_library()
+    except BackendError as error:
+        return {"error": str(error), "providers": {}}
+    # Azure's provider calls models on other machines; it is in every wheel and runs nothing here.
+    offered = [name for name in library.get_available_providers() if name != "AzureExecutionProvider"]
+    return {"version": library.__version__, "providers": {name: try_provider(library, name) for name in offered}}
+
+
+def try_provider(library: Any, name: str) -> str:
+    """Open a session of one addition on the provider: "works", or why not."""
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = library.InferenceSession(tiny_model(), options, providers=[name])
+    except Exception as error:
+        return f"fails ({str(error).strip().splitlines()[0][:120]})"
+    got = session.get_providers()[0]
+    return "works" if got == name else f"listed, but its libraries can't load (the session got {got})"
+
+
+def tiny_model() -> bytes:
+    """An ONNX model that adds a float to itself, written out as protobuf: the runtime does without the onnx package."""
+
+    def field(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    def value(name: bytes) -> bytes:
+        tensor = b"\x08\x01" + field(2, field(1, b"\x08\x01"))  # elem_type FLOAT, shape [1]
+        return field(1, name) + field(2, field(1, tensor))
+
+    node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
+    graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
+    return b"\x08\x08" + field(7, graph) + field(8, b"\x10\x0d")  # IR version 8, opset 13
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"sacvit-deploy {facts['sacvit_deploy']}, Python {facts['python']}, {facts['machine']}, {facts['cores']} cores",
+        f"  CPU: {', '.join(facts['cpu_features']) or 'no instruction sets known to matter'}",
+    ]
+    for name, fact in facts["libraries"].items():
+        state = fact["version"] or f"missing (needed for {fact['for']})"
+        lines.append(f"  {name:<12} {state}")
+    runtime = facts["onnxruntime"]
+    lines.append(f"  onnxruntime  {runtime.get('version') or runtime['error']}")
+    lines += [f"    {name:<28} {state}" for name, state in runtime["providers"].items()]
+    lines.append("  tensorrt     no backend for it in this version")
+    return "\n".join(lines)
+
+

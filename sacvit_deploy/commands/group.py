@@ -1,0 +1,65 @@
+"""The `sacvit` group. Commands are found by name and imported when called, so none pays for another's libraries."""
+
+from __future__ import annotations
+
+import importlib
+from typing import NoReturn
+
+import click
+
+from sacvit_deploy import __version__
+from sacvit_deploy.commands.common import run
+from sacvit_deploy.errors import SacvitError
+
+# name: (module with a click command called `command`, what it does)
+COMMANDS = {
+    "export": ("sacvit_deploy.export.cli", "Turn a checkpoint into a bundle."),
+    "infer": ("sacvit_deploy.commands.infer", "Classify pictures."),
+    "inspect": ("sacvit_deploy.commands.inspect", "Show what a bundle holds and costs."),
+    "verify": ("sacvit_deploy.commands.verify", "Check a bundle's hashes, then its answers on this machine."),
+    "doctor": ("sacvit_deploy.commands.doctor", "Show what this machine can run, and why not."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command. Raises SacvitError naming the extra to install."""
+        if cmd_name not in COMMANDS:
+            return None
+        return load(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def load(name: str) -> click.Command:
+    """Import the module of a command."""
+    try:
+        module = importlib.import_module(COMMANDS[name][0])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sacvit_deploy"):
+            raise
+        raise SacvitError(
+            f"`sacvit {name}` needs {error.name}; install it with: pip install 'sacvit-deploy[{name}]'"
+        ) from error
+    command: click.Command = module.command
+    return command
+
+
+@click.command(cls=LazyGroup, name="sacvit")
+@click.version_option(__version__, prog_name="sacvit")
+def group() -> None:
+    """SAC-ViT deployment: a checkpoint becomes a bundle of two engines, a bundle answers for pictures."""
+
+
+def main() -> NoReturn:
+    """Entry point of `sacvit`."""
+    run(group)

@@ -1,0 +1,99 @@
+"""`sacvit inspect`: what a bundle holds and costs, without opening an engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sacvit_deploy.bundle.bundle import Bundle, open_bundle
+from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.costs import costs
+from sacvit_deploy.geometry import CHILDREN, num_targets
+
+FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # with the paper's table 3 in between
+
+
+@click.command("inspect")
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--alpha", type=float, help="Count tokens and costs at this alpha.  [default: the bundle's]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
+    """Show a BUNDLE's geometry, token counts, multiply-adds, sizes, parity and provenance."""
+    opened = open_bundle(bundle or find_bundle())
+    facts = describe(opened, alpha)
+    click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
+
+
+def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
+    """Everything shown, as JSON."""
+    manifest = bundle.manifest
+    config = manifest.config
+    geometry, method = config.geometry, config.method
+    alpha = method.alpha if alpha is None else alpha
+    targets = num_targets(alpha, geometry.tokens, method.rounding)
+    count = costs(config, alpha)
+    return {
+        "bundle": str(bundle.path),
+        "name": manifest.name,
+        "eta": manifest.eta,
+        **config.to_dict(),
+        "alpha": alpha,
+        "tokens": {
+            "low_res": geometry.tokens,
+            "targets": targets,
+            "background": geometry.tokens - targets,
+            "stage_1": geometry.tokens + 1,
+            "stage_2": CHILDREN * targets + geometry.tokens - targets + 1,
+            "deit": CHILDREN * geometry.tokens + 1,
+        },
+        "gmacs": {
+            "ee": count.ee / 1e9,
+            "sac": count.sac / 1e9,
+            "deit": count.deit / 1e9,
+            "cascade": {str(f): count.cascade(f) / 1e9 for f in FRACTIONS},
+            "ideal_speedup": {str(f): count.ideal_speedup(f) for f in FRACTIONS},
+        },
+        "variants": {
+            precision: {
+                "files": {role: {"path": e.path, "bytes": e.bytes} for role, e in variant.files.items()},
+                "bytes": sum(entry.bytes for entry in variant.files.values()),
+                "parity": variant.parity,
+            }
+            for precision, variant in manifest.variants.items()
+        },
+        "provenance": manifest.provenance,
+    }
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The same for people."""
+    geometry, method, tokens, gmacs = facts["geometry"], facts["method"], facts["tokens"], facts["gmacs"]
+    lines = [
+        f"{facts['bundle']}",
+        f"  geometry    S {geometry['image_size']}, P {geometry['patch_size']}, width {geometry['width']}, "
+        f"depth {geometry['depth']}, heads {geometry['heads']}, classes {geometry['classes']}",
+        f"  method      {', '.join(f'{key} {value}' for key, value in method.items() if value is not None)}",
+        f"  defaults    eta {facts['eta']}, alpha {facts['alpha']}",
+        f"  tokens      low-res {tokens['low_res']}, targets {tokens['targets']}, background {tokens['background']}; "
+        f"stage 1 sees {tokens['stage_1']}, stage 2 {tokens['stage_2']}, a DeiT {tokens['deit']}",
+        f"  GMACs       EE {gmacs['ee']:.3f}, SAC {gmacs['sac']:.3f}, DeiT {gmacs['deit']:.3f}",
+        "  continuing  " + "  ".join(f"{float(f):>6.0%}" for f in gmacs["cascade"]),
+        "    GMACs     " + "  ".join(f"{value:>6.3f}" for value in gmacs["cascade"].values()),
+        "    ideal     " + "  ".join(f"{value:>5.2f}x" for value in gmacs["ideal_speedup"].values()),
+    ]
+    for precision, variant in facts["variants"].items():
+        sizes = ", ".join(f"{entry['path']} {entry['bytes'] / 1e6:.2f} MB" for entry in variant["files"].values())
+        parity = variant["parity"]
+        same = "identical" if parity["targets_identical"] else f"overlap >= {parity['smallest_target_overlap']:.1%}"
+        lines += [
+            f"  {precision}        {variant['bytes'] / 1e6:.2f} MB: {sizes}",
+            f"    parity    largest error {parity['largest_error']:.1e} of the largest logit "
+            f"(allowed {parity['tolerance']:.0e}), targets {same}, {len(parity['cases'])} cases",
+        ]
+    origin = facts["provenance"]
+    lines.append(f"  from        {origin['checkpoint']} ({origin['family']}), exported {origin['exported']}")
+    lines += [f"  note        {note}" for note in origin["notes"]]
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""From whatever a user calls an image to RGB pixels, with limits set before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from sacvit_deploy.errors import ImageError
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+# Formats decoded inside Pillow. EPS (Ghostscript) and the like would start other programs on hostile input.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_PIXELS = 100_000_000  # about 300 MB as RGB; checked against the header
+MAX_BYTES = 256 << 20
+WHITE = (255, 255, 255)
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """Return an RGB picture the way a viewer shows it.
+
+    source: a path, the bytes of a file, a PIL image, or an HWC uint8 array (H x W, or H x W x 1, 3 or 4 channels).
+    EXIF rotation is applied, transparency is laid over white, 16 bits become 8, of an animation the first frame counts.
+    Raises ImageError.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return to_rgb(source, "the picture")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(bytes(source), "the picture's bytes")
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return _decode(_read(path), str(path))
+    raise ImageError(f"can't take a {type(source).__name__} as a picture; give a path, bytes, PIL image or uint8 array")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ImageError(f"can't read {path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for a picture file")
+    return data
+
+
+def _decode(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise ImageError(f"{name} is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_size(image, name)
+            if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
+                raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged pictures could not be told")
+            image.load()
+            return to_rgb(image, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not a picture in a supported format ({', '.join(FORMATS)})") from error
+    except Exception as error:
+        # Decoders raise many kinds on damaged files: OSError, SyntaxError, ValueError, struct.error, zlib.error ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ImageError(f"{name} is damaged or truncated ({reason})") from error
+
+
+def check_size(image: Image.Image, name: str) -> None:
+    """Raise ImageError for pictures without pixels or with more than MAX_PIXELS."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels ({width}x{height})")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {MAX_PIXELS:,}")
+
+
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Apply EXIF rotation and convert any mode to RGB. Raises ImageError for floating-point pictures."""
+    check_size(image, name)
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block: show the picture as it is stored, as viewers do
+        image = image.copy()
+    if image.mode == "F":
+        raise ImageError(f"{name} holds floating-point values, whose range is not known; convert it to 8 bits")
+    if image.mode.startswith("I"):
+        # 16-bit greyscale, which Pillow opens as I;16 or I.
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        flat = Image.new("RGBA", image.size, (*WHITE, 255))
+        image = Image.alpha_composite(flat, image)
+    return image.convert("RGB")
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise ImageError(f"an array picture must be uint8, not {array.dtype}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ImageError(f"an array picture must be H x W or H x W x 1, 3 or 4, not {list(array.shape)}")
+    if 0 in array.shape:
+        raise ImageError(f"the array picture has no pixels ({array.shape[1]}x{array.shape[0]})")
+    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array picture")

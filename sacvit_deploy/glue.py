@@ -1,0 +1,140 @@
+"""Everything between the two engine calls: gate, select, gather, and the request stage 2 is asked with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.geometry import CHILDREN, child_positions
+from sacvit_deploy.preprocess import scale_and_shift
+
+Array = npt.NDArray[Any]
+Index = npt.NDArray[np.int64]
+
+
+def check_eta(eta: float) -> float:
+    """Raise UsageError unless eta lies in [0, 1]."""
+    if not 0.0 <= eta <= 1.0:  # NaN, too, fails this
+        raise UsageError(f"eta is {eta}; it must lie between 0 and 1")
+    return float(eta)
+
+
+def softmax(logits: Array) -> npt.NDArray[np.float64]:
+    """[B,C] -> [B,C] probabilities in fp64; the logits must be finite."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    weights = np.exp(shifted)
+    out: npt.NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
+    return out
+
+
+def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
+    """[B,C] -> [B]: True where the picture goes on to stage 2, that is unless max probability > eta (paper eq. 5).
+
+    eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
+    """
+    out: npt.NDArray[np.bool_] = ~(probabilities.max(axis=-1) > eta)
+    return out
+
+
+def select_targets(scores: Array, count: int) -> Index:
+    """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending. Scores must be finite."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return np.sort(order, axis=1)
+
+
+def background_tokens(targets: Index, tokens: int) -> Index:
+    """[B,M] -> [B,N-M]: the low-res tokens that are not targets, ascending."""
+    kept = np.ones((targets.shape[0], tokens), dtype=bool)
+    np.put_along_axis(kept, targets, False, axis=1)
+    return np.nonzero(kept)[1].reshape(targets.shape[0], tokens - targets.shape[1])
+
+
+def gather_patches(images: Pixels, targets: Index, patch: int) -> Pixels:
+    """[B,S,S,3] uint8, [B,M] -> [B,4M,3PP] uint8: the children's pixels, parent-major, channel-major within a patch.
+
+    A target's four children are one 2P x 2P square, so each target is read in one piece.
+    """
+    batch, size = images.shape[:2]
+    square = 2 * patch
+    grid = size // square
+    squares = images.reshape(batch, grid, square, grid, square, 3)
+    rows, columns = np.divmod(targets, grid)
+    # [B,M,2P,2P,3]
+    found = squares[np.arange(batch)[:, None], rows, :, columns]
+    found = found.reshape(batch, -1, 2, patch, 2, patch, 3).transpose(0, 1, 2, 4, 6, 3, 5)
+    return np.ascontiguousarray(found).reshape(batch, CHILDREN * targets.shape[1], 3 * patch * patch)
+
+
+
+
+REQUEST_FIELDS = ("patches", "positions", "target_features", "background", "targets")
+
+
+@dataclass(frozen=True)
+class StageTwoRequest:
+    """All stage 2 needs to know of some pictures, as plain values that could as well cross a network.
+
+    patches [B,4M,3PP] uint8; positions [B,4M] int64; target_features [B,M,D] and background [B,N-M,D] in the variant's
+    precision; targets [B,M] low-res indices, for the answer's mask.
+    """
+
+    patches: Pixels
+    positions: Index
+    target_features: Array
+    background: Array
+    targets: Index
+
+    @property
+    def size(self) -> int:
+        """Number of pictures."""
+        return len(self.targets)
+
+    def part(self, start: int, stop: int) -> StageTwoRequest:
+        """The pictures start..stop-1."""
+        return StageTwoRequest(*(getattr(self, name)[start:stop] for name in REQUEST_FIELDS))
+
+    def inputs(self, config: ModelConfig) -> dict[str, Array]:
+        """The SAC engine's inputs; patches are normalised here."""
+        scale, shift = scale_and_shift(config.preprocessing)
+        area = config.geometry.patch_size**2
+        patches = self.patches * np.repeat(scale, area)
+        patches += np.repeat(shift, area)
+        return {
+            "patches": patches,
+            "positions": self.positions,
+            "target_features": self.target_features,
+            "background": self.background,
+        }
+
+
+def build_request(
+    images: Pixels, stage_one: Mapping[str, Array], rows: Index, targets: Index, config: ModelConfig
+) -> StageTwoRequest:
+    """Compact the continuing pictures `rows` of a batch and gather the stage-2 inputs for their targets [rows, M]."""
+    geometry = config.geometry
+    features = stage_one["features"]
+    source = stage_one["embeddings"] if config.method.background == "embeddings" else features
+    batch = rows[:, None]
+    return StageTwoRequest(
+        patches=gather_patches(images[rows], targets, geometry.patch_size),
+        positions=child_positions(targets, geometry.grid),
+        target_features=features[batch, targets],
+        background=source[batch, background_tokens(targets, geometry.tokens)],
+        targets=targets,
+    )
+
+
+def join(requests: Sequence[StageTwoRequest]) -> StageTwoRequest:
+    """Put requests with the same M into one batch."""
+    if len(requests) == 1:
+        return requests[0]
+    return StageTwoRequest(
+        *(np.concatenate([getattr(request, name) for request in requests]) for name in REQUEST_FIELDS)
+    )

@@ -1,0 +1,155 @@
+"""The public class: a bundle, ready to answer."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from sacvit_deploy.backends import open_backend, usable_cores
+from sacvit_deploy.bundle.bundle import Bundle, open_bundle
+from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.decode import ImageSource, load_image
+from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.glue import check_eta
+from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.preprocess import fit
+from sacvit_deploy.scheduler import Answer, Item, Scheduler
+
+T = TypeVar("T")
+
+
+class SACViT:
+    """A bundle opened for inference.
+
+    bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
+    choose the best for this machine; what is named is what runs, or opening fails. Safe to use from several threads.
+    Raises BundleError, BackendError.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        provider: str | None = None,
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
+        self.backend = open_backend(backend, provider=provider, threads=threads)
+        if precision == "auto":
+            precision = choose_precision(list(self.bundle.manifest.variants), provider)
+        self.precision = precision
+        self.config = self.bundle.manifest.config
+        self.labels = self.bundle.labels
+        self.cascade = Cascade(self.backend, self.bundle.checked_files(self.precision), self.config)
+
+    def predict(self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None) -> Prediction:
+        """Classify one picture: a path, bytes, PIL image or HWC uint8 array.
+
+        eta and alpha: the bundle's defaults unless given. Raises ImageError, OutputError, UsageError.
+        """
+        result = self.predict_batch([source], eta=eta, alpha=alpha)[0]
+        if isinstance(result, SacvitError):
+            raise result
+        return result
+
+    def predict_batch(
+        self, sources: Sequence[ImageSource], *, eta: float | None = None, alpha: float | None = None
+    ) -> list[Prediction | SacvitError]:
+        """Classify pictures in one EE call and at most one SAC call; a bad one gives its error in its place."""
+        size = max(1, len(sources))
+        return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=1 if size == 1 else None))
+
+    def stream(
+        self,
+        sources: Iterable[ImageSource],
+        *,
+        batch_size: int = 64,
+        eta: float | None = None,
+        alpha: float | None = None,
+        workers: int | None = None,
+    ) -> Iterator[Prediction | SacvitError]:
+        """Classify any number of pictures, in order, with bounded memory; a bad one gives its error in its place.
+
+        Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing pictures of
+        several EE batches are joined to whole SAC batches of `batch_size`.
+        """
+        if batch_size < 1 or (workers is not None and workers < 1):
+            raise UsageError("batch_size and workers must be at least 1")
+        eta = check_eta(self.bundle.manifest.eta if eta is None else eta)
+        method = self.config.method
+        count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
+        scheduler = Scheduler(self.cascade, eta, count, sac_batch=batch_size, patience=8 * batch_size)
+        return self._stream(scheduler, sources, batch_size, workers or usable_cores())
+
+    def _stream(
+        self, scheduler: Scheduler, sources: Iterable[ImageSource], batch_size: int, workers: int
+    ) -> Iterator[Prediction | SacvitError]:
+        for answer in scheduler.run(_batches(self._prepared(sources, batch_size, workers), batch_size)):
+            yield self._prediction(answer)
+
+    def _prepared(self, sources: Iterable[ImageSource], ahead: int, workers: int) -> Iterator[Item]:
+        """Decode and resize in worker threads, at most two batches ahead."""
+        if workers == 1:
+            # A thread of its own would only add its start-up to the latency of one picture.
+            yield from map(self.prepare, sources)
+            return
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-decode")
+        waiting: deque[Future[Item]] = deque()
+        try:
+            for source in sources:
+                waiting.append(pool.submit(self.prepare, source))
+                if len(waiting) >= 2 * ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, source: ImageSource) -> Item:
+        """Decode and fit one picture to [S,S,3]; an error goes into the item."""
+        name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"
+        start = time.perf_counter()
+        try:
+            image = load_image(source)
+            decoded = time.perf_counter()
+            pixels = fit(image, self.config.geometry.image_size, self.config.preprocessing)
+        except SacvitError as error:
+            return Item(name, None, error)
+        return Item(name, pixels, timing={"decode": decoded - start, "preprocess": time.perf_counter() - decoded})
+
+    def _prediction(self, answer: Answer) -> Prediction | SacvitError:
+        if answer.error is not None:
+            return answer.error
+        assert answer.probabilities is not None
+        return Prediction(
+            source=answer.item.source,
+            labels=self.labels,
+            stage=answer.stage,
+            probabilities=answer.probabilities.astype("float32"),
+            stage_one_probability=answer.stage_one_probability,
+            grid=self.config.geometry.grid,
+            targets=answer.targets,
+            timing=answer.item.timing,
+        )
+
+
+def choose_precision(available: Sequence[str], provider: str | None) -> str:
+    """The variant that `auto` means: on a CPU fp32 (x86 cores have no half-precision products), elsewhere fp16."""
+    on_cpu = provider is None or provider.lower() in ("cpu", "cpuexecutionprovider")
+    order = ("fp32", "fp16", "int8") if on_cpu else ("fp16", "fp32", "int8")
+    return next((precision for precision in order if precision in available), order[0])
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
