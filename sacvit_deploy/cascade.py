@@ -18,7 +18,7 @@ class Cascade:
 
     def __init__(self, backend: Backend, files: Mapping[str, Path], config: ModelConfig) -> None:
         self.config = config
-        self._backend = backend
+        self.backend = backend
         self._files = files
         self._ee = backend.open(files["ee"], files.get("weights"))
         self._sac: Engine | None = None
@@ -41,5 +41,5 @@ class Cascade:
         """Run the SAC engine on a request's inputs: logits [B,C]. The first call opens it."""
         with self._lock:
             if self._sac is None:
-                self._sac = self._backend.open(self._files["sac"], self._files.get("weights"))
+                self._sac = self.backend.open(self._files["sac"], self._files.get("weights"))
         return self._sac.run(inputs)["logits"]

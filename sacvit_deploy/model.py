@@ -29,7 +29,8 @@ class SACViT:
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
-    choose the best for this machine; what is named is what runs, or opening fails. Safe to use from several threads.
+    choose the best for this machine; what is named is what runs, or opening fails. weights: "packed" for speed, "mapped"
+    to open at once and keep one copy for both engines. Safe to use from several threads.
     Raises BundleError, BackendError.
     """
 
@@ -41,9 +42,10 @@ class SACViT:
         provider: str | None = None,
         precision: str = "auto",
         threads: int | None = None,
+        weights: str = "packed",
     ) -> None:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
-        self.backend = open_backend(backend, provider=provider, threads=threads)
+        self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
             precision = choose_precision(list(self.bundle.manifest.variants), provider)
         self.precision = precision

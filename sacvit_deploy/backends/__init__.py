@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sacvit_deploy.errors import BackendError
+from sacvit_deploy.errors import BackendError, UsageError
 
 Array = npt.NDArray[Any]
 BACKENDS = ("onnxruntime",)
+WEIGHTS = ("packed", "mapped")
 
 
 class Engine(Protocol):
@@ -41,19 +42,25 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(name: str = "auto", *, provider: str | None = None, threads: int | None = None) -> Backend:
+def open_backend(
+    name: str = "auto", *, provider: str | None = None, threads: int | None = None, weights: str = "packed"
+) -> Backend:
     """Open a backend by name; `auto` takes the first that this machine can load.
 
     provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
     get it. threads: CPU threads of one engine call; None is one for each core this process may use.
+    weights: "packed" lets each engine keep its own copy, rearranged for speed; "mapped" lets both read the one file in
+    place, which opens at once and needs memory for one copy. Raises BackendError, UsageError.
     """
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"unknown backend {name!r}; there are: auto, {', '.join(BACKENDS)}")
     if threads is not None and threads < 1:
-        raise BackendError(f"threads is {threads}; it must be at least 1")
+        raise UsageError(f"threads is {threads}; it must be at least 1")
+    if weights not in WEIGHTS:
+        raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
     from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores())
+    return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores(), weights)
 
 
 def usable_cores() -> int:

@@ -28,10 +28,11 @@ def load_library() -> Any:
 class OnnxRuntimeBackend:
     """Sessions on one execution provider. Raises BackendError if the library or the provider is not there."""
 
-    def __init__(self, provider: str, threads: int) -> None:
+    def __init__(self, provider: str, threads: int, weights: str = "packed") -> None:
         self._library = load_library()
         self.provider = SHORT_NAMES.get(provider.lower(), provider)
         self.threads = threads
+        self.weights = weights
         offered = self._library.get_available_providers()
         if self.provider not in offered:
             raise BackendError(f"this ONNX Runtime has no provider {provider}; it offers {', '.join(offered)}")
@@ -49,6 +50,8 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 3
         # Spinning threads of one session would take the cores from the other session and from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self.weights == "mapped":
+            options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             session = self._library.InferenceSession(str(stage), options, providers=[self.provider])
         except Exception as error:  # the library's own exceptions share no base class but this

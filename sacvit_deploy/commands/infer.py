@@ -20,6 +20,7 @@ from sacvit_deploy.decode import SUFFIXES
 from sacvit_deploy.errors import ImageError, SacvitError, UsageError
 from sacvit_deploy.overlay import draw_overlay
 
+FEW = 8  # pictures, up to which packing the weights takes longer than it saves
 COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
 
 
@@ -54,7 +55,10 @@ def command(
     paths = expand(pictures)
     folder = Path(bundle) if bundle else find_bundle(paths)
     start = time.perf_counter()
-    model = SACViT(folder, backend=backend, provider=provider, precision=precision, threads=threads)
+    weights = "mapped" if len(paths) <= FEW else "packed"
+    model = SACViT(
+        folder, backend=backend, provider=provider, precision=precision, threads=threads, weights=weights
+    )
     if not as_json:
         click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())
         click.echo(COLUMNS.format("picture", "label", "prob", "stage", "ms"))

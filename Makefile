@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+# Another build of torch: make demo TORCH="torch==2.13.0 --index-url ..."
+TORCH ?= torch==2.13.0
+# One try and a short wait: an extra index that can't be reached must not stall the set-up.
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --timeout 20 --retries 1
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint wheel clean
+
+demo: $(VENV)/.demo
+	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --force
+	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --overlay demo/overlays
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(PIP) install -q $(TORCH)
+	$(PIP) install -q -e ".[export]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) install -q -e ".[export,train,dev]"
+	touch $@
+
+wheel: $(VENV)/bin/python
+	$(PIP) wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info examples/*.sacvit
