@@ -79,7 +79,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cascade, deit = build(config, options.precision, options.threads, Path(folder))
         size = f"width {geometry.width}, depth {geometry.depth}, {geometry.image_size} px, {options.precision}"
-        print(f"{cascade.backend.description}; {size}, alpha {options.alpha}, {PICTURES} pictures, {options.rounds} rounds")
+        print(f"{cascade.backend.description}; {size}, alpha {options.alpha}")
+        print(f"{PICTURES} pictures, medians of {options.rounds} rounds")
         rows = []
         print(HEADER)
         for batch in map(int, options.batches.split(",")):
@@ -87,8 +88,13 @@ def main() -> None:
                 rows.append(compare(cascade, deit, batch, fraction, options.alpha, options.rounds))
                 print(line(rows[-1]), flush=True)
     if options.json:
-        facts: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "runtime": cascade.backend.description}
-        options.json.write_text(json.dumps({**facts, "config": config.to_dict(), "rows": [asdict(r) for r in rows]}, indent=1))
+        facts: dict[str, Any] = {
+            "machine": platform.processor() or platform.machine(),
+            "runtime": cascade.backend.description,
+            "config": config.to_dict(),
+            "rows": [asdict(row) for row in rows],
+        }
+        options.json.write_text(json.dumps(facts, indent=1))
 
 
 def build(config: ModelConfig, precision: str, threads: int, folder: Path) -> tuple[Cascade, Engine]:
@@ -167,7 +173,8 @@ def line(row: Row) -> str:
     """One row of the table."""
     return (
         f"{row.batch:>5}  {row.continue_fraction:>8.0%}  {row.deit_ms:>8.2f}  {row.cascade_ms:>10.2f}  "
-        f"{row.ratio:>6.2f}x ({row.ratio_low:.2f}-{row.ratio_high:.2f})  {row.ideal:>6.2f}x  {row.ratio / row.ideal:>8.0%}  "
+        f"{row.ratio:>6.2f}x ({row.ratio_low:.2f}-{row.ratio_high:.2f})  {row.ideal:>6.2f}x  "
+        f"{row.ratio / row.ideal:>8.0%}  "
         f"{row.ee_ms:>8.2f}{row.sac_ms:>8.2f}{row.glue_ms:>9.3f}  {row.glue_share:>5.1%}"
     )
 

@@ -7,12 +7,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig
 from sacvit_deploy.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # not at run time: the command offers FAMILIES before torch is loaded
 
 FAMILIES = ("sac-vit", "cf-vit", "lf-vit", "deit")
 REFUSED = {

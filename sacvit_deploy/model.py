@@ -29,8 +29,8 @@ class SACViT:
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
-    choose the best for this machine; what is named is what runs, or opening fails. weights: "packed" for speed, "mapped"
-    to open at once and keep one copy for both engines. Safe to use from several threads.
+    choose the best for this machine; what is named is what runs, or opening fails. weights: "packed" for speed,
+    "mapped" to open at once and keep one copy for both engines. Safe to use from several threads.
     Raises BundleError, BackendError.
     """
 

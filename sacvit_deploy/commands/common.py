@@ -11,6 +11,8 @@ import click
 
 from sacvit_deploy.errors import SacvitError, UsageError
 
+# Libraries that only an extra installs.
+EXTRAS = {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "safetensors": "export"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -23,6 +25,11 @@ def run(command: click.Command) -> NoReturn:
         fail(str(error), 2)
     except SacvitError as error:
         fail(str(error), 1)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in EXTRAS:
+            raise
+        fail(f"this needs {library}; install it with: pip install 'sacvit-deploy[{EXTRAS[library]}]'", 1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -9,7 +9,6 @@ import click
 
 from sacvit_deploy import __version__
 from sacvit_deploy.commands.common import run
-from sacvit_deploy.errors import SacvitError
 
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {
@@ -42,15 +41,7 @@ class LazyGroup(click.Group):
 
 def load(name: str) -> click.Command:
     """Import the module of a command."""
-    try:
-        module = importlib.import_module(COMMANDS[name][0])
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("sacvit_deploy"):
-            raise
-        raise SacvitError(
-            f"`sacvit {name}` needs {error.name}; install it with: pip install 'sacvit-deploy[{name}]'"
-        ) from error
-    command: click.Command = module.command
+    command: click.Command = importlib.import_module(COMMANDS[name][0]).command
     return command
 
 
