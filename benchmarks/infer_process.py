@@ -18,6 +18,7 @@ from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import shipped_pictures
 from sacvit_deploy.export.stages import empty_model
 
@@ -36,7 +37,7 @@ def main() -> None:
         checkpoint = load_checkpoint(folder / "model.safetensors")
         parameters = sum(weight.numel() for weight in checkpoint.model.parameters())
         request = Request(folder / "model.safetensors", folder / "model.sacvit", threads=usable_cores())
-        export_bundle(checkpoint, request, lambda line: None)
+        export_bundle(checkpoint, request, Progress())
         size = sum(path.stat().st_size for path in request.target.iterdir())
         print(f"width {options.width}, depth {options.depth}: {parameters / 1e6:.1f} M weights, fp32")
         print(f"bundle {size / 1e6:.1f} MB, {size / (4 * parameters):.3f} x one copy of the weights")

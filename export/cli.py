@@ -54,14 +54,16 @@ def command(
     import torch
 
     from sacvit_deploy.export.checkpoint import load_checkpoint
-    from sacvit_deploy.export.pipeline import Request, export_bundle, step
+    from sacvit_deploy.export.pipeline import Request, export_bundle
+    from sacvit_deploy.export.progress import Progress
 
     threads = threads or usable_cores()
     torch.set_num_threads(threads)
-    with step(click.echo, f"read {ckpt}"):
+    progress = Progress()
+    with progress.step(f"read {ckpt}"):
         checkpoint = load_checkpoint(ckpt, trust=trust_checkpoint, heads=heads, family=family)
     for note in checkpoint.notes:
-        click.echo(f"  note: {note}")
+        progress.note(f"note: {note}")
     request = Request(
         source=ckpt,
         target=target,
@@ -72,7 +74,7 @@ def command(
         pictures=expand([pictures]) if pictures else (),
         threads=threads,
     )
-    manifest = export_bundle(checkpoint, request, click.echo)
+    manifest = export_bundle(checkpoint, request, progress)
     total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())
     click.echo(f"wrote {target} ({total / 1e6:.1f} MB: {', '.join(manifest.variants)})")
     click.echo(f"next: sacvit-infer PICTURE --bundle {target} --eta {manifest.eta}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,12 +22,11 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, shipped_pictures
 from sacvit_deploy.export.stages import EEStage, SACStage, halve
 from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.golden import Golden, Parity, measure
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,18 +43,18 @@ class Request:
     threads: int = 1
 
 
-def export_bundle(checkpoint: Checkpoint, request: Request, say: Say) -> Manifest:
+def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Manifest:
     """Write the bundle and return its manifest. Raises ExportError, and then nothing is left behind."""
     model, config = checkpoint.model, checkpoint.model.config
     check_target(request.target, replace=request.replace)
     labels = pick_labels(checkpoint, request)
-    with step(say, "reference outputs on random and real pictures"):
+    with say.step("reference outputs on random and real pictures"):
         golden = make_golden(model, request.pictures or shipped_pictures())
     with whole_folder(request.target, replace=request.replace) as folder:
         variants = {}
         for precision in request.precisions:
             variants[precision] = export_variant(folder, model, precision, golden, request.threads, say)
-        with step(say, "labels, golden vectors, manifest"):
+        with say.step("labels, golden vectors, manifest"):
             (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
             golden.pick([row for row in SHIPPED if row < len(golden.kinds)]).save(folder / "golden.npz")
             manifest = Manifest(
@@ -74,19 +71,19 @@ def export_bundle(checkpoint: Checkpoint, request: Request, say: Say) -> Manifes
 
 
 def export_variant(
-    folder: Path, model: SACViT, precision: str, golden: Golden, threads: int, say: Say
+    folder: Path, model: SACViT, precision: str, golden: Golden, threads: int, say: Progress
 ) -> Variant:
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
     weighted = halve(model) if precision == "fp16" else model
     graphs = {}
     for role, stage in (("ee", EEStage(weighted)), ("sac", SACStage(weighted))):
-        with step(say, f"{role.upper()} engine, {precision}: trace and simplify"):
+        with say.step(f"{role.upper()} engine, {precision}: trace and simplify"):
             graphs[role] = trace(stage)
-    with step(say, f"{precision}: write, weights stored once, ONNX checker"):
+    with say.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
-    with step(say, f"{precision}: parity with the reference"):
+    with say.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
-    say(f"  {parity.summary()}")
+    say.note(parity.summary())
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
 
 
@@ -128,11 +125,3 @@ def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
             "onnx": onnx.__version__,
         },
     }
-
-
-@contextmanager
-def step(say: Say, what: str) -> Iterator[None]:
-    """Say what is done and how long it took."""
-    start = time.perf_counter()
-    yield
-    say(f"{what}  ({time.perf_counter() - start:.1f} s)")

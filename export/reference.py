@@ -62,4 +62,5 @@ def random_pictures(count: int, size: int) -> Pixels:
 def shipped_pictures() -> list[bytes]:
     """The real pictures that come with the package."""
     folder = resources.files("sacvit_deploy.export") / "pictures"
-    return [entry.read_bytes() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)]
+    pictures = [entry for entry in folder.iterdir() if entry.name.endswith(".jpg")]
+    return [entry.read_bytes() for entry in sorted(pictures, key=lambda entry: entry.name)]

@@ -1,0 +1,37 @@
+"""What the export says while it works."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+class Progress:
+    """A line for each step: what is being done now (on a terminal), then how long it took."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = sys.stdout if out is None else out
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Announce a step and time it."""
+        start = time.perf_counter()
+        live = self._out.isatty()
+        if live:
+            self._out.write(f"{what} ...")
+            self._out.flush()
+        try:
+            yield
+        except BaseException:
+            if live:
+                self._out.write("\n")
+            raise
+        self._out.write(f"{chr(13) if live else ''}{what}  ({time.perf_counter() - start:.1f} s)\n")
+        self._out.flush()
+
+    def note(self, text: str) -> None:
+        """Say something about the step before."""
+        self._out.write(f"  {text}\n")
