@@ -117,6 +117,8 @@ def _own(said: Any, notes: list[str]) -> Checkpoint:
     if not isinstance(eta, (int, float)) or not 0.0 <= eta <= 1.0:
         raise CheckpointError(f"its eta is {eta!r}, not a number between 0 and 1")
     provenance = said.get("provenance") or {}
+    if not isinstance(provenance, Mapping):
+        raise CheckpointError(f"its provenance is a {type(provenance).__name__}, not an object")
     return Checkpoint(SACViT(config), "sac-vit", labels, float(eta), dict(provenance), notes)
 
 

@@ -66,7 +66,8 @@ def simplify(model: ir.Model) -> ir.Model:
     for node in model.graph:
         node.metadata_props.clear()  # stack traces with paths of the exporting machine
         node.doc_string = None
-    for value in [*model.graph.inputs, *model.graph.outputs, *(v for n in model.graph for v in n.outputs)]:
+    ends = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
+    for value in [*ends, *(v for n in model.graph for v in n.outputs)]:
         value.metadata_props.clear()
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
@@ -112,7 +113,8 @@ def _dims(shape: ir.Shape) -> list[object]:
 def name_weights(model: ir.Model, stage: Stage) -> None:
     """Name each weight after its state-dict entry, `.T` where the graph holds it transposed."""
     known: dict[bytes, str] = {}
-    for key, value in stage.model.state_dict().items():
+    weights = stage.model.state_dict()
+    for key, value in weights.items():
         flat = value.detach().flatten(1) if key == "patch_embed.proj.weight" else value.detach()
         known[flat.contiguous().numpy().tobytes()] = key
         if flat.ndim == 2:
@@ -120,9 +122,11 @@ def name_weights(model: ir.Model, stage: Stage) -> None:
     taken: set[str] = set()
     for value in list(model.graph.initializers.values()):
         tensor = value.const_value
-        if tensor is None or tensor.nbytes < 64:
+        if tensor is None:
             continue
-        name = known.get(tensor.numpy().tobytes())
+        # The tracer's own name, and the values only where it is lost: a few equal bytes may well be chance.
+        own = (value.name or "").removeprefix("model.")
+        name = own if own in weights else known.get(tensor.numpy().tobytes()) if tensor.nbytes >= 64 else None
         # Equal values (a fresh LayerNorm's ones) share a name only once.
         if name and name not in taken and name not in model.graph.initializers:
             value.name = name

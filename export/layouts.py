@@ -93,18 +93,18 @@ def _ancestor(geometry: Geometry, base: Method, family: str | None, hint: str) -
 
 def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) -> Geometry:
     weight = tensors["patch_embed.proj.weight"]
-    if weight.ndim != 4 or weight.shape[1] != 3 or weight.shape[2] != weight.shape[3]:
+    if weight.ndim != 4 or weight.shape[1] != 3 or weight.shape[2] != weight.shape[3] or 0 in weight.shape:
         raise CheckpointError(f"`patch_embed.proj.weight` has shape {list(weight.shape)}, not [width, 3, patch, patch]")
     width, patch = int(weight.shape[0]), int(weight.shape[2])
     if high.ndim != 3:
         raise CheckpointError(f"the position table has shape {list(high.shape)}, not [1, tokens, width]")
-    side = math.isqrt(high.shape[1] - 1)
+    side = math.isqrt(max(0, high.shape[1] - 1))
     if side * side != high.shape[1] - 1:
         raise CheckpointError(f"the position table has {high.shape[1]} rows, not a square grid plus a class token")
     found = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", key) for key in tensors) if m}
     depth = max(found) + 1
     if len(found) != depth:
-        missing = min(set(range(depth)) - found)
+        missing = next(number for number in range(depth) if number not in found)
         raise CheckpointError(f"block {missing} of {depth} is missing")
     if heads is None:
         if width % 64:
@@ -113,6 +113,7 @@ def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) ->
     fc1 = tensors.get("blocks.0.mlp.fc1.weight")
     if fc1 is None:
         raise CheckpointError("this is no DeiT-shaped model: `blocks.0.mlp.fc1.weight` is missing")
+    classes, hidden = _rows("head.weight", tensors["head.weight"]), _rows("blocks.0.mlp.fc1.weight", fc1)
     try:
         return Geometry(
             image_size=side * patch,
@@ -120,8 +121,8 @@ def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) ->
             width=width,
             depth=depth,
             heads=heads,
-            classes=int(tensors["head.weight"].shape[0]),
-            mlp_ratio=fc1.shape[0] / width,
+            classes=classes,
+            mlp_ratio=hidden / width,
         )
     except UsageError as error:
         raise CheckpointError(f"these shapes make no SAC-ViT: {error}") from error
@@ -131,8 +132,15 @@ def _fusion(tensors: Mapping[str, Tensor], width: int) -> Literal["repeat", "exp
     last = tensors.get("reuse_block.1.fc2.weight")
     if last is None:
         return "none"
-    if last.shape[0] == width:
+    rows = _rows("reuse_block.1.fc2.weight", last)
+    if rows == width:
         return "repeat"
-    if last.shape[0] == 4 * width:
+    if rows == 4 * width:
         return "expand"
-    raise CheckpointError(f"`reuse_block.1.fc2.weight` has {last.shape[0]} rows, neither width nor 4 x width")
+    raise CheckpointError(f"`reuse_block.1.fc2.weight` has {rows} rows, neither width nor 4 x width")
+
+
+def _rows(name: str, matrix: Tensor) -> int:
+    if matrix.ndim != 2:
+        raise CheckpointError(f"`{name}` has shape {list(matrix.shape)}, not that of a matrix")
+    return int(matrix.shape[0])

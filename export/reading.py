@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     if METADATA_KEY in metadata:
         try:
             found[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise CheckpointError(f"{path}: its config is not valid JSON ({error})") from error
     return found
 
@@ -57,7 +58,10 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 def _harmless_globals() -> list[Any]:
     """Names that published checkpoints hold beside their tensors and whose loading runs nothing."""
     multiarray = getattr(np, "_core", None) or np.core
-    names: list[Any] = [argparse.Namespace, np.dtype, multiarray.multiarray.scalar]
+    scalar = multiarray.multiarray.scalar
+    # Numpy 1 and 2 write different names for the same function, and read both.
+    names: list[Any] = [argparse.Namespace, np.dtype]
+    names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     if hasattr(np, "dtypes"):
         names += [np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
     return names
@@ -70,10 +74,12 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
         with torch.serialization.safe_globals(_harmless_globals()):
             found = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        # Torch's long message names the refused function as `GLOBAL module.name`.
+        blocked = re.search(r"GLOBAL (\S+)", str(error))
+        if blocked:
             raise CheckpointError(
-                f"{path} needs code to load ({_blocked_name(str(error))}), which could do anything; if you trust "
-                "where it comes from, say --trust-checkpoint"
+                f"{path} needs code to load ({blocked[1]}), which could do anything; if you trust where it comes "
+                "from, say --trust-checkpoint"
             ) from error
         raise CheckpointError(f"{path} is not a PyTorch checkpoint (it begins with {head[:12]!r})") from error
     except Exception as error:
@@ -85,13 +91,3 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise CheckpointError(f"{path} holds a {type(found).__name__}, not a dict of weights")
     return dict(found)
-
-
-def _blocked_name(message: str) -> str:
-    """Pick the refused name out of torch's long message."""
-    for word in message.split():
-        if "." in word and word.strip("`'\".,:").replace(".", "").replace("_", "").isalnum():
-            name = word.strip("`'\".,:")
-            if not name.startswith(("torch.serialization", "torch.load")):
-                return name
-    return "an unknown class"

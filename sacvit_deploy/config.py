@@ -18,6 +18,7 @@ from sacvit_deploy.errors import UsageError
 T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+FLOAT_LIMIT = 1e300  # JSON has whole numbers no float can hold; NaN is not below it either
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Geometry:
                 f"geometry: image size {self.image_size} is not a multiple of twice the patch size "
                 f"({2 * self.patch_size}), so a half-size picture has no whole patches"
             )
+        if self.hidden < 1:
+            raise UsageError(f"geometry: mlp_ratio {self.mlp_ratio} leaves no channels inside the MLP")
         if self.width % self.heads:
             raise UsageError(f"geometry: width {self.width} does not divide into {self.heads} heads")
         if self.grid < 2:
@@ -59,7 +62,7 @@ class Geometry:
     @property
     def hidden(self) -> int:
         """Channels inside the MLP of a block."""
-        return int(self.width * self.mlp_ratio)
+        return round(self.width * self.mlp_ratio)  # the ratio may be a fraction that floats hold only nearly
 
     @property
     def patch_values(self) -> int:
@@ -183,6 +186,6 @@ def _convert(where: str, hint: object, value: object) -> object:
     accepts_int = hint is int or int in typing.get_args(hint)
     if accepts_int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < FLOAT_LIMIT:
         return float(value)
     raise UsageError(f"config: {where} can't be {value!r}")

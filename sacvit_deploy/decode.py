@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,8 +17,9 @@ from sacvit_deploy.errors import ImageError
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
-# Formats decoded inside Pillow. EPS (Ghostscript) and the like would start other programs on hostile input.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# Formats decoded inside Pillow, MPO as a JPEG. EPS (Ghostscript) and the like would start other programs on hostile
+# input. Pillow loads all its plugins at the first name it does not know yet, so the common ones stand first.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 100_000_000  # about 300 MB as RGB; checked against the header
 MAX_BYTES = 256 << 20
@@ -34,7 +36,7 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return to_rgb(source, "the picture")
+        return _guarded("the picture", lambda: to_rgb(source, "the picture"))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(bytes(source), "the picture's bytes")
     if isinstance(source, (str, os.PathLike)):
@@ -51,6 +53,8 @@ def _read(path: Path) -> bytes:
         raise ImageError(f"{path} does not exist") from error
     except OSError as error:
         raise ImageError(f"can't read {path}: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the name
+        raise ImageError(f"can't read {str(path)!r}: {error}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for a picture file")
     return data
@@ -59,17 +63,28 @@ def _read(path: Path) -> bytes:
 def _decode(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty")
-    try:
+
+    def decode() -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image, name)
             if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
                 raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged pictures could not be told")
             image.load()
             return to_rgb(image, name)
+
+    return _guarded(name, decode)
+
+
+def _guarded(name: str, decode: Callable[[], Image.Image]) -> Image.Image:
+    """Turn whatever Pillow raises into an ImageError."""
+    try:
+        return decode()
     except ImageError:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not a picture in a supported format ({', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} announces more pixels than the limit of {MAX_PIXELS:,}") from error
     except Exception as error:
         # Decoders raise many kinds on damaged files: OSError, SyntaxError, ValueError, struct.error, zlib.error ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

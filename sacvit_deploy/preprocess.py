@@ -25,8 +25,10 @@ def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
     """
     width, height = image.size
     short = min(width, height)
-    if max(width, height) > MAX_ASPECT * short:
-        width, height = min(width, MAX_ASPECT * short), min(height, MAX_ASPECT * short)
+    limit = MAX_ASPECT * short
+    if max(width, height) > limit:
+        limit += (max(width, height) - limit) % 2  # an even number of pixels goes, so that the centre stays the centre
+        width, height = min(width, limit), min(height, limit)
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))
     resized = round(size / preprocessing.crop)

@@ -79,6 +79,9 @@ class OnnxRuntimeEngine:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the session; inputs are made contiguous and cast."""
+        missing = [name for name in self._dtypes if name not in inputs]
+        if missing:
+            raise BackendError(f"{self._stage.name} asks for `{missing[0]}`, which this stage is not given")
         feed = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._dtypes.items()}
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.glue import check_eta
 
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -83,7 +84,7 @@ def parse_manifest(raw: bytes) -> Manifest:
     """Read manifest.json's content. Raises BundleError for damage, changes, and newer schemas."""
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"manifest.json is not valid JSON ({error}); export it again") from error
     if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
         raise BundleError("manifest.json has no schema number; this is not a SAC-ViT bundle")
@@ -99,7 +100,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         return Manifest(
             name=str(data["name"]),
             config=ModelConfig.from_dict({key: data[key] for key in ("geometry", "method", "preprocessing")}),
-            eta=float(data["eta"]),
+            eta=check_eta(data["eta"]),
             labels=FileEntry(**data["labels"]),
             golden=FileEntry(**data["golden"]),
             variants={_precision(name): _variant(value) for name, value in data["variants"].items()},

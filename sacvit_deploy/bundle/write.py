@@ -20,10 +20,10 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
     A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
     """
     check_target(target, replace=replace)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(target)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
         partial.mkdir()
         yield partial
         for path in partial.iterdir():

@@ -1,0 +1,140 @@
+"""Fixtures shared by all tests: one tiny random SAC-ViT as checkpoint, reference model and exported bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import shutil
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+
+from sacvit_deploy import SACViT
+from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
+from sacvit_deploy.bundle.manifest import Manifest, parse_manifest
+from sacvit_deploy.config import Geometry, ModelConfig
+from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
+from sacvit_deploy.export.model import SACViT as ReferenceModel
+from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.progress import Progress
+from sacvit_deploy.export.stages import empty_model
+
+TINY = ModelConfig(Geometry(image_size=224, width=64, depth=2, heads=1, classes=10))
+LABELS = [f"thing {number}" for number in range(TINY.geometry.classes)]
+ETA = 0.6  # splits the photographs: some exit, some continue
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of our own format, with random weights."""
+    model = empty_model(TINY, seed=3)
+    with torch.no_grad():
+        # Fresh weights are so small that all pictures look alike and stage 2 only repeats stage 1. With these factors
+        # stage 1 gives the photographs probabilities from 0.5 to 0.98, and stage 2 contradicts it on some.
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2 and name.startswith(("blocks", "reuse_block")):
+                parameter *= 6
+        model.pos_embed *= 10
+        model.patch_embed.proj.weight *= 4
+        model.head.weight *= 20
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, model, labels=LABELS, eta=ETA, provenance={"data": "none, random weights"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_model(tiny_checkpoint: Path) -> ReferenceModel:
+    """The torch reference with the checkpoint's weights, in eval mode."""
+    return load_checkpoint(tiny_checkpoint).model
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint exported in fp32 and fp16. Shared: never change a file in it, take `bundle_copy`."""
+    target = tmp_path_factory.mktemp("bundle") / "tiny.sacvit"
+    request = Request(tiny_checkpoint, target, precisions=("fp32", "fp16"), threads=2)
+    export_bundle(load_checkpoint(tiny_checkpoint), request, Progress(io.StringIO()))
+    return target
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle to damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy" / "tiny.sacvit"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of seven small photographs, `0.jpg` .. `6.jpg`; shared, so write nothing into it."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for entry in (resources.files("sacvit_deploy.export") / "pictures").iterdir():
+        if entry.name.endswith(".jpg"):
+            (folder / entry.name).write_bytes(entry.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def picture_paths(pictures: Path) -> list[Path]:
+    """The photographs in the order of their names."""
+    return sorted(pictures.iterdir())
+
+
+@pytest.fixture(scope="session")
+def model(tiny_bundle: Path) -> SACViT:
+    """The bundle opened in fp32 on one thread."""
+    return SACViT(tiny_bundle, precision="fp32", threads=1)
+
+
+@pytest.fixture(scope="session")
+def easy(model: SACViT, picture_paths: list[Path]) -> Path:
+    """A photograph that exits at the bundle's eta."""
+    path = max(picture_paths, key=lambda path: model.predict(path).stage_one_probability)
+    assert model.predict(path).stage == 1
+    return path
+
+
+@pytest.fixture(scope="session")
+def hard(model: SACViT, picture_paths: list[Path]) -> Path:
+    """A photograph that continues at the bundle's eta."""
+    path = min(picture_paths, key=lambda path: model.predict(path).stage_one_probability)
+    assert model.predict(path).stage == 2
+    return path
+
+
+@pytest.fixture
+def edit_manifest() -> Callable[[Path, Callable[[Manifest], Manifest]], None]:
+    """Rewrite a bundle's manifest through a function, with a digest that fits: what a careful forger would do."""
+
+    def edit(bundle: Path, change: Callable[[Manifest], Manifest]) -> None:
+        manifest = parse_manifest((bundle / MANIFEST).read_bytes())
+        (bundle / MANIFEST).write_bytes(change(manifest).to_bytes())
+
+    return edit
+
+
+@pytest.fixture
+def rehash(edit_manifest: Callable[[Path, Callable[[Manifest], Manifest]], None]) -> Callable[[Path], None]:
+    """Bring a bundle's manifest up to date with its changed files, so that only the change itself is left to notice."""
+
+    def update(bundle: Path) -> None:
+        def change(manifest: Manifest) -> Manifest:
+            variants = {
+                precision: dataclasses.replace(
+                    variant, files={role: describe_file(bundle / entry.path) for role, entry in variant.files.items()}
+                )
+                for precision, variant in manifest.variants.items()
+            }
+            return dataclasses.replace(
+                manifest,
+                variants=variants,
+                labels=describe_file(bundle / manifest.labels.path),
+                golden=describe_file(bundle / manifest.golden.path),
+            )
+
+        edit_manifest(bundle, change)
+        open_bundle(bundle)
+
+    return update

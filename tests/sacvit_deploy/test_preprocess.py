@@ -1,0 +1,144 @@
+"""Resize, crop, half-size view and normalisation, against torch and against the recipe spelled out."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.preprocess import fit, low_view, normalise
+
+RECIPE = Preprocessing()
+RNG = np.random.default_rng(11)
+
+
+def noise(*shape: int) -> npt.NDArray[np.uint8]:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def normalised(images: npt.NDArray[np.uint8], recipe: Preprocessing) -> torch.Tensor:
+    """[B,S,S,3] -> [B,3,S,S], as the definition says, in fp64."""
+    mean, std = torch.tensor(recipe.mean, dtype=torch.float64), torch.tensor(recipe.std, dtype=torch.float64)
+    return ((torch.from_numpy(images).double() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("size", [224, 288, 8])
+def test_area_view_is_the_mean_of_the_normalised_picture(size: int) -> None:
+    images = noise(2, size, size, 3)
+    expected = F.avg_pool2d(normalised(images, RECIPE), 2)
+    found = low_view(images, "area", RECIPE)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [224, 288, 8])
+def test_bilinear_view_aligns_corners(size: int) -> None:
+    images = noise(2, size, size, 3)
+    shape = (size // 2, size // 2)
+    expected = F.interpolate(normalised(images, RECIPE), size=shape, mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(low_view(images, "bilinear_corners", RECIPE), expected.numpy(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("downsample", ["area", "bilinear_corners"])
+def test_view_of_extreme_pictures_does_not_overflow(downsample: str) -> None:
+    recipe = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    white = np.full((1, 8, 8, 3), 255, dtype=np.uint8)
+    np.testing.assert_allclose(low_view(white, downsample, recipe), 1.0, atol=1e-6)
+    np.testing.assert_allclose(low_view(white * 0, downsample, recipe), 0.0, atol=1e-6)
+
+
+def test_normalise_against_the_definition() -> None:
+    recipe = Preprocessing(mean=(0.1, 0.5, 0.9), std=(0.2, 1.0, 3.0))
+    images = noise(2, 4, 4, 3)
+    expected = normalised(images, recipe).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(normalise(images, recipe), expected, atol=1e-5)
+    assert normalise(images, recipe).dtype == np.float32
+
+
+# --- fit
+
+
+def recipe_by_hand(image: Image.Image, size: int, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
+    """torchvision's Resize(round(S / crop)) and CenterCrop(S) on a PIL picture, restated."""
+    target = round(size / recipe.crop)
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    if short != target:
+        new_long = int(target * long / short)
+        shape = (target, new_long) if width <= height else (new_long, target)
+        filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+        image = image.resize(shape, filters[recipe.interpolation])
+    top, left = round((image.height - size) / 2.0), round((image.width - size) / 2.0)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    crop=st.sampled_from([0.875, 0.9, 1.0, 0.5]),
+    interpolation=st.sampled_from(["bicubic", "bilinear"]),
+)
+def test_fit_is_the_evaluation_recipe(width: int, height: int, crop: float, interpolation: str) -> None:
+    recipe = Preprocessing(crop=crop, interpolation=interpolation)  # type: ignore[arg-type]
+    if max(width, height) > 16 * min(width, height):  # strips have their own test
+        height = width
+    image = Image.fromarray(noise(height, width, 3))
+    np.testing.assert_array_equal(fit(image, 32, recipe), recipe_by_hand(image, 32, recipe))
+
+
+@pytest.mark.parametrize(("width", "height"), [(256, 256), (500, 333), (333, 500), (1000, 257), (100, 90), (255, 256)])
+def test_fit_at_the_usual_size(width: int, height: int) -> None:
+    image = Image.fromarray(noise(height, width, 3))
+    found = fit(image, 224, RECIPE)
+    assert found.shape == (224, 224, 3)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, recipe_by_hand(image, 224, RECIPE))
+
+
+def test_fit_resamples_nothing_when_sizes_agree() -> None:
+    pixels = noise(256, 300, 3)
+    np.testing.assert_array_equal(fit(Image.fromarray(pixels), 224, RECIPE), pixels[16:240, 38:262])
+    pixels = noise(224, 224, 3)
+    np.testing.assert_array_equal(fit(Image.fromarray(pixels), 224, Preprocessing(crop=1.0)), pixels)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 5000), (5000, 1), (1, 5001), (2, 4999), (3, 100), (40, 2000)])
+def test_fit_of_a_strip_is_what_the_whole_strip_would_give(width: int, height: int) -> None:
+    # A smooth strip and a small size, so that the recipe by hand stays affordable.
+    ramp = np.linspace(0, 255, max(width, height))[:, None].repeat(min(width, height), axis=1)
+    values = (ramp if height > width else ramp.T).astype(np.uint8)
+    image = Image.fromarray(np.stack([values, 255 - values, values // 2], axis=2))
+    found = fit(image, 32, RECIPE).astype(int)
+    np.testing.assert_allclose(found, recipe_by_hand(image, 32, RECIPE).astype(int), atol=1)
+
+
+def test_fit_of_a_sharp_strip_keeps_its_centre() -> None:
+    pixels = noise(2001, 2, 3)
+    image = Image.fromarray(pixels)
+    np.testing.assert_allclose(fit(image, 32, RECIPE).astype(int), recipe_by_hand(image, 32, RECIPE), atol=1)
+
+
+@pytest.mark.parametrize("shape", [(1, 60000), (60000, 1)])
+def test_fit_of_an_extreme_strip_takes_neither_time_nor_memory(shape: tuple[int, int]) -> None:
+    # Resized whole, it would have 256 x 15,360,000 pixels: twelve gigabytes.
+    image = Image.new("RGB", shape, (10, 200, 30))
+    start = time.perf_counter()
+    found = fit(image, 224, RECIPE)
+    assert time.perf_counter() - start < 2
+    assert found.shape == (224, 224, 3)
+    assert (found == (10, 200, 30)).all()
+
+
+def test_fit_of_a_single_pixel() -> None:
+    found = fit(Image.new("RGB", (1, 1), (1, 2, 3)), 224, RECIPE)
+    assert (found == (1, 2, 3)).all()

@@ -1,0 +1,201 @@
+"""The order of engine calls, and engines that give NaN for one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.scheduler import Answer, Clock, Item, Scheduler, finite_rows
+
+WHITE = np.full((224, 224, 3), 255, dtype=np.uint8)
+
+
+class Counting(Cascade):
+    """A real cascade that notes the sizes of its engine calls."""
+
+    def __init__(self, model: SACViT) -> None:
+        super().__init__(model.backend, model.bundle.checked_files("fp32"), model.config)
+        self.ee_sizes: list[int] = []
+        self.sac_sizes: list[int] = []
+
+    def stage_one(self, low: np.ndarray) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+        """Note the size, then run."""
+        self.ee_sizes.append(len(low))
+        return super().stage_one(low)
+
+    def stage_two(self, inputs: dict[str, np.ndarray]) -> np.ndarray:  # type: ignore[type-arg, override]
+        """Note the size, then run."""
+        self.sac_sizes.append(len(inputs["patches"]))
+        return super().stage_two(inputs)
+
+
+@pytest.fixture
+def cascade(model: SACViT) -> Counting:
+    return Counting(model)
+
+
+@pytest.fixture(scope="module")
+def prepared(model: SACViT, easy: Path, hard: Path) -> list[Pixels]:
+    found = [model.prepare(path).pixels for path in (easy, hard)]
+    assert all(pixels is not None for pixels in found)
+    return found  # type: ignore[return-value]
+
+
+EASY, HARD = 0, 1  # exits and continues at eta 0.6
+
+
+def items(numbers: Sequence[int | None], prepared: list[Pixels]) -> list[Item]:
+    """Pictures by number; None is one that could not be decoded."""
+    return [
+        Item(str(at), None, ImageError("bad")) if number is None else Item(str(at), prepared[number])
+        for at, number in enumerate(numbers)
+    ]
+
+
+def run(cascade: Cascade, batches: list[list[Item]], *, sac_batch: int, patience: int = 100) -> list[Answer]:
+    return list(Scheduler(cascade, 0.6, 24, sac_batch, patience).run(batches))
+
+
+def test_nobody_continues(cascade: Counting, prepared: list[Pixels]) -> None:
+    answers = run(cascade, [items([EASY] * 3, prepared)], sac_batch=2)
+    assert [answer.stage for answer in answers] == [1, 1, 1]
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([3], [])
+    assert not cascade.sac_opened
+
+
+def test_everybody_continues(cascade: Counting, prepared: list[Pixels]) -> None:
+    answers = run(cascade, [items([HARD] * 3, prepared)], sac_batch=3)
+    assert [answer.stage for answer in answers] == [2, 2, 2]
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([3], [3])
+
+
+def test_exactly_one_continues(cascade: Counting, prepared: list[Pixels]) -> None:
+    answers = run(cascade, [items([EASY, HARD, EASY], prepared)], sac_batch=3)
+    assert [answer.stage for answer in answers] == [1, 2, 1]
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([3], [1])
+
+
+def test_continuing_pictures_of_several_batches_make_whole_ones(cascade: Counting, prepared: list[Pixels]) -> None:
+    pattern = [EASY, HARD, EASY, EASY]
+    batches = [items(pattern, prepared) for _ in range(7)]
+    answers = run(cascade, batches, sac_batch=3)
+    assert cascade.ee_sizes == [4] * 7
+    assert cascade.sac_sizes == [3, 3, 1]
+    assert [answer.stage for answer in answers] == [1, 2, 1, 1] * 7
+    assert [answer.item.source for answer in answers] == ["0", "1", "2", "3"] * 7
+
+
+def test_more_than_a_batch_continues(cascade: Counting, prepared: list[Pixels]) -> None:
+    run(cascade, [items([HARD] * 5, prepared), items([HARD] * 4, prepared)], sac_batch=2)
+    assert cascade.sac_sizes == [2, 2, 2, 2, 1]
+
+
+def test_bad_pictures_never_reach_an_engine(cascade: Counting, prepared: list[Pixels]) -> None:
+    answers = run(cascade, [items([None, HARD, None], prepared), items([None], prepared)], sac_batch=4)
+    assert [type(answer.error) for answer in answers] == [ImageError, type(None), ImageError, ImageError]
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([1], [1])
+
+
+def test_patience_bounds_the_answers_that_wait(cascade: Counting, prepared: list[Pixels]) -> None:
+    taken = 0
+
+    def batches() -> object:
+        nonlocal taken
+        yield items([HARD], prepared)
+        for _ in range(20):
+            taken += 1
+            yield items([EASY], prepared)
+
+    answers = Scheduler(cascade, 0.6, 24, sac_batch=8, patience=5).run(batches())  # type: ignore[arg-type]
+    assert next(answers).stage == 2
+    assert taken == 6  # the sixth finished answer is one too many
+    assert [answer.stage for answer in answers] == [1] * 20
+    assert cascade.sac_sizes == [1]
+
+
+# --- overflow
+
+
+def spoil(path: Path, source: str) -> None:
+    """Make an engine give NaN logits for pictures brighter than any photograph: logits + 0 * log(2 - mean(source))."""
+    model = onnx.load(path, load_external_data=False)
+    graph = model.graph
+    rank = next(len(value.type.tensor_type.shape.dim) for value in graph.input if value.name == source)
+    for node in graph.node:
+        for at, name in enumerate(node.output):
+            if name == "logits":
+                node.output[at] = "sound_logits"
+    nodes = [
+        helper.make_node("ReduceMean", [source, "spoil_axes"], ["spoil_mean"], keepdims=0),
+        helper.make_node("Sub", ["spoil_two", "spoil_mean"], ["spoil_rest"]),
+        helper.make_node("Log", ["spoil_rest"], ["spoil_log"]),
+        helper.make_node("Mul", ["spoil_log", "spoil_zero"], ["spoil_row"]),
+        helper.make_node("Unsqueeze", ["spoil_row", "spoil_last"], ["spoil_column"]),
+        helper.make_node("Add", ["sound_logits", "spoil_column"], ["logits"]),
+    ]
+    graph.node.extend(nodes)
+    axes = list(range(1, rank))
+    graph.initializer.extend(
+        [
+            helper.make_tensor("spoil_axes", TensorProto.INT64, [len(axes)], axes),
+            helper.make_tensor("spoil_last", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("spoil_two", TensorProto.FLOAT, [], [2.0]),
+            helper.make_tensor("spoil_zero", TensorProto.FLOAT, [], [0.0]),
+        ]
+    )
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(("stage", "source"), [("ee", "image"), ("sac", "patches")])
+def test_nan_logits_cost_only_their_own_picture(
+    bundle_copy: Path,
+    rehash: Callable[[Path], None],
+    model: SACViT,
+    picture_paths: list[Path],
+    stage: str,
+    source: str,
+) -> None:
+    spoil(bundle_copy / f"{stage}.fp32.onnx", source)
+    rehash(bundle_copy)
+    spoilt = SACViT(bundle_copy, precision="fp32", threads=1)
+    eta = 0.6 if stage == "ee" else 1.0
+    sources = [*picture_paths[:3], WHITE, *picture_paths[3:], WHITE]
+    for batch_size in (1, 3, 9):
+        found = list(spoilt.stream(sources, batch_size=batch_size, eta=eta))
+        for at, (result, expected) in enumerate(zip(found, model.stream(sources, eta=eta), strict=True)):
+            assert isinstance(expected, Prediction)
+            if at in (3, 8):
+                assert isinstance(result, OutputError)
+                assert f"the {stage.upper()} engine" in str(result)
+            else:
+                assert isinstance(result, Prediction)
+                assert (result.label, result.stage) == (expected.label, expected.stage)
+                np.testing.assert_allclose(result.probabilities, expected.probabilities, atol=1e-5)
+    with pytest.raises(OutputError, match="<ndarray>.*NaN or infinite"):
+        spoilt.predict(WHITE, eta=eta)
+
+
+def test_finite_rows() -> None:
+    clean, dirty = np.zeros((4, 3)), np.zeros((4, 2, 2), dtype=np.float16)
+    dirty[1, 0, 1], dirty[2, 1, 0] = np.nan, -np.inf
+    assert finite_rows(clean).tolist() == [True] * 4
+    assert finite_rows(clean, dirty).tolist() == [True, False, False, True]
+
+
+def test_clock_shares_time_by_step() -> None:
+    clock = Clock(4)
+    for step in ("glue", "ee", "glue"):
+        clock.lap(step)
+    timing = {"glue": 1.0, "decode": 5.0}
+    clock.add_to(timing)
+    assert set(timing) == {"glue", "decode", "ee"}
+    assert timing["decode"] == 5.0
+    assert timing["glue"] > 1.0

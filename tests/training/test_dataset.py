@@ -1,0 +1,114 @@
+"""Rendered splits on disk, and the batches read from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.training import batches, dataset
+from sacvit_deploy.training.backgrounds import Split
+from sacvit_deploy.training.batches import normalise, read_batch, read_half_batch, rows_of
+from sacvit_deploy.training.classes import LABELS, MIRROR
+from sacvit_deploy.training.dataset import Scenes, open_scenes, read_images, render_split
+from sacvit_deploy.training.scenes import Library, render
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, library_of: Callable[[Split], Library]) -> Path:
+    path = tmp_path_factory.mktemp("scenes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "BLOCK", 7)  # several blocks for each worker
+        render_split(library_of("test"), path, 30, seed=5, workers=2)
+    return path
+
+
+def test_files_hold_the_scenes_in_order(folder: Path, library_of: Callable[[Split], Library]) -> None:
+    scenes = open_scenes(folder)
+    assert scenes.images.shape == (30, 224, 224, 3) and scenes.images.dtype == np.uint8
+    for index in (0, 6, 7, 29):
+        scene = render(library_of("test"), 5, index)
+        assert np.array_equal(scenes.images[index], scene.pixels)
+        assert scenes.labels[index] == scene.label and tuple(scenes.boxes[index]) == scene.box
+        assert scenes.object_px[index] == pytest.approx(scene.object_px)
+    assert json.loads((folder / "scenes.json").read_text())["count"] == 30
+
+
+def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"training\.dataset"):
+        open_scenes(tmp_path)
+
+
+def test_rows_are_read_the_same_from_disk_and_from_memory(folder: Path) -> None:
+    images = open_scenes(folder).images
+    rows = np.array([3, 29, 0])
+    assert np.array_equal(read_images(images, rows), read_images(np.array(images), rows))
+
+
+def test_every_pass_sees_every_scene_once() -> None:
+    passes = [np.concatenate([rows_of(0, epoch * 5 + step, 20, 4) for step in range(5)]) for epoch in range(2)]
+    assert all(sorted(p) == list(range(20)) for p in passes)
+    assert not np.array_equal(passes[0], passes[1])
+
+
+class _Always:
+    """A generator whose `random` is always `value`, so that everything or nothing is mirrored or zoomed."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.integers = np.random.default_rng(0).integers
+
+    def random(self, size: int | None = None) -> np.ndarray | float:
+        return self.value if size is None else np.full(size, self.value)
+
+
+def test_mirrored_pictures_get_mirrored_labels(folder: Path) -> None:
+    scenes, rows = open_scenes(folder), np.arange(30)
+    plain, mirrored = (read_batch(scenes, rows, _Always(v)) for v in (0.9, 0.1))  # type: ignore[arg-type]
+    assert np.array_equal(plain.pixels, scenes.images) and np.array_equal(plain.labels, scenes.labels)
+    assert np.array_equal(mirrored.pixels, scenes.images[:, :, ::-1])
+    assert [LABELS[i] for i in mirrored.labels] == [LABELS[MIRROR[i]] for i in scenes.labels]
+    assert not np.array_equal(mirrored.labels, plain.labels)
+
+
+def test_half_size_view_is_the_mean_of_two_by_two_pixels(folder: Path) -> None:
+    scenes, rows = open_scenes(folder), np.arange(8)
+    half = read_half_batch(scenes, rows, _Always(0.9), zoom_share=0.0).pixels  # type: ignore[arg-type]
+    exact = np.asarray(scenes.images[rows], np.float64).reshape(8, 112, 2, 112, 2, 3).mean(axis=(2, 4))
+    assert np.abs(half - exact).max() <= 0.5
+
+
+def test_zoomed_view_holds_the_whole_object(folder: Path) -> None:
+    """Paint each object's box white in black pictures: all of it must be in the cut, unless it's too large for one."""
+    scenes = open_scenes(folder)
+    painted = np.zeros_like(scenes.images)
+    for image, (left, top, right, bottom) in zip(painted, scenes.boxes, strict=True):
+        image[top:bottom, left:right] = 255
+    scenes = Scenes(painted, scenes.labels, scenes.object_px, scenes.boxes)
+    cut = read_half_batch(scenes, np.arange(30), _Always(0.9), zoom_share=1.0).pixels  # type: ignore[arg-type]
+    sides = scenes.boxes[:, 2:] - scenes.boxes[:, :2]
+    fits = sides.max(axis=1) <= 104
+    assert 0 < fits.sum() < 30
+    assert np.array_equal((cut[fits] == 255).all(axis=3).sum(axis=(1, 2)), sides[fits].prod(axis=1))
+    assert (cut[~fits] > 0).any()
+
+
+def test_normalise_matches_the_formula() -> None:
+    preprocessing = Preprocessing()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    expected = (pixels / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    assert torch.allclose(
+        normalise(pixels, preprocessing), torch.from_numpy(expected).permute(0, 3, 1, 2).float(), atol=1e-5
+    )
+
+
+def test_jitter_is_bounded_and_differs_between_pictures() -> None:
+    image = torch.ones(4, 3, 2, 2)
+    out = batches.jitter(image, np.random.default_rng(0))
+    assert (out - 1).abs().max() <= 0.3 + 1e-6
+    assert len(set(out[:, 0, 0, 0].tolist())) == 4

@@ -1,0 +1,103 @@
+"""Obtain the object art and the background pictures, and lay them out in one folder.
+
+The art is Microsoft's Fluent Emoji (MIT) as packed for npm; the backgrounds come from two Debian packages,
+KDE's wallpapers (GPL-2+) and the textures of the game UFO: Alien Invasion (licences per file, see
+`licences.py`). The folder holds:
+
+    packages/            what npm and apt-get downloaded; packages already lying here are used as they are
+    objects/             CODE.webp, 256 px, RGBA
+    backgrounds/         wallpapers/NAME/... and textures/GROUP/...
+    textures-copyright   the machine-readable copyright file of the textures
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+
+OBJECT_PACKAGE = "@lobehub/fluent-emoji-3d"
+BACKGROUND_PACKAGES = ("plasma-workspace-wallpapers", "ufoai-textures")
+
+
+class AssetError(Exception):
+    """A package could not be obtained or unpacked; the message says which and what to do."""
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise AssetError(f"{command[0]} is not installed; install it or put the packages into {folder}") from error
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr or "").strip().splitlines()[-1:] or ["no message"]
+        raise AssetError(f"`{' '.join(command)}` failed in {folder}: {reason[0]}") from error
+
+
+def _one(folder: Path, pattern: str, command: list[str]) -> Path:
+    """Return the package in `folder` matching `pattern`, running `command` there when there is none."""
+    found = sorted(folder.glob(pattern))
+    if not found:
+        _run(command, folder)
+        found = sorted(folder.glob(pattern))
+    if not found:
+        raise AssetError(f"no {pattern} in {folder} after `{' '.join(command)}`")
+    return found[-1]
+
+
+def _unpack_objects(package: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(package) as archive:
+        for member in archive:
+            name = Path(member.name)
+            source = archive.extractfile(member) if member.isfile() and name.suffix == ".webp" else None
+            if source is not None:
+                (target / name.name).write_bytes(
+                    source.read()
+                )  # the bare name: an archive cannot choose another folder
+
+
+def _unpack_backgrounds(package: Path, scratch: Path, root: Path) -> None:
+    shutil.rmtree(scratch, ignore_errors=True)
+    _run(["dpkg", "-x", str(package), str(scratch)], package.parent)
+    wallpapers = scratch / "usr/share/wallpapers"
+    if wallpapers.is_dir():
+        shutil.copytree(wallpapers, root / "backgrounds/wallpapers", symlinks=True, dirs_exist_ok=True)
+    for bundle in scratch.rglob("*.pk3"):
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(scratch / "bundle")
+        shutil.copytree(scratch / "bundle/textures", root / "backgrounds/textures", dirs_exist_ok=True)
+        copyright_file = next((scratch / "usr/share/doc").glob("*/copyright"))
+        shutil.copyfile(copyright_file, root / "textures-copyright")
+    shutil.rmtree(scratch)
+
+
+def obtain(root: Path) -> None:
+    """Fill `root` with objects and backgrounds, downloading only the packages that `root/packages` does not hold."""
+    packages = root / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    objects = _one(packages, "*fluent-emoji-3d*.tgz", ["npm", "pack", OBJECT_PACKAGE])
+    _unpack_objects(objects, root / "objects")
+    for name in BACKGROUND_PACKAGES:
+        package = _one(packages, f"{name}_*.deb", ["apt-get", "download", name])
+        _unpack_backgrounds(package, packages / "unpacked", root)
+
+
+def main() -> None:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description="Obtain the object art and the background pictures.")
+    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
+    arguments = parser.parse_args()
+    try:
+        obtain(arguments.out)
+    except AssetError as error:
+        parser.exit(1, f"error: {error}\n")
+    count = sum(1 for _ in (arguments.out / "objects").iterdir())
+    print(f"{arguments.out}: {count} objects; next: python -m sacvit_deploy.training.dataset --assets {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Write held-out scenes as picture files of many kinds and sizes, with their truth and their attribution.
+
+Only backgrounds that may be shipped with a line of attribution are used, and generated ones. Every file shows
+a scene of the test split; on files wider than high (or higher than wide) the scene is the centre square,
+which preprocessing keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from sacvit_deploy.training.backgrounds import Background
+from sacvit_deploy.training.classes import CLASSES, LABELS
+from sacvit_deploy.training.dataset import load_objects
+from sacvit_deploy.training.scenes import Box, Library, Scene, render
+from sacvit_deploy.training.twins import load_unseen
+
+Kind = Literal["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "grey.png", "alpha.png", "palette.png"]
+SIZES = {"small": (16.0, 30.0), "medium": (34.0, 60.0), "large": (75.0, 140.0)}  # px of a 224 scene
+CANVASES = ((224, 224), (320, 240), (480, 640), (640, 480), (448, 448), (800, 600), (224, 224), (960, 720))
+ORIENTATION = 0x0112  # EXIF tag
+_KINDS: dict[int, Kind] = {
+    5: "rotated.jpg", 11: "cmyk.jpg", 17: "grey.jpg", 27: "palette.png", 30: "alpha.png", 33: "grey.png",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture to write: its place in the list, label, object size, canvas and kind of file."""
+
+    number: int
+    label: int
+    size: str
+    canvas: tuple[int, int]
+    kind: Kind
+
+    @property
+    def file(self) -> str:
+        """Name such as `07_red-apple_small.jpg`."""
+        return f"{self.number:02d}_{LABELS[self.label]}_{self.size}.{self.kind.rsplit('.')[-1]}"
+
+
+def plan(count: int) -> list[Example]:
+    """Choose labels, sizes, canvases and kinds so that `count` pictures cover all of them."""
+    examples = []
+    for i in range(count):
+        canvas = (1280, 960) if i == 13 else CANVASES[i % len(CANVASES)]
+        kind = _KINDS.get(i, "png" if canvas[0] <= 320 and i % 3 == 0 else "jpg")
+        # 13 has no divisor in common with 60, so neighbours come from different groups and no label repeats.
+        examples.append(Example(i, i * 13 % len(LABELS), tuple(SIZES)[i % 3], canvas, kind))
+    return examples
+
+
+def write(image: Image.Image, path: Path, kind: Kind) -> None:
+    """Write an RGB picture as the given kind of file."""
+    if kind == "rotated.jpg":
+        exif = Image.Exif()
+        exif[ORIENTATION] = (
+            6  # the viewer turns it by 90 degrees clockwise, so the pixels are stored turned the other way
+        )
+        image.transpose(Image.Transpose.ROTATE_90).save(path, quality=88, exif=exif)
+    elif kind == "cmyk.jpg":
+        image.convert("CMYK").save(path, quality=88)
+    elif kind in ("grey.jpg", "grey.png"):
+        image.convert("L").save(path)
+    elif kind == "alpha.png":
+        image.putalpha(255)
+        image.save(path)
+    elif kind == "palette.png":
+        image.quantize(256).save(path)
+    elif kind == "png":
+        image.save(path)
+    else:
+        image.save(path, quality=88)
+
+
+def draw(example: Example, library: Library, seed: int) -> Scene:
+    """Render the scene of an example; its index has the example's label."""
+    index = example.label + len(CLASSES) * example.number
+    return render(library, seed, index, *example.canvas, object_range=SIZES[example.size])
+
+
+def stored_box(box: Box) -> str:
+    """Return a box as `left top right bottom`."""
+    return " ".join(str(v) for v in box)
+
+
+def make(assets: Path, out: Path, count: int, seed: int) -> int:
+    """Write pictures, `truth.csv` and `attribution.csv`; returns the number of bytes of the pictures."""
+    backgrounds = [b for b in load_unseen(assets) if b.licence is not None and b.licence.shippable]
+    library = Library("test", load_objects(assets), [b.pixels for b in backgrounds])
+    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    truth, sources = [], []
+    for example in plan(count):
+        scene = draw(example, library, seed)
+        write(Image.fromarray(scene.pixels), out / "pictures" / example.file, example.kind)
+        truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", stored_box(scene.box)))
+        sources += attribution(example.file, scene, backgrounds)
+    _write_csv(out / "truth.csv", ("file", "label", "object_px", "box"), truth)
+    _write_csv(out / "attribution.csv", ("file", "background", "licence", "authors"), sources)
+    return sum(path.stat().st_size for path in (out / "pictures").iterdir())
+
+
+def attribution(file: str, scene: Scene, backgrounds: Sequence[Background]) -> list[tuple[str, str, str, str]]:
+    """Return a row (file, background, licence, authors) for every background of a scene."""
+    rows = []
+    for i in scene.sources:
+        licence = backgrounds[i].licence
+        assert licence is not None
+        rows.append((file, backgrounds[i].name, licence.name, "; ".join(licence.authors)))
+    return rows or [(file, "generated", "MIT", "this project")]
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description="Write held-out scenes as example pictures.")
+    parser.add_argument("--assets", type=Path, required=True, help="folder filled by sacvit_deploy.training.assets")
+    parser.add_argument("--out", type=Path, required=True, help="folder for pictures/, truth.csv and attribution.csv")
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument(
+        "--seed", type=int, default=7, help="differs from the dataset's, so these scenes are in neither split"
+    )
+    a = parser.parse_args()
+    size = make(a.assets, a.out, a.count, a.seed)
+    print(f"{a.out}: {a.count} pictures, {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
