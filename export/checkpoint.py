@@ -51,6 +51,7 @@ def load_checkpoint(
         own = raw.get(METADATA_KEY)
         if own is not None:
             checkpoint = _own(own, notes)
+            _check_wishes(checkpoint.model.config.geometry.heads, heads, family)
         else:
             layout = recognise(tensors, heads=heads, family=family, hint=_model_name(raw))
             checkpoint = Checkpoint(SACViT(layout.config), layout.family, notes=notes + layout.notes)
@@ -59,6 +60,14 @@ def load_checkpoint(
         raise CheckpointError(f"{path}: {error}") from error
     checkpoint.model.eval()
     return checkpoint
+
+
+def _check_wishes(known: int, heads: int | None, family: str | None) -> None:
+    """Refuse options that contradict the config inside, rather than ignore them."""
+    if heads not in (None, known):
+        raise CheckpointError(f"its config says {known} heads, not {heads}; leave --heads away")
+    if family not in (None, "sac-vit"):
+        raise CheckpointError(f"this is a sac-vit checkpoint, not {family}")
 
 
 def find_weights(raw: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:

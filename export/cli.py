@@ -45,6 +45,8 @@ def command(
     """Turn a checkpoint into a bundle: two ONNX engines over one weights file, checked against the reference."""
     if eta is not None:
         check_eta(eta)
+    if ckpt.is_dir():
+        raise CheckpointError(f"{ckpt} is a folder; give the checkpoint file (.pth, .pt or .safetensors)")
     target = out or ckpt.with_suffix(SUFFIX)
     if target.suffix != SUFFIX:
         raise UsageError(f"--out {target} must end in {SUFFIX}")

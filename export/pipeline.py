@@ -101,7 +101,8 @@ def check_parity(
 def pick_labels(checkpoint: Checkpoint, request: Request) -> list[str]:
     """The user's labels, else the checkpoint's, else `class 0`, `class 1`, ..."""
     classes = checkpoint.model.config.geometry.classes
-    labels = list(request.labels or checkpoint.labels or [f"class {number}" for number in range(classes)])
+    given = checkpoint.labels if request.labels is None else request.labels
+    labels = [f"class {number}" for number in range(classes)] if given is None else list(given)
     if len(labels) != classes:
         raise ExportError(f"{len(labels)} labels for {classes} classes; give one a line")
     if any(label.splitlines() != [label] for label in labels):

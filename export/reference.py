@@ -11,7 +11,9 @@ from PIL import Image
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.decode import ImageSource, Pixels, load_image
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.golden import Golden
 from sacvit_deploy.preprocess import fit
 
@@ -28,17 +30,26 @@ def make_golden(model: SACViT, pictures: Sequence[ImageSource]) -> Golden:
     real = [fit(load_image(picture), size, config.preprocessing) for picture in pictures[: max(BATCHES)]]
     images = np.stack([*random, *real])
     kinds = ("random",) * len(random) + ("real",) * len(real)
+    alphas = tuple(filter(lambda alpha: _usable(alpha, config), ALPHAS))
     with torch.no_grad():
-        outputs = [model(normalised(images, config), alpha) for alpha in ALPHAS]
+        outputs = [model(normalised(images, config), alpha) for alpha in alphas]
     return Golden(
         images,
         outputs[0].ee.logits.numpy(),
         outputs[0].ee.scores.numpy(),
-        ALPHAS,
+        alphas,
         tuple(out.targets.numpy() for out in outputs),
         tuple(out.logits.numpy() for out in outputs),
         kinds,
     )
+
+
+def _usable(alpha: float, config: ModelConfig) -> bool:
+    """Whether it leaves both clusters something, which on a very small grid it may not."""
+    try:
+        return num_targets(alpha, config.geometry.tokens, config.method.rounding) > 0
+    except UsageError:
+        return False
 
 
 def normalised(images: Pixels, config: ModelConfig) -> torch.Tensor:

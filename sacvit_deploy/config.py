@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.geometry import num_targets
 
 T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -143,6 +144,7 @@ class ModelConfig:
         first = self.score_first_block
         if not 0 <= first < self.geometry.depth:
             raise UsageError(f"method: score_first_block {first} lies outside the {self.geometry.depth} blocks")
+        num_targets(self.method.alpha, self.geometry.tokens, self.method.rounding)  # raises unless it leaves both
 
     @property
     def score_first_block(self) -> int:

@@ -25,6 +25,7 @@ from sacvit_deploy.glue import Array, build_request, select_targets
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 # Scores closer than this (relative to the largest) may change places: fp32 sums in another order differ by so much.
 TIE = 1e-5
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def load_golden(path: Path) -> Golden:
                 tuple(data[f"sac_logits_{number}"] for number in range(len(alphas))),
                 tuple(str(kind) for kind in data["kinds"]),
             )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, *DAMAGED_ZIP) as error:
         raise BundleError(f"{path} holds no golden vectors ({error})") from error
 
 
@@ -111,8 +112,8 @@ class Case:
             "pictures": self.pictures,
             "batch": self.batch,
             "alpha": self.alpha,
-            "ee_error": float(f"{self.ee_error:.3g}"),
-            "sac_error": float(f"{self.sac_error:.3g}"),
+            "ee_error": _rounded(self.ee_error),
+            "sac_error": _rounded(self.sac_error),
             "target_overlap": round(self.overlap, 4),
             "targets_identical": self.identical,
         }
@@ -150,7 +151,7 @@ class Parity:
         """The manifest's form."""
         return {
             "tolerance": self.tolerance,
-            "largest_error": float(f"{self.error:.3g}"),
+            "largest_error": _rounded(self.error),
             "targets_identical": all(case.identical for case in self.cases),
             "smallest_target_overlap": round(min(case.overlap for case in self.cases), 4),
             "cases": [case.to_dict() for case in self.cases],
@@ -184,6 +185,11 @@ def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
         size = len(golden.kinds)
         cases.append(Case(kind, size, alpha, ee_error, _error(logits, reference), float(overlap), identical))
     return cases
+
+
+def _rounded(error: float) -> float | None:
+    """Three digits for JSON, which knows no NaN and no infinity."""
+    return float(f"{error:.3g}") if np.isfinite(error) else None
 
 
 def _error(found: Array, reference: Array) -> float:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from hypothesis import settings
+from onnx import TensorProto, helper
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
@@ -21,6 +24,10 @@ from sacvit_deploy.export.model import SACViT as ReferenceModel
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.stages import empty_model
+
+# No deadline for an example: the first call of a library, or a busy machine, is no failure.
+settings.register_profile("sacvit", deadline=None)
+settings.load_profile("sacvit")
 
 TINY = ModelConfig(Geometry(image_size=224, width=64, depth=2, heads=1, classes=10))
 LABELS = [f"thing {number}" for number in range(TINY.geometry.classes)]
@@ -36,10 +43,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # stage 1 gives the photographs probabilities from 0.5 to 0.98, and stage 2 contradicts it on some.
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and name.startswith(("blocks", "reuse_block")):
-                parameter *= 6
-        model.pos_embed *= 10
-        model.patch_embed.proj.weight *= 4
-        model.head.weight *= 20
+                parameter.mul_(6)
+        model.pos_embed.mul_(10)
+        model.patch_embed.proj.weight.mul_(4)
+        model.head.weight.mul_(20)
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     save_checkpoint(path, model, labels=LABELS, eta=ETA, provenance={"data": "none, random weights"})
     return path
@@ -138,3 +145,42 @@ def rehash(edit_manifest: Callable[[Path, Callable[[Manifest], Manifest]], None]
         open_bundle(bundle)
 
     return update
+
+
+@pytest.fixture
+def spoil() -> Callable[..., None]:
+    """Make an fp32 engine file give NaN logits for pictures brighter than any photograph, and only for those.
+
+    It adds 0 * log(limit - mean(input)) to the logits; a very low limit spoils all pictures.
+    """
+
+    def change(path: Path, limit: float = 2.0) -> None:
+        model = onnx.load(path, load_external_data=False)
+        graph = model.graph
+        source = graph.input[0]  # `image` or `patches`
+        axes = list(range(1, len(source.type.tensor_type.shape.dim)))
+        for node in graph.node:
+            for at, name in enumerate(node.output):
+                if name == "logits":
+                    node.output[at] = "sound_logits"
+        graph.node.extend(
+            [
+                helper.make_node("ReduceMean", [source.name, "spoil_axes"], ["spoil_mean"], keepdims=0),
+                helper.make_node("Sub", ["spoil_limit", "spoil_mean"], ["spoil_rest"]),
+                helper.make_node("Log", ["spoil_rest"], ["spoil_log"]),
+                helper.make_node("Mul", ["spoil_log", "spoil_zero"], ["spoil_row"]),
+                helper.make_node("Unsqueeze", ["spoil_row", "spoil_last"], ["spoil_column"]),
+                helper.make_node("Add", ["sound_logits", "spoil_column"], ["logits"]),
+            ]
+        )
+        graph.initializer.extend(
+            [
+                helper.make_tensor("spoil_axes", TensorProto.INT64, [len(axes)], axes),
+                helper.make_tensor("spoil_last", TensorProto.INT64, [1], [1]),
+                helper.make_tensor("spoil_limit", TensorProto.FLOAT, [], [limit]),
+                helper.make_tensor("spoil_zero", TensorProto.FLOAT, [], [0.0]),
+            ]
+        )
+        path.write_bytes(model.SerializeToString())
+
+    return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         for path in partial.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+        check_target(target, replace=replace)  # something may have come there during the long work
         _swap(partial, target)
     except OSError as error:
         raise ExportError(f"can't write {target}: {error.strerror or error}") from error
@@ -48,17 +50,23 @@ def check_target(target: Path, *, replace: bool) -> None:
 
 def _swap(partial: Path, target: Path) -> None:
     old = target.parent / f".{target.name}.partial-{os.getpid()}-old"
-    if target.exists():
-        os.rename(target, old)
-    os.rename(partial, target)
+    try:
+        if target.exists():
+            os.rename(target, old)
+        os.rename(partial, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what killed exports of the same bundle left; those of living processes stay."""
-    for path in target.parent.glob(f".{target.name}.partial-*"):
+    """Remove what killed exports of the same bundle left; those of other living processes stay."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
         process = path.name.rsplit("partial-", 1)[1].split("-")[0]
-        if process.isdigit() and not _alive(int(process)):
+        # In a container this process often has the killed one's number.
+        if process.isdigit() and (int(process) == os.getpid() or not _alive(int(process))):
             shutil.rmtree(path, ignore_errors=True)
 
 

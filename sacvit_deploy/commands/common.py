@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -18,7 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def run(command: click.Command) -> NoReturn:
     """Run a click command as the process: exit code 0, 2 for bad usage, 1 for a failed job, one line for an error."""
+    warnings.filterwarnings("ignore", module="PIL")  # broken EXIF and the like; real damage is an error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    stdout = sys.stdout
     try:
         status = command.main(standalone_mode=False)
     except UsageError as error:
@@ -35,10 +38,9 @@ def run(command: click.Command) -> NoReturn:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader (head, say) has gone; what it wanted it has.
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as error:
+        # Where the reader (head, say) has gone, click replaces stdout and ends with 1; what it wanted it has.
+        sys.exit(error.code if sys.stdout is stdout else 0)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -318,6 +318,7 @@ SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another-size": (lambda said: said["config"]["geometry"].update(image_size=96), "`pos_embed` has shape"),
     "another-depth": (lambda said: said["config"]["geometry"].update(depth=2), "weights are missing"),
     "alpha": (lambda said: said["config"]["method"].update(alpha=1.5), "alpha is 1.5"),
+    "alpha-too-small": (lambda said: said["config"]["method"].update(alpha=0.1), "alpha 0.1 selects 0 of 4 tokens"),
     "score-block": (lambda said: said["config"]["method"].update(score_first_block=7), "score_first_block 7"),
     "too-few-labels": (lambda said: said["labels"].pop(), "labels are not 5 strings"),
     "labels-are-numbers": (lambda said: said.update(labels=[1, 2, 3, 4, 5]), "labels are not 5 strings"),

@@ -56,7 +56,9 @@ def test_lossless_formats(kind: str) -> None:
     np.testing.assert_array_equal(pixels(encode(Image.fromarray(colours()), kind)), colours())
 
 
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 98, "subsampling": 0}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize(
+    ("kind", "options"), [("JPEG", {"quality": 98, "subsampling": 0}), ("WEBP", {"lossless": True})]
+)
 def test_photo_formats(kind: str, options: dict[str, Any]) -> None:
     found = pixels(encode(Image.fromarray(colours()), kind, **options)).astype(int)
     assert np.abs(found - colours()).mean() < 4
@@ -146,7 +148,7 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 # Ink of cyan, magenta, yellow, black: nothing, each alone at full, all black, half cyan.
-INK = np.array([[0] * 4, [255, 0, 0, 0], [0, 255, 0, 0], [0, 0, 255, 0], [0, 0, 0, 255], [128, 0, 0, 0]], dtype=np.uint8)
+INK = np.array([[0] * 4, [255, 0, 0, 0], [0, 255, 0, 0], [0, 0, 255, 0], [0, 0, 0, 255], [128, 0, 0, 0]], np.uint8)
 ON_PAPER = np.array([[255] * 3, [0, 255, 255], [255, 0, 255], [255, 255, 0], [0, 0, 0], [127, 255, 255]])
 
 

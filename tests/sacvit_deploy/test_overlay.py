@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import Prediction
+from sacvit_deploy.decode import Pixels
 from sacvit_deploy.overlay import BAR, SHADE, SIDE, draw_overlay
 
 GREY = np.full((224, 224, 3), 200, dtype=np.uint8)
@@ -26,7 +27,7 @@ def answer(targets: Sequence[int] | None, label: str = "thing") -> Prediction:
     )
 
 
-def cell_middle(sheet: np.ndarray, token: int) -> int:  # type: ignore[type-arg]
+def cell_middle(sheet: Pixels, token: int) -> int:
     row, column = divmod(token, 7)
     return int(sheet[64 * row + 32, 64 * column + 32, 0])
 

@@ -128,9 +128,9 @@ def test_fit_of_a_sharp_strip_keeps_its_centre() -> None:
     np.testing.assert_allclose(fit(image, 32, RECIPE).astype(int), recipe_by_hand(image, 32, RECIPE), atol=1)
 
 
-@pytest.mark.parametrize("shape", [(1, 60000), (60000, 1)])
+@pytest.mark.parametrize("shape", [(1, 9000), (9000, 1)])
 def test_fit_of_an_extreme_strip_takes_neither_time_nor_memory(shape: tuple[int, int]) -> None:
-    # Resized whole, it would have 256 x 15,360,000 pixels: twelve gigabytes.
+    # Resized whole, it would have 256 x 2,304,000 pixels: more than two gigabytes.
     image = Image.new("RGB", shape, (10, 200, 30))
     start = time.perf_counter()
     found = fit(image, 224, RECIPE)

@@ -98,6 +98,31 @@ def test_zoomed_view_holds_the_whole_object(folder: Path) -> None:
     assert (cut[~fits] > 0).any()
 
 
+def test_object_tokens_are_those_the_box_touches() -> None:
+    boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.26, 0.51, 0.49, 0.74], [0.3, 0.2, 0.6, 0.3]])
+    seen = batches.object_tokens(boxes, 4).reshape(3, 4, 4)
+    assert seen[0].all()
+    assert np.argwhere(seen[1]).tolist() == [[2, 1]]
+    assert np.argwhere(seen[2]).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+
+
+def test_boxes_follow_the_pictures(folder: Path) -> None:
+    """Paint boxes white in black pictures, mirror and zoom them: white must be where the returned boxes say."""
+    scenes = open_scenes(folder)
+    painted = np.zeros_like(scenes.images)
+    for image, (left, top, right, bottom) in zip(painted, scenes.boxes, strict=True):
+        image[top:bottom, left:right] = 255
+    scenes, rows = Scenes(painted, scenes.labels, scenes.object_px, scenes.boxes), np.arange(30)
+    for value in (0.1, 0.9):
+        whole = read_batch(scenes, rows, _Always(value))  # type: ignore[arg-type]
+        zoomed = read_half_batch(scenes, rows, _Always(value), zoom_share=1.0)  # type: ignore[arg-type]
+        for batch in (whole, zoomed):
+            for image, box in zip(batch.pixels, batch.boxes, strict=True):
+                ys, xs = np.nonzero(image[..., 0] > 127)
+                seen = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+                assert np.abs(box * len(image) - seen).max() <= 1
+
+
 def test_normalise_matches_the_formula() -> None:
     preprocessing = Preprocessing()
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)

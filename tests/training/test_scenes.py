@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sacvit_deploy.training import scenes
 from sacvit_deploy.training.backgrounds import Split
@@ -60,6 +61,26 @@ def test_box_holds_exactly_the_object(
         assert columns.max() - columns.min() + 1 >= right - left - slack
         assert rows.max() - rows.min() + 1 >= bottom - top - slack
         assert abs(max(right - left, bottom - top) * SCENE / min(canvas) - scene.object_px) < 1
+
+
+def test_a_mirrored_clock_is_drawn_from_the_hour_it_is_labelled_with(
+    library_of: LibraryOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flipped art must be the mirrored class's: a clock labelled 1 is 1's art as it is, or 11's art flipped."""
+    library = library_of("train")
+    code_of = {id(art): code for code, art in library.objects.items()}
+    cut, seen = scenes._cut, set()
+
+    def watched(art: Image.Image, size: float, turn: float, flip: bool) -> Image.Image:
+        if code_of[id(art)] not in DISTRACTORS:
+            seen.add((code_of[id(art)], flip))
+        return cut(art, size, turn, flip)
+
+    monkeypatch.setattr(scenes, "_cut", watched)
+    code = {c.name: c.code for c in CLASSES}
+    for number in range(12):
+        render(library, 0, LABELS.index("clock-1") + 60 * number)
+    assert seen == {(code["clock-1"], False), (code["clock-11"], True)}
 
 
 def _invisible_if(code: str, library: Library, dress: Callable[..., object]) -> Callable[..., object]:

@@ -14,7 +14,9 @@ from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.classes import LABELS
 from sacvit_deploy.training.dataset import Scenes
 from sacvit_deploy.training.evaluate import answer, table, tabulate, wilson
-from sacvit_deploy.training.train import ETA, Recipe, Trainer, run
+from sacvit_deploy.training.recipe import ETA, Recipe
+from sacvit_deploy.training.train import run
+from sacvit_deploy.training.trainer import Trainer
 
 CONFIG = ModelConfig(
     geometry=Geometry(image_size=224, patch_size=16, width=16, depth=2, heads=2, classes=60),
@@ -76,6 +78,15 @@ def test_killed_run_goes_on_as_if_it_had_not_been(scenes: Scenes, tmp_path: Path
     run(resumed, tmp_path / "broken", save_minutes=1e9)
     assert (resumed.phase, resumed.step) == (unbroken.phase, unbroken.step) == (1, 3)
     assert _equal(_weights(resumed), _weights(unbroken))
+
+
+def test_a_changed_recipe_is_remembered(scenes: Scenes, tmp_path: Path) -> None:
+    run(Trainer(CONFIG, RECIPE, scenes), tmp_path)
+    longer = Trainer(CONFIG, Recipe(batch=8, steps=(3, 5)), scenes)
+    run(longer, tmp_path)
+    history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
+    assert [(h["phase"], h["step"], h["recipe"]["steps"]) for h in history] == [(0, 0, [3, 3]), (1, 3, [3, 5])]
+    assert longer.step == 5
 
 
 def test_another_seed_gives_other_weights(scenes: Scenes) -> None:

@@ -1,0 +1,61 @@
+"""`sacvit doctor`: what is here, without importing it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+
+import sacvit_deploy
+from sacvit_deploy.commands.doctor import table, tiny_model, try_provider, version
+
+
+def test_json(command: Any) -> None:
+    facts = json.loads(command("sacvit", "doctor", "--json").stdout)
+    assert facts["sacvit_deploy"] == sacvit_deploy.__version__
+    assert facts["cores"] >= 1
+    assert facts["onnxruntime"]["version"] == onnxruntime.__version__
+    assert facts["onnxruntime"]["providers"]["CPUExecutionProvider"] == "works"
+    # Found though they can't be imported here: nothing is imported to be listed.
+    assert facts["libraries"]["torch"]["version"] == importlib.metadata.version("torch")
+    assert facts["libraries"]["PIL"]["version"] == importlib.metadata.version("pillow")
+
+
+def test_text(command: Any) -> None:
+    done = command("sacvit", "doctor")
+    assert "CPUExecutionProvider" in done.stdout
+    assert "works" in done.stdout
+    assert done.stderr == ""
+
+
+def test_without_onnxruntime(command: Any) -> None:
+    facts = json.loads(command("sacvit", "doctor", "--json", forbid=("onnxruntime",)).stdout)
+    assert "pip install onnxruntime" in facts["onnxruntime"]["error"]
+    assert "pip install onnxruntime" in table(facts)
+    command.notes.unlink()
+
+
+def test_infer_without_onnxruntime(command: Any, tiny_bundle: Path, easy: Path) -> None:
+    done = command("sacvit-infer", easy, "--bundle", tiny_bundle, forbid=("onnxruntime",), expect=1)
+    assert "pip install onnxruntime" in done.stderr
+    assert done.stderr.count("\n") == 1
+    command.notes.unlink()
+
+
+def test_library_that_is_not_installed() -> None:
+    assert version("no_such_library") is None
+
+
+def test_providers_are_tried_not_believed() -> None:
+    assert try_provider(onnxruntime, "CPUExecutionProvider") == "works"
+    with pytest.warns(UserWarning):
+        assert try_provider(onnxruntime, "NonsenseExecutionProvider").startswith(("fails", "listed"))
+
+
+def test_probe_model_is_onnx() -> None:
+    onnx.checker.check_model(onnx.load_from_string(tiny_model()), full_check=True)

@@ -1,0 +1,71 @@
+"""`sacvit inspect`: numbers without an engine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.commands.inspect import describe, table
+from sacvit_deploy.costs import costs
+from sacvit_deploy.errors import UsageError
+
+NO_ENGINE = ("torch", "onnx", "onnxruntime")
+
+
+def test_json(command: Any, tiny_bundle: Path) -> None:
+    done = command("sacvit", "inspect", tiny_bundle, "--json", forbid=NO_ENGINE)
+    facts = json.loads(done.stdout)
+    assert facts["bundle"] == str(tiny_bundle)
+    assert (facts["name"], facts["eta"], facts["alpha"]) == ("tiny", 0.6, 0.5)
+    assert facts["tokens"] == {
+        "low_res": 49,
+        "targets": 24,
+        "background": 25,
+        "stage_1": 50,
+        "stage_2": 122,
+        "deit": 197,
+    }
+    count = costs(open_bundle(tiny_bundle).manifest.config)
+    assert facts["gmacs"]["ee"] * 1e9 == pytest.approx(count.ee)
+    assert facts["gmacs"]["cascade"]["0.23"] * 1e9 == pytest.approx(count.cascade(0.23))
+    assert set(facts["variants"]) == {"fp32", "fp16"}
+    for variant in facts["variants"].values():
+        paths = [tiny_bundle / entry["path"] for entry in variant["files"].values()]
+        assert variant["bytes"] == sum(path.stat().st_size for path in paths)
+        assert variant["parity"]["largest_error"] <= variant["parity"]["tolerance"]
+    assert facts["provenance"]["checkpoint"] == "tiny.safetensors"
+    assert "/" not in json.dumps(facts["provenance"])  # no paths of the exporting machine
+
+
+def test_text(command: Any, tiny_bundle: Path) -> None:
+    os.symlink(tiny_bundle, command.cwd / "found.sacvit")
+    done = command("sacvit", "inspect", forbid=NO_ENGINE)
+    assert done.stdout.startswith("found.sacvit\n")
+    for words in ("width 64", "low-res 49, targets 24, background 25", "stage 2 122", "identical", "weights.fp16.bin"):
+        assert words in done.stdout
+
+
+def test_alpha_changes_the_counts(tiny_bundle: Path) -> None:
+    opened = open_bundle(tiny_bundle)
+    few, many = describe(opened, 0.3), describe(opened, 0.7)
+    assert few["tokens"]["targets"] == 14
+    assert few["gmacs"]["sac"] < many["gmacs"]["sac"]
+    assert "targets 14" in table(few)
+    with pytest.raises(UsageError):
+        describe(opened, 1.0)
+
+
+def test_no_bundle(command: Any, tmp_path: Path) -> None:
+    done = command("sacvit", "inspect", tmp_path / "none.sacvit", expect=1)
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    command("sacvit", "inspect", expect=1)
+
+
+def test_bad_alpha(command: Any, tiny_bundle: Path) -> None:
+    assert "alpha is 2" in command("sacvit", "inspect", tiny_bundle, "--alpha", "2", expect=2).stderr
