@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sacvit_deploy.backends import Backend, Engine
@@ -29,8 +29,8 @@ class Cascade:
         """Whether a picture has continued yet; until then the SAC engine takes neither time nor memory."""
         return self._sac is not None
 
-    def low_view(self, images: Pixels) -> Array:
-        """[B,S,S,3] uint8 -> the EE engine's input."""
+    def low_view(self, images: Sequence[Pixels] | Pixels) -> Array:
+        """B pictures [S,S,3] uint8 -> the EE engine's input."""
         return low_view(images, self.config.method.downsample, self.config.preprocessing)
 
     def stage_one(self, low: Array) -> dict[str, Array]:

@@ -56,22 +56,18 @@ def background_tokens(targets: Index, tokens: int) -> Index:
     return np.nonzero(kept)[1].reshape(targets.shape[0], tokens - targets.shape[1])
 
 
-def gather_patches(images: Pixels, targets: Index, patch: int) -> Pixels:
-    """[B,S,S,3] uint8, [B,M] -> [B,4M,3PP] uint8: the children's pixels, parent-major, channel-major within a patch.
+def gather_patches(images: Sequence[Pixels] | Pixels, targets: Index, patch: int) -> Pixels:
+    """B pictures [S,S,3] uint8, [B,M] -> [B,4M,3PP] uint8: the children's pixels, parent-major.
 
     A target's four children are one 2P x 2P square, so each target is read in one piece.
     """
-    batch, size = images.shape[:2]
-    square = 2 * patch
-    grid = size // square
-    squares = images.reshape(batch, grid, square, grid, square, 3)
-    rows, columns = np.divmod(targets, grid)
-    # [B,M,2P,2P,3]
-    found = squares[np.arange(batch)[:, None], rows, :, columns]
-    found = found.reshape(batch, -1, 2, patch, 2, patch, 3).transpose(0, 1, 2, 4, 6, 3, 5)
-    return np.ascontiguousarray(found).reshape(batch, CHILDREN * targets.shape[1], 3 * patch * patch)
-
-
+    batch, count = targets.shape
+    out = np.empty((batch, count, 2, 2, 3, patch, patch), np.uint8)
+    for image, found, chosen in zip(images, out, targets, strict=True):
+        grid = len(image) // (2 * patch)
+        squares = image.reshape(grid, 2 * patch, grid, 2 * patch, 3)[chosen // grid, :, chosen % grid]
+        found[:] = squares.reshape(count, 2, patch, 2, patch, 3).transpose(0, 1, 3, 5, 2, 4)
+    return out.reshape(batch, CHILDREN * count, 3 * patch * patch)
 
 
 REQUEST_FIELDS = ("patches", "positions", "target_features", "background", "targets")
@@ -115,7 +111,11 @@ class StageTwoRequest:
 
 
 def build_request(
-    images: Pixels, stage_one: Mapping[str, Array], rows: Index, targets: Index, config: ModelConfig
+    images: Sequence[Pixels] | Pixels,
+    stage_one: Mapping[str, Array],
+    rows: Index,
+    targets: Index,
+    config: ModelConfig,
 ) -> StageTwoRequest:
     """Compact the continuing pictures `rows` of a batch and gather the stage-2 inputs for their targets [rows, M]."""
     geometry = config.geometry
@@ -123,7 +123,7 @@ def build_request(
     source = stage_one["embeddings"] if config.method.background == "embeddings" else features
     batch = rows[:, None]
     return StageTwoRequest(
-        patches=gather_patches(images[rows], targets, geometry.patch_size),
+        patches=gather_patches([images[row] for row in rows], targets, geometry.patch_size),
         positions=child_positions(targets, geometry.grid),
         target_features=features[batch, targets],
         background=source[batch, background_tokens(targets, geometry.tokens)],

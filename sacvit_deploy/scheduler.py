@@ -85,7 +85,7 @@ class Scheduler:
             return
         answers = [self._answers.pop(number) for number in numbers]
         clock = Clock(len(numbers))
-        images = np.stack([_pixels(answer.item) for answer in answers])
+        images = [_pixels(answer.item) for answer in answers]
         low = self._cascade.low_view(images)
         clock.lap("glue")
         out = self._cascade.stage_one(low)
@@ -141,7 +141,10 @@ class Scheduler:
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:
     """[B,...] arrays -> [B]: True where every value of a row is finite in all of them."""
-    return np.array([all(np.isfinite(array[row]).all() for array in arrays) for row in range(len(arrays[0]))])
+    found: npt.NDArray[np.bool_] = np.logical_and.reduce(
+        [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
+    )
+    return found
 
 
 def overflow(source: str, stage: str) -> OutputError:

@@ -184,9 +184,9 @@ def test_inputs_are_the_normalised_patches() -> None:
     config = ModelConfig(SMALL)
     request = build_request(pictures(2, 24), stage_one_outputs(2), np.array([0, 1]), chosen(2, 9, 4), config)
     inputs = request.inputs(config)
-    channels = request.patches.reshape(2, 16, 3, 16)
-    expected = normalise(np.moveaxis(channels, 2, 3), config.preprocessing)
-    np.testing.assert_allclose(inputs["patches"], np.moveaxis(expected, 3, 2).reshape(2, 16, 48), atol=1e-6)
+    channels = request.patches.reshape(2 * 16, 3, 4, 4).astype(np.float32)
+    normalise(channels, config.preprocessing)
+    np.testing.assert_allclose(inputs["patches"], channels.reshape(2, 16, 48), atol=1e-6)
     assert set(inputs) == {"patches", "positions", "target_features", "background"}
     assert inputs["patches"].dtype == np.float32
 
