@@ -8,13 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 
 import sacvit_deploy
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file
-from sacvit_deploy.bundle.manifest import Manifest, Variant
+from sacvit_deploy.bundle.manifest import BASELINE, Manifest, Variant
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import ImageSource
@@ -23,10 +24,12 @@ from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.export.progress import Progress
-from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, shipped_pictures
-from sacvit_deploy.export.stages import EEStage, SACStage, halve
+from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage, halve
 from sacvit_deploy.export.weights import write_engines
-from sacvit_deploy.golden import Golden, Parity, measure
+from sacvit_deploy.golden import TOLERANCES, Golden, Parity, measure
+
+NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,15 @@ def export_variant(
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
     weighted = halve(model) if precision == "fp16" else model
     graphs = {}
-    for role, stage in (("ee", EEStage(weighted)), ("sac", SACStage(weighted))):
-        with say.step(f"{role.upper()} engine, {precision}: trace and simplify"):
+    stages: dict[str, Stage] = {"ee": EEStage(weighted), "sac": SACStage(weighted), BASELINE: PlainDeiT(weighted)}
+    for role, stage in stages.items():
+        with say.step(f"{NAMES[role]}, {precision}: trace and simplify"):
             graphs[role] = trace(stage)
     with say.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
     with say.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
+        check_baseline(paths, PlainDeiT(model), golden, precision, threads)
     say.note(parity.summary())
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
 
@@ -96,6 +101,19 @@ def check_parity(
     if not parity.passed:
         raise ExportError(f"the {precision} engines do not do what the checkpoint does: {parity.summary()}")
     return parity
+
+
+def check_baseline(paths: dict[str, Path], plain: PlainDeiT, golden: Golden, precision: str, threads: int) -> None:
+    """Compare the plain DeiT's engine with the reference on one picture of each kind. Raises ExportError."""
+    rows = [0, len(golden.images) - 1]
+    images = normalised(golden.images[rows], plain.model.config)
+    engine = OnnxRuntimeBackend("cpu", threads).open(paths[BASELINE], paths["weights"])
+    found = engine.run({"image": images.numpy()})["logits"]
+    with torch.no_grad():
+        expected = plain(images).numpy()
+    error = float(np.abs(found - expected).max() / np.abs(expected).max())
+    if not error <= TOLERANCES[precision]:  # NaN, too, fails this
+        raise ExportError(f"the {precision} engine of the plain DeiT differs from the checkpoint by {error:.1e}")
 
 
 def pick_labels(checkpoint: Checkpoint, request: Request) -> list[str]:

@@ -1,4 +1,4 @@
-"""One weights file for both engines: what the stages share is stored once."""
+"""One weights file for all engines: what they share is stored once."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from sacvit_deploy.glue import check_eta
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
 STAGES = ("ee", "sac")
+BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed is compared with
 _DIGEST = re.compile(rb'"digest": "sha256:([0-9a-f]{64})"')
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -38,7 +39,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision: files `ee`, `sac` and the `weights` both point into, and how far it is from the reference."""
+    """One precision: files `ee`, `sac`, the baseline `deit`, the `weights` they point into, and the parity measured."""
 
     files: Mapping[str, FileEntry]
     parity: Mapping[str, Any] = field(default_factory=dict)

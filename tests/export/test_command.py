@@ -366,7 +366,7 @@ def test_the_command_says_sizes_parity_and_what_to_do_next(finished: Finished) -
 
 def test_the_same_checkpoint_gives_the_same_bytes_in_every_process(finished: Finished, plain: Exported) -> None:
     """Other process, other hash seed, other place, other number of the same name."""
-    names = [f"{role}.{precision}.onnx" for role in ("ee", "sac") for precision in ("fp32", "fp16")]
+    names = [f"{role}.{precision}.onnx" for role in ("ee", "sac", "deit") for precision in ("fp32", "fp16")]
     names += ["weights.fp32.bin", "weights.fp16.bin"]
     _, differing, missing = filecmp.cmpfiles(
         plain.bundle.path, finished.folder / "model.v2.sacvit", names, shallow=False

@@ -192,12 +192,12 @@ def assert_weights(exported: Exported, precision: str) -> None:
 
 
 @variants
-def test_both_engines_point_into_one_weights_file(name: str, precision: str, exports: Export) -> None:
+def test_all_engines_point_into_one_weights_file(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
     weights = exported.file("weights", precision)
     size = weights.stat().st_size
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
-    for role in ("ee", "sac"):
+    for role in ("ee", "sac", "deit"):
         ranges[role] = {}
         for tensor in load(exported.file(role, precision)).graph.initializer:
             said = {entry.key: entry.value for entry in tensor.external_data}
@@ -213,13 +213,14 @@ def test_both_engines_point_into_one_weights_file(name: str, precision: str, exp
     weighty = {name for key in exported.model.state_dict() for name in (key, f"{key}.T")}
     both = set(ranges["ee"]) & set(ranges["sac"]) & weighty
     assert all(ranges["ee"][tensor] == ranges["sac"][tensor] for tensor in both)
-    # All blocks, the patch embedding and the classifier serve both stages.
+    # All blocks, the patch embedding and the classifier serve both stages, and the baseline.
     layers = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"}
     blocks = range(exported.config.geometry.depth)
     shared = {f"blocks.{block}.{layer}.weight.T" for block in blocks for layer in layers}
     assert shared | {"patch_embed.proj.weight.T", "head.weight"} <= both
+    assert all(ranges["deit"][name] == ranges["ee"][name] for name in shared)
     # No two tensors overlap, and nothing but alignment lies between them.
-    places = sorted({*ranges["ee"].values(), *ranges["sac"].values()})
+    places = sorted({place for tensors in ranges.values() for place in tensors.values()})
     assert all(start + length <= after for (start, length), (after, _) in itertools.pairwise(places))
     assert size <= sum(length for _, length in places) + 4096 * len(places)
     contents = weights.read_bytes()
@@ -229,9 +230,9 @@ def test_both_engines_point_into_one_weights_file(name: str, precision: str, exp
 
 def test_the_fp32_files_are_hardly_larger_than_one_copy_of_the_weights(plain: Exported) -> None:
     copy = sum(value.numel() * 4 for value in plain.model.state_dict().values())
-    files = sum(plain.file(role, "fp32").stat().st_size for role in ("ee", "sac", "weights"))
+    files = sum(plain.file(role, "fp32").stat().st_size for role in ("ee", "sac", "deit", "weights"))
     assert files <= 1.1 * copy
-    half = sum(plain.file(role, "fp16").stat().st_size for role in ("ee", "sac", "weights"))
+    half = sum(plain.file(role, "fp16").stat().st_size for role in ("ee", "sac", "deit", "weights"))
     assert half <= 0.65 * copy
 
 

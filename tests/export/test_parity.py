@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -22,6 +23,7 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
+from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import SACViT, child_positions, gather, others, patchify, select_targets
 from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
 from sacvit_deploy.export.progress import Progress
@@ -33,7 +35,7 @@ from sacvit_deploy.export.reference import (
     random_pictures,
     shipped_pictures,
 )
-from sacvit_deploy.export.stages import EEStage
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage
 from sacvit_deploy.golden import TOLERANCES, load_golden, measure
 
 from .conftest import MODELS, VARIANTS, Exported
@@ -99,6 +101,17 @@ def test_engines_answer_like_the_reference_on_random_and_real_pictures(
                     inputs = stage_two_inputs(model, image, out.targets)
                 (logits,) = run(sac, *inputs)
                 assert error(logits, out.logits) <= tolerance
+
+
+@variants
+def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, exports: Export) -> None:
+    exported = exports(name)
+    engine = session(exported.file("deit", precision))
+    image = normalised(exported.golden.images[[0, 7, 13]], exported.config)
+    with torch.no_grad():
+        expected = PlainDeiT(exported.model)(image)
+    (logits,) = run(engine, image)
+    assert error(logits, expected) <= TOLERANCES[precision]
 
 
 @variants
@@ -279,13 +292,6 @@ def test_other_targets_fail_the_fp32_check_even_with_equal_logits(plain: Exporte
     assert not any(case.identical for case in parity.cases)
 
 
-class PerturbedEE(EEStage):
-    """A tracer that gets one weight of stage 1 wrong."""
-
-    def __init__(self, model: SACViT) -> None:
-        super().__init__(wrong(model, "blocks.0.mlp.fc2.weight", 0.2))
-
-
 @pytest.fixture
 def small_checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
@@ -293,12 +299,17 @@ def small_checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("which", [EEStage, SACStage, PlainDeiT])
 def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
-    small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    which: type[Stage], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "EEStage", PerturbedEE)
+    def careless(stage: Stage) -> ir.Model:
+        """A tracer that gets one weight of one engine wrong."""
+        return trace(which(wrong(stage.model, "blocks.0.mlp.fc2.weight", 0.2)) if isinstance(stage, which) else stage)
+
+    monkeypatch.setattr(pipeline, "trace", careless)
     request = Request(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
-    with pytest.raises(ExportError, match="do not do what the checkpoint does"):
+    with pytest.raises(ExportError, match="do not do what the checkpoint does|differs from the checkpoint"):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert list(small_checkpoint.parent.iterdir()) == [small_checkpoint]
 

@@ -29,9 +29,11 @@ FILES = (
     "golden.npz",
     "ee.fp32.onnx",
     "sac.fp32.onnx",
+    "deit.fp32.onnx",
     "weights.fp32.bin",
     "ee.fp16.onnx",
     "sac.fp16.onnx",
+    "deit.fp16.onnx",
     "weights.fp16.bin",
 )
 
@@ -71,7 +73,7 @@ def test_a_whole_bundle(tiny_bundle: Path) -> None:
     assert opened.manifest.name == "tiny"
     assert list(opened.manifest.variants) == ["fp32", "fp16"]
     assert opened.labels == tuple(f"thing {number}" for number in range(10))
-    assert set(opened.checked_files("fp16")) == {"ee", "sac", "weights"}
+    assert set(opened.checked_files("fp16")) == {"ee", "sac", "deit", "weights"}
     open_all(tiny_bundle)
 
 
