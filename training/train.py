@@ -1,124 +1,118 @@
-"""Train a SAC-ViT on rendered scenes: stage 1 alone first, then both stages.
-
-Phase `one` minimises CE(ee, y) on half-size pictures, which is cheap. Phase `both` minimises CE(sac, y) +
-CE(ee, y) with every picture continuing, as the paper trains with eta = 1; the paper's KL(ee, sac) is there
-too (`--ee-loss kl`), but wants a stage 2 that is already better than stage 1. Both phases also ask the class
-token to look at the object (`look`): the generator knows where it is, and stage 2 sees in full what stage 1
-looked at. AdamW, warm-up, cosine, clipping, and an average of the weights, which is what is
-saved.
-
-A phase's budget is a number of steps (then a run repeats exactly) or of minutes. The state is written
-atomically every few minutes; a run that finds one goes on from it.
-"""
+"""The loop around a trainer: the state it can go on from, the log, the checkpoint."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
 from sacvit_deploy.export.checkpoint import save_checkpoint
-from sacvit_deploy.training.classes import LABELS
-from sacvit_deploy.training.dataset import open_scenes
-from sacvit_deploy.training.recipe import ETA, PHASES, Recipe, small_config
+from sacvit_deploy.training.lessons import Lessons
+from sacvit_deploy.training.measure import measure
+from sacvit_deploy.training.recipe import PHASES
 from sacvit_deploy.training.trainer import Trainer
+
+STATE, LOG, MODEL = "state.pt", "log.jsonl", "model.safetensors"
+WATCHED = 1024  # pictures measured on while training runs
 
 
 def run(
-    trainer: Trainer, out: Path, log_every: int = 50, save_minutes: float = 2.0, check_minutes: float = 6.0
+    trainer: Trainer,
+    out: Path,
+    held: Lessons | None,
+    *,
+    eta: float = 0.6,
+    data: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+    log_every: int = 50,
+    save_minutes: float = 2.0,
+    check_minutes: float = 6.0,
 ) -> None:
-    """Train to the end, keeping `state.pt`, `log.jsonl` and `model.safetensors` (averaged, half precision) in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / "state.pt").exists():
-        trainer.resume(out / "state.pt")
+    """Train to the end, keeping `state.pt`, `log.jsonl` and `model.safetensors` (the averaged weights) in `out`.
 
-    def write() -> None:
-        trainer.save(out / "state.pt")
-        save_checkpoint(
-            out / "model.safetensors",
-            trainer.average,
-            labels=list(LABELS) if trainer.model.config.geometry.classes == len(LABELS) else None,
-            eta=ETA,
-            provenance=trainer.provenance(),
-            dtype=torch.float16,
-        )
+    held: pictures to measure on, never trained on. eta, data, dtype: for the checkpoint.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / STATE).exists():
+        trainer.resume(out / STATE)
+    leads = trainer.team.leads
+
+    def write(measured: Mapping[str, Any]) -> None:
+        if not leads:
+            return
+        trainer.save(out / STATE)
+        provenance = {**(data or {}), **summary(trainer), **measured}
+        labels = list(trainer.lessons.labels)
+        save_checkpoint(out / MODEL, trainer.average, labels=labels, eta=eta, provenance=provenance, dtype=dtype)
 
     saved = checked = time.monotonic()
+    before = trainer.seconds, trainer.step
     sums: dict[str, float] = {}
-    with (out / "log.jsonl").open("a") as log:
+    with (out / LOG).open("a") as log:
         while trainer.advance():
+            if trainer.step == 0:
+                before = 0.0, 0
             for name, value in trainer.train_step().items():
                 sums[name] = sums.get(name, 0.0) + value / log_every
             now = time.monotonic()
-            if trainer.step % log_every == 0:
-                speed = trainer.step * trainer.recipe.batch / trainer.seconds
-                left = trainer.seconds * (1 / max(trainer.progress(), 1e-9) - 1)
-                line: dict[str, Any] = {
-                    "phase": PHASES[trainer.phase],
-                    "step": trainer.step,
-                    "minutes": trainer.seconds / 60,
-                }
-                line |= {"rate": trainer.rate(), "images_per_second": speed, **sums}
-                sums = {}
-                if trainer.held and now - checked > check_minutes * 60:
-                    line |= trainer.check()
+            if trainer.step % log_every == 0 and leads:
+                line = {**position(trainer, before), **sums}
+                if held is not None and now - checked > check_minutes * 60:
+                    line |= _held(trainer, held, WATCHED)
                     checked = time.monotonic()
                 log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
                 log.flush()
-                shown = ", ".join(
-                    f"{k} {v:.3f}" for k, v in line.items() if "accuracy" in k or "held" in k or k == "loss"
-                )
-                print(
-                    f"{line['phase']} step {trainer.step}: {shown}, {speed:.0f} images/s, {left / 60:.1f} min left",
-                    flush=True,
-                )
+                click.echo(sentence(line, trainer))
+            if trainer.step % log_every == 0:
+                sums, before = {}, (trainer.seconds, trainer.step)
             if now - saved > save_minutes * 60:
-                write()
+                write({})
                 saved = time.monotonic()
-        write()
+    final = _held(trainer, held, None) if held is not None and leads else {}
+    write(final)
+    if leads:
+        click.echo(f"wrote {out / MODEL}")
+        if final:
+            ee, sac, count = final["held_ee"], final["held_sac"], final["held_count"]
+            click.echo(f"held-out pictures: {count}; right: stage 1 {ee:.1%}, stage 2 {sac:.1%}")
 
 
-def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(description="Train a small SAC-ViT on rendered object scenes.")
-    parser.add_argument("--data", type=Path, required=True, help="folder written by sacvit_deploy.training.dataset")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the state, the log and the checkpoint")
-    parser.add_argument(
-        "--minutes", type=float, nargs=2, default=(30.0, 45.0), metavar=("ONE", "BOTH"), help="budget of each phase"
-    )
-    parser.add_argument(
-        "--steps", type=int, nargs=2, metavar=("ONE", "BOTH"), help="budget in steps, which repeats exactly"
-    )
-    parser.add_argument("--batch", type=int, default=Recipe.batch)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument(
-        "--ee-loss", choices=("ce", "kl"), default=Recipe.ee_loss, help="stage 1's loss in the second phase"
-    )
-    parser.add_argument(
-        "--rates", type=float, nargs=2, default=(Recipe.rate_one, Recipe.rate_both), metavar=("ONE", "BOTH")
-    )
-    parser.add_argument("--look", type=float, default=Recipe.look, help="weight of the loss on where stage 1 looks")
-    parser.add_argument("--held", type=int, default=1024, help="training scenes held back to watch progress on")
-    parser.add_argument("--compile", action="store_true", help="fuse layers with torch.compile")
-    parser.add_argument("--threads", type=int, default=2)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    recipe = Recipe(
-        seed=a.seed,
-        batch=a.batch,
-        rate_one=a.rates[0],
-        rate_both=a.rates[1],
-        look=a.look,
-        ee_loss=a.ee_loss,
-        steps=tuple(a.steps) if a.steps else None,
-        minutes=tuple(a.minutes),
-    )
-    run(Trainer(small_config(), recipe, open_scenes(a.data / "train"), a.held, a.compile), a.out)
+def _held(trainer: Trainer, held: Lessons, limit: int | None) -> dict[str, float]:
+    found = measure(trainer.average.eval(), held, limit=limit, by_chance=trainer.recipe.random_targets)
+    return {"held_ee": found.ee, "held_sac": found.sac, "held_count": found.pictures}
 
 
-if __name__ == "__main__":
-    main()
+def position(trainer: Trainer, before: tuple[float, int]) -> dict[str, Any]:
+    """Where the run is; before: seconds and step at the last line, for the speed since."""
+    seconds, steps = trainer.seconds - before[0], trainer.step - before[1]
+    return {
+        "phase": PHASES[trainer.phase],
+        "step": trainer.step,
+        "minutes": trainer.seconds / 60,
+        "rate": trainer.rate(),
+        "pictures": trainer.step * trainer.recipe.batch,
+        "images_per_second": max(0, steps) * trainer.recipe.batch / max(1e-9, seconds),
+    }
+
+
+def sentence(line: Mapping[str, Any], trainer: Trainer) -> str:
+    """The same for people, with the time left in this phase."""
+    names = ("ee_accuracy", "sac_accuracy", "held_ee", "held_sac", "loss")
+    shown = ", ".join(f"{name} {line[name]:.3f}" for name in names if name in line)
+    left = trainer.seconds * (1 / max(trainer.progress(), 1e-9) - 1) / 60
+    speed = line["images_per_second"]
+    return f"{line['phase']} step {line['step']}: {shown}, {speed:.0f} images/s, {left:.1f} min left in this phase"
+
+
+def summary(trainer: Trainer) -> dict[str, Any]:
+    """How the weights came about, for the checkpoint's provenance."""
+    return {
+        "pictures": len(trainer.lessons),
+        "history": trainer.history,
+        "finished": trainer.phase == len(PHASES) - 1 and trainer.progress() >= 1.0,
+    }

@@ -1,54 +1,59 @@
-"""A training run that can stop anywhere: its batches, losses and steps, and the state it goes on from."""
+"""A training run that can stop anywhere: its batches and steps, and the state it goes on from."""
 
 from __future__ import annotations
 
 import copy
 import os
+import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.errors import CheckpointError
 from sacvit_deploy.export.model import Outputs, SACViT, StageOne
-from sacvit_deploy.training.batches import jitter, normalise, object_tokens, read_batch, read_half_batch, rows_of
-from sacvit_deploy.training.dataset import Scenes
+from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.training.batches import rows_of
+from sacvit_deploy.training.lessons import Lesson, Lessons
+from sacvit_deploy.training.losses import total_loss
+from sacvit_deploy.training.parallel import Team
 from sacvit_deploy.training.recipe import PHASES, Recipe, learning_rate, make_optimiser
-
-
-class Lesson(NamedTuple):
-    """What one step learns from: pictures [B, 3, S, S], labels [B] and the tokens [B, N] that the object touches."""
-
-    image: Tensor
-    labels: Tensor
-    touched: Tensor
 
 
 class Trainer:
     """A run: model, averaged model, optimiser, and how far it is."""
 
     def __init__(
-        self, config: ModelConfig, recipe: Recipe, scenes: Scenes, held: int = 0, compiled: bool = False
+        self,
+        model: SACViT,
+        recipe: Recipe,
+        lessons: Lessons,
+        *,
+        device: torch.device | None = None,
+        team: Team | None = None,
+        amp: bool = True,
+        compiled: bool = False,
     ) -> None:
-        """Start at step 0; the last `held` scenes are kept out of training, to watch progress on.
+        """Start at step 0 from the given weights.
 
-        `compiled` fuses the layers with torch.compile: a minute's wait for the compiler, then faster steps.
+        amp: products in bfloat16. compiled: fuse the layers with torch.compile, a minute's wait for faster steps.
         """
-        torch.manual_seed(recipe.seed)
-        self.recipe, self.scenes, self.held = recipe, scenes, held
-        self.model = SACViT(config)
+        self.recipe, self.lessons, self.team, self.amp = recipe, lessons, team or Team(), amp
+        self.device = device or torch.device("cpu")
+        self.rows = self.team.share(recipe.batch)
+        self.model = model.to(self.device).train()
         self.stage_one: Callable[[Tensor], StageOne] = self.model.stage_one
-        self.both: Callable[[Tensor], Outputs] = self.model
+        self.forward: Callable[..., Outputs] = self._both
         if compiled:
-            self.stage_one, self.both = torch.compile(self.stage_one), torch.compile(self.model)
-        self.reader = ThreadPoolExecutor(1)
+            self.stage_one, self.forward = torch.compile(self.stage_one), torch.compile(self.forward)
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="sacvit-lessons")
         self.ahead: dict[tuple[int, int], Future[Lesson]] = {}
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = make_optimiser(self.model, recipe)
@@ -60,6 +65,7 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Return all that a resumed run needs."""
         return {
+            "config": self.model.config.to_dict(),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -68,13 +74,21 @@ class Trainer:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a saved state."""
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.phase, self.step, self.seconds = state["progress"]
-        self.history = state.get("history", [])
+        """Go on from a saved state. Raises CheckpointError if it is damaged or of another model."""
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+            if state.get("config", self.model.config.to_dict()) != self.model.config.to_dict():
+                raise CheckpointError(f"{path} belongs to a model of another shape or method; choose another --out")
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.phase, self.step, self.seconds = state["progress"]
+            self.history = state.get("history", [])
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path} can't be read, it is damaged or truncated; move it away to start anew "
+                f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            ) from error
         recipe = asdict(self.recipe)
         if not self.history or self.history[-1]["recipe"] != recipe:  # a run may be resumed with another budget
             self.history.append({"phase": self.phase, "step": self.step, "recipe": recipe})
@@ -87,26 +101,38 @@ class Trainer:
 
     def progress(self) -> float:
         """Return the done share of the phase, 0 to 1."""
-        if self.recipe.steps is not None:
-            return min(1.0, self.step / max(1, self.recipe.steps[self.phase]))
-        return min(1.0, self.seconds / 60 / max(1e-9, self.recipe.minutes[self.phase]))
+        unit, amount = self.recipe.unit, max(1e-9, self.recipe.amounts[self.phase])
+        passed = {
+            "steps": self.step,
+            "epochs": self.step / max(1, len(self.lessons) // self.recipe.batch),
+            "minutes": self.seconds / 60,
+        }
+        return min(1.0, passed[unit] / amount)
 
     def rate(self) -> float:
         """Return the learning rate now."""
         return learning_rate(self.recipe, self.phase, self.progress())
 
+    def clustered(self) -> bool:
+        """Whether stage 2 has its clusters already; before, it sees all tokens at full resolution."""
+        return self.progress() >= self.recipe.dense
+
+    def _both(self, image: Tensor, clusters: bool, targets: Tensor | None) -> Outputs:
+        """Both stages for every picture [B,3,S,S]."""
+        if clusters and targets is None:
+            out: Outputs = self.model(image)
+            return out
+        ee = self.stage_one(self.model.downsample(image))
+        if targets is None:
+            targets = torch.arange(ee.scores.shape[1], device=image.device).expand(len(image), -1)
+        return Outputs(ee, targets, self.model.stage_two_from(image, ee, targets, clusters=clusters))
+
     def _batch(self, phase: int, step: int) -> Lesson:
-        """Read what a step learns from; it depends on nothing but the recipe, the phase and the step."""
+        """Read what a step learns from; it depends on nothing but recipe, phase, step and this process's number."""
         recipe = self.recipe
-        rng = np.random.default_rng([recipe.seed, 2, phase, step])
-        rows = rows_of(recipe.seed + phase, step, len(self.scenes) - self.held, recipe.batch)
-        if PHASES[phase] == "one":
-            batch = read_half_batch(self.scenes, rows, rng, recipe.zoom_share)
-        else:
-            batch = read_batch(self.scenes, rows, rng)
-        image = jitter(normalise(batch.pixels, self.model.config.preprocessing), rng)
-        touched = object_tokens(batch.boxes, self.model.config.geometry.grid)
-        return Lesson(image, torch.from_numpy(batch.labels), torch.from_numpy(touched))
+        rng = np.random.default_rng([recipe.seed, 2, phase, step, self.team.rank])
+        rows = rows_of(recipe.seed + phase, step, len(self.lessons), recipe.batch)[self.rows]
+        return self.lessons.varied(rows, rng, half=PHASES[phase] == "one")
 
     def _next_batch(self) -> Lesson:
         """Return this step's batch and start reading the next one, so that the disk works while the model does."""
@@ -115,76 +141,58 @@ class Trainer:
         self.ahead = {(self.phase, self.step + 1): self.reader.submit(self._batch, self.phase, self.step + 1)}
         return wanted.result()
 
-    def _losses(self) -> tuple[Tensor, dict[str, float]]:
+    def _losses(self, lesson: Lesson) -> tuple[Tensor, dict[str, Tensor]]:
         """Run one batch forward: the loss to minimise and what to log."""
-        recipe = self.recipe
-        image, labels, touched = self._next_batch()
-        with torch.autocast("cpu", torch.bfloat16):
+        image, labels, touched = lesson
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             if PHASES[self.phase] == "one":
-                one, sac = self.stage_one(image), None
+                whole = image.shape[-1] == self.model.config.geometry.image_size
+                one, sac = self.stage_one(self.model.downsample(image) if whole else image), None
             else:
-                out = self.both(image)
+                clusters = self.clustered()
+                chance = self.recipe.random_targets and clusters
+                targets = random_targets(self.model.config, len(image), self.step).to(self.device) if chance else None
+                out = self.forward(image, clusters, targets)
                 one, sac = out.ee, out.logits
-        ee, found = one.logits, (one.scores * touched).sum(1)
-        said = {"ee_accuracy": _accuracy(ee, labels), "found": float(found.detach().mean())}
-        loss = F.cross_entropy(ee, labels)
-        if sac is not None:
-            if recipe.ee_loss == "kl":
-                loss = F.kl_div(ee.log_softmax(1), sac.detach().log_softmax(1), reduction="batchmean", log_target=True)
-            loss = loss + F.cross_entropy(sac, labels)
-            said["sac_accuracy"] = _accuracy(sac, labels)
-        loss = loss - recipe.look * (found + 1e-4).log().mean()
-        return loss, said | {"loss": float(loss.detach())}
+        return total_loss(self.recipe, one, sac, labels, touched)
 
     def train_step(self) -> dict[str, float]:
         """Do one step and return what to log."""
         begin = time.monotonic()
         self.model.zero_grad(set_to_none=True)
-        loss, said = self._losses()
+        loss, said = self._losses(self._next_batch().to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.step()
-        keep = min(self.recipe.average, (1 + self.step) / (10 + self.step)) if self.phase == 0 else self.recipe.average
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._keep())
         self.step += 1
-        self.seconds += time.monotonic() - begin
-        return said
+        logged = {name: float(value) for name, value in said.items()}
+        self.seconds = self.team.leaders(self.seconds + time.monotonic() - begin)
+        return logged
+
+    def _keep(self) -> float:
+        """How much of the average this step keeps: little in a young run, which must not remember where it began."""
+        first = 0 if self.recipe.amounts[0] > 0 else 1
+        young = (1 + self.step) / (10 + self.step) if self.phase == first else 1.0
+        return min(self.recipe.average, young)
 
     def advance(self) -> bool:
         """Move to the next phase when this one is done; returns False when the run is."""
-        if self.progress() < 1.0:
+        if self.progress() < 1.0 and self.recipe.amounts[self.phase] > 0:
             return True
         if self.phase + 1 == len(PHASES):
             return False
         self.phase, self.step, self.seconds = self.phase + 1, 0, 0.0
         return self.advance()
 
-    @torch.no_grad()
-    def check(self, limit: int = 1024) -> dict[str, float]:
-        """Return both stages' accuracy on held-back training scenes, for the averaged weights."""
-        rows = np.arange(len(self.scenes) - min(self.held, limit), len(self.scenes))
-        right = np.zeros(2)
-        for start in range(0, len(rows), 128):
-            part = rows[start : start + 128]
-            with torch.autocast("cpu", torch.bfloat16):
-                out = self.average(normalise(self.scenes.images[part], self.average.config.preprocessing))
-            labels = torch.from_numpy(self.scenes.labels[part])
-            right += [_accuracy(logits, labels) * len(part) for logits in (out.ee.logits, out.logits)]
-        return {"held_ee": float(right[0] / len(rows)), "held_sac": float(right[1] / len(rows))}
 
-    def provenance(self) -> dict[str, Any]:
-        """Say where the weights come from, for the checkpoint."""
-        return {
-            "trained_on": "object scenes, sacvit_deploy.training",
-            "scenes": len(self.scenes) - self.held,
-            "recipe": asdict(self.recipe),
-            "history": self.history,
-            "finished": self.phase == len(PHASES) - 1 and self.progress() >= 1.0,
-        }
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return float((logits.argmax(1) == labels).float().mean())
+def random_targets(config: ModelConfig, batch: int, seed: int) -> Tensor:
+    """[B,M] low-res tokens drawn at random, ascending: what a selection must beat."""
+    count = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
+    rng = np.random.default_rng([seed, 5])
+    drawn = rng.random((batch, config.geometry.tokens)).argsort(axis=1)[:, :count]
+    return torch.from_numpy(np.sort(drawn, axis=1))

@@ -1,0 +1,139 @@
+"""`sacvit train`: pictures in, checkpoint out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.glue import check_eta
+
+if TYPE_CHECKING:
+    import torch
+
+    from sacvit_deploy.training.recipe import Recipe  # not at run time: --help needs no torch
+
+AMOUNT = click.FloatRange(min=0)
+
+
+@click.command("train")
+@click.option("--data", type=click.Path(path_type=Path), help="Pictures: FOLDER/<class>/, or FOLDER/train and /val.")
+@click.option("--scenes", type=click.Path(path_type=Path), help="Rendered scenes, by sacvit_deploy.training.dataset.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; a run found there goes on.")
+@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to begin with, such as a DeiT's.")
+@click.option("--model", "size", type=click.Choice(["tiny", "small", "base"]), default="tiny", show_default=True)
+@click.option("--width", type=click.IntRange(min=16), help="Width.  [default: the model's]")
+@click.option("--depth", type=click.IntRange(min=1), help="Blocks.  [default: the model's]")
+@click.option("--image-size", type=click.IntRange(min=32), default=224, show_default=True)
+@click.option("--method", multiple=True, metavar="FIELD=VALUE", help="A choice of the method; may be repeated.")
+@click.option("--epochs", type=AMOUNT, help="Length of the training of both stages.  [default: 300]")
+@click.option("--steps", type=AMOUNT, help="The same in steps.")
+@click.option("--minutes", type=AMOUNT, help="The same in minutes; such a run does not repeat exactly.")
+@click.option("--stage-one", type=AMOUNT, default=0, show_default=True, help="Train stage 1 alone first, so many.")
+@click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Over all processes.")
+@click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
+@click.option("--stage-one-lr", type=float, help="The same while stage 1 trains alone.  [default: --lr]")
+@click.option("--ee-loss", type=click.Choice(["kl", "ce"]), default="kl", show_default=True, help="Stage 1's loss.")
+@click.option("--dense", type=click.FloatRange(0, 1), help="Share of the training before clusters.  [default: 4/7]")
+@click.option("--smoothing", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="Of the labels.")
+@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.05, show_default=True)
+@click.option("--average", type=click.FloatRange(0, 0.99999), default=0.9998, show_default=True, help="Of weights.")
+@click.option("--look", type=click.FloatRange(min=0), default=0, help="Scenes: weight of the loss on where it looks.")
+@click.option("--random-targets", is_flag=True, help="An ablation: stage 2 sees random tokens.")
+@click.option("--val-share", type=click.FloatRange(0.01, 0.9), default=0.1, show_default=True, help="Held out.")
+@click.option("--no-flip", is_flag=True, help="Pictures: never mirror.")
+@click.option("--eta", type=float, default=0.6, show_default=True, help="The checkpoint's default gate.")
+@click.option("--half", is_flag=True, help="Save the checkpoint in half precision.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--amp/--no-amp", default=None, help="Products in bfloat16.  [default: where the machine is fast at it]")
+@click.option("--compile", "compiled", is_flag=True, help="Fuse layers with torch.compile.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
+@click.option("--log-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps a line.")
+def command(**given: Any) -> None:
+    """Train a SAC-ViT on pictures or on rendered scenes, on the CPU, a GPU, or several (torchrun).
+
+    Writes OUT/model.safetensors for sacvit-export, OUT/log.jsonl, and OUT/state.pt: the same command goes on from it.
+    """
+    _check(given)
+    import torch
+
+    from sacvit_deploy.training.parallel import join_team, team_device
+    from sacvit_deploy.training.plot import plot_log
+    from sacvit_deploy.training.sources import open_sources
+    from sacvit_deploy.training.train import LOG, MODEL, run
+    from sacvit_deploy.training.trainer import Trainer
+
+    torch.set_num_threads(given["threads"] or usable_cores())
+    team, device = join_team(), team_device()
+    say = click.echo if team.leads else _silent
+    recipe = make_recipe(given)
+    model, lessons, held, data = open_sources(given, say)
+    geometry = model.config.geometry
+    say(
+        f"{len(lessons)} pictures of {geometry.classes} classes, {len(held)} held out; width {geometry.width}, depth "
+        f"{geometry.depth}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters; {device}, "
+        f"{team.size} process{'es' * (team.size > 1)}"
+    )
+    amp = fast_bf16(device) if given["amp"] is None else given["amp"]
+    trainer = Trainer(model, recipe, lessons, device=device, team=team, amp=amp, compiled=given["compiled"])
+    dtype = torch.float16 if given["half"] else torch.float32
+    run(trainer, given["out"], held, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"])
+    if team.leads:
+        plotted = plot_log(given["out"] / LOG)
+        if plotted:
+            say(f"curves: {plotted}")
+        say(f"next: sacvit-export --ckpt {given['out'] / MODEL}")
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Refuse what can't be, before torch is loaded."""
+    if (given["data"] is None) == (given["scenes"] is None):
+        raise UsageError("give either --data FOLDER with pictures or --scenes FOLDER with rendered scenes")
+    if sum(given[unit] is not None for unit in ("epochs", "steps", "minutes")) > 1:
+        raise UsageError("give one of --epochs, --steps and --minutes")
+    check_eta(given["eta"])
+    if not given["lr"] > 0 or (given["stage_one_lr"] is not None and not given["stage_one_lr"] > 0):
+        raise UsageError("a learning rate must be positive")
+
+
+def make_recipe(given: dict[str, Any]) -> Recipe:
+    """The recipe that the options ask for."""
+    from sacvit_deploy.training.recipe import DENSE, Recipe, Unit
+
+    units: tuple[Unit, ...] = ("epochs", "steps", "minutes")
+    unit = next((unit for unit in units if given[unit] is not None), units[0])
+    amount = 300.0 if given[unit] is None else given[unit]
+    return Recipe(
+        amounts=(given["stage_one"], amount),
+        unit=unit,
+        rates=(given["stage_one_lr"] or given["lr"], given["lr"]),
+        batch=given["batch"],
+        seed=given["seed"],
+        ee_loss=given["ee_loss"],
+        dense=DENSE if given["dense"] is None else given["dense"],
+        smoothing=given["smoothing"],
+        weight_decay=given["weight_decay"],
+        average=given["average"],
+        look=given["look"],
+        random_targets=given["random_targets"],
+    )
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are fast there: GPUs from Ampere on, CPUs that have instructions for them."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _silent(message: str) -> None:
+    """The other processes of a team say nothing."""

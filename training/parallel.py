@@ -1,0 +1,66 @@
+"""Several processes training one model (torchrun): each takes its share of every batch, gradients are averaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from sacvit_deploy.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's number among `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """Which rows of a batch are this process's. Raises UsageError if they can't be shared equally."""
+        if batch % self.size:
+            raise UsageError(f"a batch of {batch} can't be shared by {self.size} processes; make it a multiple")
+        each = batch // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its mean over the processes."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.size
+
+    def leaders(self, value: float) -> float:
+        """The leader's value, so that all decide alike."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=team_device())
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+
+def join_team() -> Team:
+    """Join the processes that torchrun started; without torchrun, a team of one."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Team()
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Team(dist.get_rank(), size)
+
+
+def team_device() -> torch.device:
+    """The device of this process: its own GPU where there is one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

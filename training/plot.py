@@ -1,0 +1,51 @@
+"""A run's log as curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+KINDS = {
+    "loss": ("loss",),
+    "accuracy": ("ee_accuracy", "sac_accuracy", "held_ee", "held_sac"),
+    "learning rate": ("rate",),
+}
+
+
+def plot_log(log: Path) -> Path | None:
+    """Draw LOG's curves into a PNG beside it; None where matplotlib is not installed or nothing was logged."""
+    try:
+        import matplotlib.figure
+    except ImportError:
+        return None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    if len(lines) < 2:
+        return None
+    pictures = pictures_seen(lines)
+    figure = matplotlib.figure.Figure(figsize=(8, 9), layout="constrained")
+    for axes, (kind, names) in zip(figure.subplots(len(KINDS), sharex=True), KINDS.items(), strict=True):
+        for name in names:
+            points = [(x, line[name]) for x, line in zip(pictures, lines, strict=True) if name in line]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=name, marker="o" if name.startswith("held") else None)
+        axes.set_ylabel(kind)
+        axes.grid(alpha=0.3)
+        if len(names) > 1:
+            axes.legend()
+    axes.set_xlabel("thousand pictures seen")
+    target = log.with_suffix(".png")
+    figure.savefig(target, dpi=100)
+    return target
+
+
+def pictures_seen(lines: list[dict[str, Any]]) -> list[float]:
+    """Thousands of pictures seen at each line of a log, over both phases."""
+    before, last, phase = 0.0, 0.0, lines[0]["phase"]
+    seen = []
+    for line in lines:
+        if line["phase"] != phase:
+            before, phase = last, line["phase"]
+        last = before + line["pictures"] / 1000
+        seen.append(last)
+    return seen

@@ -1,0 +1,68 @@
+"""What a run learns from and begins with, as the command's options name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.training.classes import LABELS
+from sacvit_deploy.training.dataset import open_scenes
+from sacvit_deploy.training.folder_set import FolderSet, split_files
+from sacvit_deploy.training.lessons import Lessons
+from sacvit_deploy.training.scene_set import SceneSet
+from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, choices, fresh, from_weights
+
+HELD_SCENES = 1024  # training scenes never trained on, to watch progress; the test split is for the end
+Sources = tuple[SACViT, Lessons, Lessons, dict[str, Any]]
+
+
+def open_sources(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
+    """Model, pictures to train on, pictures to measure on, and what to say of them in the checkpoint."""
+    if given["scenes"] is not None:
+        return _scenes(given, say)
+    train, val = split_files(given["data"], given["val_share"], given["seed"])
+    model = _model(given, len(train.labels), Preprocessing(), say)
+    config, workers = model.config, max(2, given["threads"] or 2)
+    sets = [FolderSet(files, config, flip=not given["no_flip"], workers=workers, warn=say) for files in (train, val)]
+    return model, sets[0], sets[1], {"trained_on": f"pictures in {len(train.labels)} folders"}
+
+
+def _scenes(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
+    try:
+        scenes = open_scenes(given["scenes"] / "train")
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    kept = min(HELD_SCENES, len(scenes) // 10)
+    model = _model(given, len(LABELS), Preprocessing(crop=1.0), say)
+    cut = len(scenes) - kept
+    sets = SceneSet(scenes, model.config, 0, cut), SceneSet(scenes, model.config, cut)
+    return model, sets[0], sets[1], {"trained_on": "object scenes, sacvit_deploy.training"}
+
+
+def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, say: Callable[[str], object]) -> SACViT:
+    method = choices(given["method"])
+    if given["init"] is not None:
+        model, notes = from_weights(given["init"], classes, method, given["seed"])
+        for note in notes:
+            say(f"note: {note}")
+        _check_shape(model.config, given)
+        return model
+    width, depth = SIZES[given["size"]]
+    width, depth = given["width"] or width, given["depth"] or depth
+    geometry = Geometry(
+        image_size=given["image_size"], width=width, depth=depth, heads=max(1, width // HEAD_WIDTH), classes=classes
+    )
+    return fresh(geometry, method, preprocessing, given["seed"])
+
+
+def _check_shape(config: ModelConfig, given: dict[str, Any]) -> None:
+    """Refuse options that contradict the checkpoint a run begins with."""
+    geometry = config.geometry
+    for option, has in (("width", geometry.width), ("depth", geometry.depth)):
+        if given[option] is not None and given[option] != has:
+            raise UsageError(f"--{option} {given[option]}: the checkpoint of --init has {has}; leave the option away")
+    if given["image_size"] not in (224, geometry.image_size):
+        raise UsageError(f"--image-size {given['image_size']}: the checkpoint of --init has {geometry.image_size}")
