@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
@@ -58,7 +59,7 @@ def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int)
     base = Method() if found.family == "deit" else old.method
     geometry = dataclasses.replace(old.geometry, classes=classes)
     model = fresh(geometry, dataclasses.asdict(base) | dict(method), old.preprocessing, seed)
-    weights, own = found.model.state_dict(), model.state_dict()
+    weights, own = weights_for(model.config.method.positions, found.model), model.state_dict()
     taken = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(own | taken)
     new = sorted({key.split(".")[0] for key in own if key not in taken})
@@ -66,3 +67,15 @@ def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int)
     if new:
         notes.append(f"these start fresh: {', '.join(new)}")
     return model, notes
+
+
+def weights_for(positions: str, model: SACViT) -> dict[str, Tensor]:
+    """A model's weights, its position tables as the other choice of `positions` keeps them."""
+    weights: dict[str, Tensor] = dict(model.state_dict())
+    if positions == model.config.method.positions:
+        return weights
+    low, high = model.low_positions().detach(), model.high_positions().detach()
+    kept = {key: value for key, value in weights.items() if not key.startswith("pos_embed")}
+    if positions == "shared":
+        return kept | {"pos_embed": high}
+    return kept | {"pos_embed_list.0": low, "pos_embed_list.1": high}

@@ -1,4 +1,4 @@
-"""`sacvit train` as people run it: pictures to checkpoint to bundle to the same accuracy; resumed, shared, restarted."""
+"""`sacvit train` as people run it: pictures to checkpoint to bundle, same accuracy; resumed, shared, begun anew."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""What a run begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sacvit_deploy.config import Geometry, Preprocessing
+from sacvit_deploy.errors import CheckpointError, UsageError
+from sacvit_deploy.export.checkpoint import save_checkpoint
+from sacvit_deploy.training.start import choices, fresh, from_weights
+
+GEOMETRY = Geometry(image_size=96, width=64, depth=2, heads=1, classes=5)
+
+
+def test_choices_are_read_with_their_types() -> None:
+    found = choices(("background=features", "alpha=0.4", "score_first_block=1"))
+    assert found == {"background": "features", "alpha": 0.4, "score_first_block": 1}
+    for wrong in ("background", "=features", "colour=red"):
+        with pytest.raises(UsageError, match="write FIELD=VALUE"):
+            choices((wrong,))
+    with pytest.raises(UsageError, match="background"):
+        fresh(GEOMETRY, choices(("background=sky",)), Preprocessing(), 0)
+
+
+def test_the_seed_decides_fresh_weights() -> None:
+    one, same, other = (fresh(GEOMETRY, {}, Preprocessing(), seed).head.weight for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, fresh(GEOMETRY, {"alpha": 0.4}, Preprocessing(crop=1.0), 3))
+    return path
+
+
+def test_everything_of_the_same_shape_is_taken(checkpoint: Path) -> None:
+    model, notes = from_weights(checkpoint, 5, {}, 0)
+    expected = fresh(GEOMETRY, {"alpha": 0.4}, Preprocessing(crop=1.0), 3)
+    assert model.config == expected.config
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in model.state_dict().items())
+    assert len(notes) == 1
+    other, notes = from_weights(checkpoint, 9, {"fusion": "expand"}, 0)
+    assert other.head.weight.shape == (9, 64)
+    assert notes[1] == "these start fresh: head, reuse_block"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_position_tables_go_over_to_the_other_choice(checkpoint: Path, tmp_path: Path, back: bool) -> None:
+    model, _ = from_weights(checkpoint, 5, {"positions": "separate"}, 0)
+    if back:
+        save_checkpoint(tmp_path / "separate.safetensors", model)
+        model, _ = from_weights(tmp_path / "separate.safetensors", 5, {"positions": "shared"}, 0)
+    expected = fresh(GEOMETRY, {}, Preprocessing(), 3)
+    torch.testing.assert_close(model.high_positions(), expected.high_positions())
+    torch.testing.assert_close(model.low_positions(), expected.low_positions())
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError):
+        from_weights(tmp_path / "model.pth", 5, {}, 0)

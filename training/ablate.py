@@ -1,0 +1,127 @@
+"""Which of the method's choices pay on rendered scenes: short runs that differ in one thing.
+
+All begin with the same stage 1 (`sacvit train --scenes DATA --stage-one N --steps 0` makes one), see the
+same batches, and are measured on the test scenes. A finished variant is not run again.
+
+    python -m sacvit_deploy.training.ablate --scenes DATA --init stage_one.safetensors --out FOLDER --steps 300
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import torch
+
+from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.export.checkpoint import load_checkpoint
+from sacvit_deploy.training.cli import fast_bf16
+from sacvit_deploy.training.dataset import open_scenes
+from sacvit_deploy.training.measure import Accuracies, measure
+from sacvit_deploy.training.parallel import team_device
+from sacvit_deploy.training.recipe import Recipe
+from sacvit_deploy.training.scene_set import SceneSet
+from sacvit_deploy.training.start import from_weights
+from sacvit_deploy.training.trainer import Trainer
+
+
+class Variant(NamedTuple):
+    """One thing changed: fields of the method, or of the recipe."""
+
+    method: dict[str, Any]
+    recipe: dict[str, Any]
+
+
+VARIANTS = {
+    "defaults": Variant({}, {}),
+    "background = features": Variant({"background": "features"}, {}),
+    "class_token = union": Variant({"class_token": "union"}, {}),
+    "fusion = expand": Variant({"fusion": "expand"}, {}),
+    "fusion = none": Variant({"fusion": "none"}, {}),
+    "positions = separate": Variant({"positions": "separate"}, {}),
+    "scores from the last block": Variant({"score_beta": 0.0}, {}),
+    "random targets": Variant({}, {"random_targets": True}),
+    "attention = global": Variant({"attention": "global"}, {}),
+    "stage 1 learns from labels, too": Variant({}, {"ee_loss": "ce"}),
+    "clusters from the start": Variant({}, {"dense": 0.0}),
+    "no loss on where it looks": Variant({}, {"look": 0.0}),
+}
+
+
+@click.command()
+@click.option("--scenes", type=click.Path(path_type=Path), required=True)
+@click.option("--init", type=click.Path(path_type=Path), required=True, help="Checkpoint with a trained stage 1.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for results.jsonl.")
+@click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--lr", type=float, default=6e-4, show_default=True)
+@click.option("--look", type=float, default=0.2, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Run these alone; may be repeated.")
+def command(
+    scenes: Path,
+    init: Path,
+    out: Path,
+    steps: int,
+    batch: int,
+    lr: float,
+    look: float,
+    seed: int,
+    only: tuple[str, ...],
+) -> None:
+    """Run every variant that has no result yet, then print the table."""
+    torch.set_num_threads(usable_cores())
+    base = Recipe(
+        amounts=(0, steps), unit="steps", rates=(lr, lr), batch=batch, seed=seed, average=0.99, look=look, smoothing=0.0
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    results = out / "results.jsonl"
+    found = read_results(results)
+    for name in only or VARIANTS:
+        if name in found:
+            continue
+        accuracies = run_variant(VARIANTS[name], base, init, scenes)
+        found[name] = {"variant": name, "steps": steps, "seed": seed, **accuracies._asdict()}
+        with results.open("a") as file:
+            file.write(json.dumps(found[name]) + "\n")
+        click.echo(f"{name}: stage 1 {accuracies.ee:.1%}, stage 2 {accuracies.sac:.1%}")
+    click.echo(table(found))
+
+
+def run_variant(variant: Variant, base: Recipe, init: Path, folder: Path) -> Accuracies:
+    """Train one variant and measure it on the test scenes."""
+    recipe = dataclasses.replace(base, **variant.recipe)
+    device = team_device()
+    classes = load_checkpoint(init).model.config.geometry.classes
+    model, _ = from_weights(init, classes, variant.method, recipe.seed)
+    lessons = SceneSet(open_scenes(folder / "train"), model.config)
+    trainer = Trainer(model, recipe, lessons, device=device, amp=fast_bf16(device))
+    while trainer.advance():
+        trainer.train_step()
+    test = SceneSet(open_scenes(folder / "test"), model.config)
+    return measure(trainer.average.eval(), test, by_chance=recipe.random_targets)
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """What earlier calls found, by variant."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {line["variant"]: line for line in lines}
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """Markdown, best stage 2 first, with the differences from the defaults in points."""
+    base = found.get("defaults")
+    lines = ["| variant | stage 1 | stage 2 | against the defaults |", "|---|---|---|---|"]
+    for name, row in sorted(found.items(), key=lambda item: -float(item[1]["sac"])):
+        against = f"{100 * (row['sac'] - base['sac']):+.1f}" if base else "-"
+        lines.append(f"| {name} | {100 * row['ee']:.1f} | {100 * row['sac']:.1f} | {against} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command()
