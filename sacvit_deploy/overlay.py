@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from sacvit_deploy.decode import Pixels
@@ -21,7 +22,7 @@ def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
     image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     mask = prediction.target_mask
     if mask is not None:
-        image = _shade(image, mask)
+        image = shade(image, mask)
     sheet = Image.new("RGB", (SIDE, SIDE + BAR), "white")
     sheet.paste(image, (0, 0))
     stage = "exit at stage 1" if mask is None else f"stage 2, {mask.sum()} targets"
@@ -30,11 +31,11 @@ def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
     return sheet
 
 
-def _shade(image: Image.Image, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Image.Image:
-    """Darken background cells and draw a line around each group of target cells."""
-    grid = mask.shape[0]
-    edges = [round(i * SIDE / grid) for i in range(grid + 1)]
-    light = np.full((SIDE, SIDE, 1), SHADE, dtype=np.float32)
+def shade(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
+    """Darken the background cells of a square picture and draw a line around each group of target cells; mask [g,g]."""
+    grid, side = mask.shape[0], image.width
+    edges = [round(i * side / grid) for i in range(grid + 1)]
+    light = np.full((side, side, 1), SHADE, dtype=np.float32)
     for row, column in zip(*np.nonzero(mask), strict=True):
         light[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 1.0
     shaded = Image.fromarray((np.asarray(image) * light).astype(np.uint8))

@@ -1,0 +1,49 @@
+"""Changing the defaults a bundle answers with: eta and alpha in its manifest, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
+from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.glue import check_eta
+
+MARK = "defaults: "  # how the note on who chose them begins
+
+
+def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str) -> None:
+    """Make eta and alpha the defaults of the bundle folder, and note the reason in its provenance.
+
+    The manifest is replaced by a rename, with its new digest: a reader sees the old one or the new one, whole. Raises
+    UsageError for values out of range, BundleError for a damaged bundle or one that can't be written.
+    """
+    manifest = open_bundle(bundle).manifest
+    config = manifest.config
+    num_targets(alpha, config.geometry.tokens, config.method.rounding)
+    if "\n" in reason:
+        raise UsageError("the reason for a bundle's defaults must be one line")
+    # The last choice is the one that counts.
+    notes = [note for note in manifest.provenance.get("notes", []) if not str(note).startswith(MARK)]
+    changed = dataclasses.replace(
+        manifest,
+        eta=check_eta(eta),
+        config=dataclasses.replace(config, method=dataclasses.replace(config.method, alpha=float(alpha))),
+        provenance={**manifest.provenance, "notes": [*notes, MARK + reason]},
+    )
+    target = bundle / MANIFEST
+    partial = bundle / f".{MANIFEST}.partial-{os.getpid()}"
+    try:
+        with partial.open("wb") as file:
+            file.write(changed.to_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(target.stat().st_mode & 0o777)
+        os.replace(partial, target)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise BundleError(f"can't write {target}: {error.strerror}; its defaults are unchanged") from error

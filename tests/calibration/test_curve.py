@@ -1,0 +1,112 @@
+"""Candidate etas, points, the Pareto front and the choice, against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacvit_deploy.calibration.curve import (
+    Point,
+    candidate_etas,
+    choose_accuracy,
+    choose_speedup,
+    pareto,
+    points,
+)
+from sacvit_deploy.calibration.metrics import Share
+from sacvit_deploy.calibration.report import Answers
+from sacvit_deploy.costs import Costs
+from sacvit_deploy.errors import UsageError
+
+COSTS = Costs(ee=1_000_000, sac=3_000_000, deit=5_000_000)
+confidences = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=80).map(np.array)
+
+
+def answers(seed: int, count: int) -> Answers:
+    rng = np.random.default_rng(seed)
+    return Answers(rng.random(count).round(rng.integers(1, 6)), rng.random(count) < 0.5, rng.random(count) < 0.8)
+
+
+@given(confidences)
+def test_candidates_make_every_split_there_is(confidence: np.ndarray) -> None:
+    etas = candidate_etas(confidence, steps=len(confidence))
+    assert etas == sorted(set(etas)) and etas[0] == 0 and etas[-1] == 1
+    splits = {int((confidence <= eta).sum()) for eta in etas}
+    possible = {int((confidence <= p).sum()) for p in confidence} | {0, len(confidence)}
+    assert splits == possible
+
+
+@given(confidences, st.integers(1, 20))
+def test_few_steps_give_few_candidates(confidence: np.ndarray, steps: int) -> None:
+    assert len(candidate_etas(confidence, steps)) <= steps + 1
+
+
+def test_candidates_are_short_to_type() -> None:
+    assert candidate_etas(np.array([0.3123, 0.3991])) == [0.0, 0.36, 1.0] or candidate_etas(
+        np.array([0.3123, 0.3991])
+    ) == [0.0, 0.4, 1.0]
+    assert 0.5 in candidate_etas(np.array([0.2, 0.8]))
+
+
+@given(st.integers(0, 500), st.integers(1, 70))
+def test_points_are_the_scores(seed: int, count: int) -> None:
+    found = answers(seed, count)
+    for point in points(found, candidate_etas(found.confidence), 0.5, COSTS):
+        naive = found.score(point.eta, COSTS)
+        assert point.top1 == naive.cascade
+        assert point.continue_fraction == naive.continue_fraction
+        assert point.gmacs == pytest.approx(naive.gmacs)
+        assert point.gmac_ratio == pytest.approx(naive.gmac_ratio)
+
+
+def made(pairs: list[tuple[int, int]]) -> list[Point]:
+    """Points from (cost, right of 20)."""
+    return [
+        Point(0.5, 0.5, Share(right, 20), 0.5, gmacs=cost / 10, gmac_ratio=100 / max(1, cost)) for cost, right in pairs
+    ]
+
+
+grids = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 20)), min_size=1, max_size=30).map(made)
+
+
+@given(grids)
+def test_front_is_what_nothing_beats(found: list[Point]) -> None:
+    def beats(a: Point, b: Point) -> bool:
+        return a.gmacs <= b.gmacs and a.top1.right >= b.top1.right and (a.gmacs, a.top1) != (b.gmacs, b.top1)
+
+    unbeaten = {(p.gmacs, p.top1.right) for p in found if not any(beats(other, p) for other in found)}
+    front = [(p.gmacs, p.top1.right) for p in pareto(found)]
+    assert set(front) == unbeaten and len(front) == len(unbeaten)
+    assert front == sorted(front)
+
+
+@given(grids, st.integers(0, 20), st.floats(0, 100))
+def test_choice_by_accuracy(found: list[Point], reference: int, loss: float) -> None:
+    good = [p for p in found if 100 * p.top1.value >= 100 * reference / 20 - loss - 1e-6]
+    if not good:
+        with pytest.raises(UsageError, match="the most accurate, eta 0.5 at alpha 0.5, has"):
+            choose_accuracy(found, Share(reference, 20), loss)
+        return
+    chosen = choose_accuracy(found, Share(reference, 20), loss)
+    assert chosen in good
+    assert chosen.gmacs == min(p.gmacs for p in good)
+
+
+@given(grids, st.floats(1, 150))
+def test_choice_by_speedup(found: list[Point], ratio: float) -> None:
+    good = [p for p in found if p.gmac_ratio >= ratio]
+    if not good:
+        with pytest.raises(UsageError, match="the most is"):
+            choose_speedup(found, ratio)
+        return
+    chosen = choose_speedup(found, ratio)
+    assert chosen in good
+    assert chosen.top1.right == max(p.top1.right for p in good)
+
+
+def test_no_loss_is_always_within_reach_of_eta_one() -> None:
+    found = answers(3, 50)
+    grid = points(found, candidate_etas(found.confidence), 0.5, COSTS)
+    assert choose_accuracy(grid, grid[-1].top1, 0.0).top1.right >= grid[-1].top1.right

@@ -1,0 +1,132 @@
+"""Class folders and scenes: what is read, what is skipped, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sacvit_deploy import SACViT
+from sacvit_deploy.calibration.data import open_folder, spread
+from sacvit_deploy.calibration.options import prepared
+from sacvit_deploy.calibration.scenes import open_scenes, size_buckets
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.errors import ImageError, UsageError
+
+LABELS = [f"thing {number}" for number in range(10)]
+
+
+def opened(folder: Path, model: SACViT) -> object:
+    return open_folder(folder, LABELS, lambda path: prepared(model, path))
+
+
+def test_folder(class_folder: Path, model: SACViT) -> None:
+    pictures = open_folder(class_folder, LABELS, lambda path: prepared(model, path))
+    assert len(pictures) == 28
+    for row, name in enumerate(pictures.names):
+        assert Path(name).parent.name == LABELS[pictures.labels[row]]
+    assert pictures.load(3).shape == (224, 224, 3)
+    part = pictures.pick(np.array([5, 1]))
+    assert part.names == [pictures.names[5], pictures.names[1]]
+    assert np.array_equal(part.load(0), pictures.load(5))
+
+
+def test_empty_class_folders_are_named_and_counted(class_folder: Path, model: SACViT, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(class_folder, folder)
+    unused = [label for label in LABELS if not (folder / label).exists()][:2]
+    for label in unused:
+        (folder / label).mkdir()
+        (folder / label / "notes.txt").write_text("no picture")
+    (folder / ".cache").mkdir()
+    pictures = open_folder(folder, LABELS, lambda path: prepared(model, path))
+    assert len(pictures) == 28
+    assert f"2 class folders without pictures, skipped: {', '.join(unused)}" in pictures.notes
+
+
+def test_folders_refused(class_folder: Path, model: SACViT, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a folder"):
+        opened(tmp_path / "absent", model)
+    with pytest.raises(UsageError, match="no class folders"):
+        opened(tmp_path, model)
+    (tmp_path / "thing 1").mkdir()
+    with pytest.raises(UsageError, match="no pictures in its 1 class folder "):
+        opened(tmp_path, model)
+    for name in ("thing1", "zebra"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match=r"2 folders named after no class of the bundle: thing1, zebra; .* thing 1"):
+        opened(tmp_path, model)
+    with pytest.raises(UsageError, match="several classes of that name"):
+        open_folder(class_folder, [*LABELS, *LABELS], lambda path: prepared(model, path))
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=120), st.integers(1, 130))
+def test_spread(labels: list[int], limit: int) -> None:
+    truth = np.array(labels)
+    rows = spread(truth, limit)
+    assert len(rows) == min(limit, len(truth))
+    assert np.array_equal(rows, np.unique(rows)) and rows.min() >= 0 and rows.max() < len(truth)
+    classes = np.unique(truth)
+    if limit >= len(classes):
+        assert np.array_equal(np.unique(truth[rows]), classes)
+    else:
+        assert len(np.unique(truth[rows])) == limit
+    if limit >= len(classes):
+        for label in classes:  # in proportion, but for the one each class has for sure
+            share = (truth == label).sum() / len(truth)
+            assert abs((truth[rows] == label).sum() - share * len(rows)) <= len(classes) + 1
+
+
+def test_scenes(scenes_folder: Path) -> None:
+    for folder in (scenes_folder, scenes_folder / "test"):
+        scenes = open_scenes(folder, 10, 224, Preprocessing())
+        assert len(scenes) == 28 and scenes.boxes is not None and scenes.object_px is not None
+        assert np.array_equal(scenes.load(4), np.load(scenes_folder / "test/images.npy")[4])
+        assert np.array_equal(scenes.boxes, np.load(scenes_folder / "test/boxes.npy"))
+        assert sum(inside.sum() for inside in size_buckets(scenes.object_px).values()) == 28
+        assert list(size_buckets(scenes.object_px)) == ["16-28 px", "28-50 px", "50-90 px", "90-151 px"]
+
+
+def test_sizes_outside_the_edges_have_their_own_buckets() -> None:
+    assert list(size_buckets(np.array([3.0, 500.0]))) == ["< 16 px", ">= 151 px"]
+
+
+@pytest.mark.parametrize(("shape", "size"), [((300, 300), 224), ((100, 160), 64), ((224, 224), 288)])
+def test_boxes_follow_the_resized_scene(
+    shape: tuple[int, int], size: int, tmp_path: Path, make_scenes: Callable[..., None]
+) -> None:
+    height, width = shape
+    box = np.array([[width // 2, height // 3, width // 2 + 30, height // 3 + 24]])
+    images = np.zeros((1, height, width, 3), np.uint8)
+    images[0, box[0, 1] : box[0, 3], box[0, 0] : box[0, 2]] = 255
+    make_scenes(tmp_path, images, np.zeros(1), boxes=box.astype(np.int16))
+    scenes = open_scenes(tmp_path, 10, size, Preprocessing())
+    rows, columns = np.nonzero(scenes.load(0)[..., 0] > 127)
+    assert scenes.boxes is not None
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert scenes.boxes[0] == pytest.approx(seen, abs=1.01)
+
+
+def test_scenes_refused(scenes_folder: Path, tmp_path: Path) -> None:
+    def change(edit: Callable[[Path], object]) -> Path:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        shutil.copytree(scenes_folder / "test", folder)
+        edit(folder)
+        return folder
+
+    def refuse(folder: Path, kind: type[Exception], match: str, classes: int = 10) -> None:
+        with pytest.raises(kind, match=match):
+            open_scenes(folder, classes, 224, Preprocessing())
+
+    refuse(change(lambda f: (f / "scenes.json").unlink()), UsageError, "no scenes.json")
+    refuse(change(lambda f: (f / "scenes.json").write_text("{")), ImageError, "can't read")
+    refuse(change(lambda f: (f / "labels.npy").unlink()), ImageError, "labels.npy")
+    refuse(change(lambda f: (f / "images.npy").write_bytes(b"no array")), ImageError, "images.npy")
+    refuse(change(lambda f: np.save(f / "labels.npy", np.zeros(3, np.int64))), ImageError, "differ in length")
+    refuse(change(lambda f: np.save(f / "boxes.npy", np.zeros((28, 4)))), ImageError, "not the int16 array")
+    refuse(scenes_folder, UsageError, "take the bundle that was trained on these scenes", classes=3)

@@ -1,0 +1,60 @@
+"""Rewriting a bundle's defaults: whole, with a digest that fits, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sacvit_deploy import SACViT
+from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
+from sacvit_deploy.bundle.defaults import write_defaults
+from sacvit_deploy.errors import BundleError, UsageError
+
+
+def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, picture_paths: list[Path]) -> None:
+    before = open_bundle(bundle_copy).manifest
+    write_defaults(bundle_copy, eta=1.0, alpha=0.25, reason="first")
+    write_defaults(bundle_copy, eta=1, alpha=0.3, reason="chosen by a test")
+    after = open_bundle(bundle_copy).manifest
+    assert (after.eta, after.config.method.alpha) == (1.0, 0.3)
+    assert after.provenance["notes"] == [*before.provenance["notes"], "defaults: chosen by a test"]
+    assert after.variants == before.variants and after.golden == before.golden
+    assert sorted(path.name for path in bundle_copy.iterdir() if "manifest" in path.name) == [MANIFEST]
+    prediction = SACViT(bundle_copy, precision="fp32", threads=1).predict(picture_paths[0])
+    assert prediction.stage == 2 and prediction.targets is not None and len(prediction.targets) == 14
+
+
+@pytest.mark.parametrize(("eta", "alpha"), [(1.5, 0.5), (float("nan"), 0.5), (0.5, 0.0), (0.5, 1.0), (0.5, 0.001)])
+def test_values_out_of_range_change_nothing(bundle_copy: Path, eta: float, alpha: float) -> None:
+    raw = (bundle_copy / MANIFEST).read_bytes()
+    with pytest.raises(UsageError):
+        write_defaults(bundle_copy, eta=eta, alpha=alpha, reason="x")
+    assert (bundle_copy / MANIFEST).read_bytes() == raw
+
+
+def test_a_changed_manifest_is_not_signed_again(bundle_copy: Path) -> None:
+    path = bundle_copy / MANIFEST
+    path.write_bytes(path.read_bytes().replace(b'"eta": 0.6', b'"eta": 0.7'))
+    with pytest.raises(BundleError, match="changed after the export"):
+        write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
+
+
+def test_a_bundle_that_can_not_be_written(bundle_copy: Path) -> None:
+    raw = (bundle_copy / MANIFEST).read_bytes()
+    # A folder where the new manifest would be written stops root as well, whom permissions don't.
+    (bundle_copy / f".{MANIFEST}.partial-{os.getpid()}").mkdir()
+    with pytest.raises(BundleError, match=r"can't write .*manifest.json: .*; its defaults are unchanged"):
+        write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
+    assert (bundle_copy / MANIFEST).read_bytes() == raw
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_bundle(bundle_copy: Path) -> None:
+    bundle_copy.chmod(0o555)
+    try:
+        with pytest.raises(BundleError, match="can't write"):
+            write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
+    finally:
+        bundle_copy.chmod(0o755)
