@@ -24,8 +24,9 @@ import numpy as np
 
 from sacvit_deploy.backends import Engine, usable_cores
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.calibration.baseline import full_view
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
+from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.costs import costs
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.export.graph import trace
@@ -33,8 +34,7 @@ from sacvit_deploy.export.reference import random_pictures
 from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_model, halve
 from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import Array, softmax
-from sacvit_deploy.preprocess import normalise
+from sacvit_deploy.glue import softmax
 from sacvit_deploy.scheduler import Item, Scheduler
 
 PICTURES = 100  # whole per cents
@@ -152,16 +152,6 @@ def compare(cascade: Cascade, deit: Engine, batch: int, fraction: float, alpha: 
         glue_ms=ms["cascade"] * statistics.median(shares),
         glue_share=statistics.median(shares),
     )
-
-
-def full_view(images: Pixels, preprocessing: Preprocessing) -> Array:
-    """[B,S,S,3] uint8 -> [B,3,S,S] fp32, what the DeiT looks at; prepared as the runtime prepares stage 1's view."""
-    batch, size = images.shape[:2]
-    out = np.empty((batch, 3, size, size), np.float32)
-    for image, view in zip(images, out, strict=True):
-        view[:] = image.transpose(2, 0, 1)
-        normalise(view, preprocessing)
-    return out
 
 
 def eta_for(cascade: Cascade, images: Pixels, fraction: float) -> float:

@@ -14,6 +14,7 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.calibration.data import Pictures, counted, listed, open_folder, spread
 from sacvit_deploy.calibration.outputs import Outputs
 from sacvit_deploy.calibration.scenes import open_scenes
+from sacvit_deploy.commands.common import backend_options
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import UsageError
 
@@ -60,16 +61,13 @@ class Job:
 
 def job_options(function: F) -> F:
     """BUNDLE, --data or --scenes, --limit, --batch, and the backend's options."""
+    function = backend_options(function)
     options = (
         click.argument("bundle", required=False, type=click.Path(path_type=Path)),
         click.option("--data", type=click.Path(path_type=Path), help="Folder of class folders with pictures."),
         click.option("--scenes", type=click.Path(path_type=Path), help="Folder of rendered scenes."),
         click.option("--limit", type=click.IntRange(min=1), help="Take only so many, spread over the classes."),
         click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a call."),
-        click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime."),
-        click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
-        click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16."),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),
     )
     for option in reversed(options):
         function = option(function)

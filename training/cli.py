@@ -81,6 +81,9 @@ def command(**given: Any) -> None:
     trainer = Trainer(model, recipe, lessons, device=device, team=team, amp=amp, compiled=given["compiled"])
     dtype = torch.float16 if given["half"] else torch.float32
     run(trainer, given["out"], held, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"])
+    skipped = {path for source in (lessons, held) for path in getattr(source, "unreadable", ())}
+    if skipped:
+        say(f"{len(skipped)} unreadable picture{'s were' if len(skipped) > 1 else ' was'} skipped")
     if team.leads:
         plotted = plot_log(given["out"] / LOG)
         if plotted:

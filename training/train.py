@@ -15,6 +15,7 @@ from sacvit_deploy.export.checkpoint import save_checkpoint
 from sacvit_deploy.training.lessons import Lessons
 from sacvit_deploy.training.measure import measure
 from sacvit_deploy.training.recipe import PHASES
+from sacvit_deploy.training.stopping import stop_on_signal
 from sacvit_deploy.training.trainer import Trainer
 
 STATE, LOG, MODEL = "state.pt", "log.jsonl", "model.safetensors"
@@ -53,7 +54,7 @@ def run(
     saved = checked = time.monotonic()
     before = trainer.seconds, trainer.step
     sums: dict[str, float] = {}
-    with (out / LOG).open("a") as log:
+    with (out / LOG).open("a") as log, stop_on_signal() as stop:
         while trainer.advance():
             if trainer.step == 0:
                 before = 0.0, 0
@@ -73,6 +74,10 @@ def run(
             if now - saved > save_minutes * 60:
                 write({})
                 saved = time.monotonic()
+            if stop:
+                write({})
+                click.echo(f"stopped at step {trainer.step} of phase {PHASES[trainer.phase]}; the same command goes on")
+                raise SystemExit(128 + (stop.asked or 0))
     final = _held(trainer, held, None) if held is not None and leads else {}
     write(final)
     if leads:

@@ -50,10 +50,16 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def bundle_option(function: F) -> F:
+    """--bundle."""
+    return click.option("--bundle", type=click.Path(), help="The bundle; found by itself if there is just one near.")(
+        function
+    )
+
+
 def backend_options(function: F) -> F:
-    """--bundle, --backend, --provider, --precision, --threads."""
+    """--backend, --provider, --precision, --threads."""
     options = (
-        click.option("--bundle", type=click.Path(), help="The bundle; found by itself if there is just one near."),
         click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime."),
         click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
         click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16."),

@@ -25,6 +25,7 @@ LIBRARIES = {
     "onnx": "export",
     "onnxscript": "export",
     "safetensors": "export",
+    "matplotlib": "sweep, curves",
 }
 
 

@@ -15,7 +15,7 @@ import click
 
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.commands.common import backend_options, run
+from sacvit_deploy.commands.common import backend_options, bundle_option, run
 from sacvit_deploy.decode import SUFFIXES
 from sacvit_deploy.errors import ImageError, SacvitError, UsageError
 from sacvit_deploy.overlay import draw_overlay
@@ -32,6 +32,7 @@ COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures an engine call.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and picture.")
 @click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets: a file, or a folder for many.")
+@bundle_option
 @backend_options
 def command(
     pictures: tuple[str, ...],
