@@ -160,7 +160,11 @@ class Overlays:
 
 
 def _short(source: str) -> str:
-    return source if len(source) <= 36 else f"...{source[-33:]}"
+    """What fits the column: a whole path, or its end, cut at a folder where that leaves the name whole."""
+    if len(source) <= 36:
+        return source
+    name = os.path.basename(source)
+    return f".../{name}" if len(name) <= 32 else f"...{source[-33:]}"
 
 
 def main() -> NoReturn:

@@ -31,7 +31,9 @@ def test_shipped_checkpoint_loads_and_says_what_it_is() -> None:
     assert path.stat().st_size < 12e6
     assert checkpoint.labels == list(LABELS) and checkpoint.eta == 0.6
     assert checkpoint.model.config.preprocessing.crop == 1.0
-    assert checkpoint.provenance["recipe"]["seed"] == 0
+    said = checkpoint.provenance
+    assert said["finished"] and said["history"][-1]["recipe"]["seed"] == 0
+    assert 0.3 < said["held_ee"] < said["held_sac"] and said["held_count"] == 1024
 
 
 def test_truth_lists_every_picture_and_only_those() -> None:
