@@ -77,11 +77,9 @@ def _mark_choice(axes: Any, point: Point) -> None:
         f"chosen: eta {point.eta:g}, alpha {point.alpha:g}\n{y:.1f} %, {1 - point.continue_fraction:.0%} exit,\n"
         f"{point.gmac_ratio:.2f}x fewer GMACs than DeiT"
     )
-    # Above and left of the curves, or under them where there's no room left of a cheap point.
-    cheap = point.gmacs < 0.4 * axes.get_xlim()[1]
-    offset, across, down = ((14, -40), "left", "top") if cheap else ((-14, 22), "right", "bottom")
-    axes.annotate(text, (point.gmacs, y), offset, textcoords="offset points", ha=across, va=down, fontsize=9, zorder=7,
-                  bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "#888888"},
+    # Curves rise from the lower left to the upper right, so the upper left corner is free.
+    axes.annotate(text, (point.gmacs, y), (0.02, 0.97), textcoords="axes fraction", ha="left", va="top", fontsize=9,
+                  zorder=7, bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "#888888"},
                   arrowprops={"arrowstyle": "-", "color": "#888888"})
 
 
