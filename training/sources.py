@@ -51,18 +51,17 @@ def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, sa
         _check_shape(model.config, given)
         return model
     width, depth = SIZES[given["size"]]
-    width, depth = given["width"] or width, given["depth"] or depth
-    geometry = Geometry(
-        image_size=given["image_size"], width=width, depth=depth, heads=max(1, width // HEAD_WIDTH), classes=classes
-    )
+    width, depth, size = given["width"] or width, given["depth"] or depth, given["image_size"] or 224
+    heads = max(1, width // HEAD_WIDTH)
+    geometry = Geometry(image_size=size, width=width, depth=depth, heads=heads, classes=classes)
     return fresh(geometry, method, preprocessing, given["seed"])
 
 
 def _check_shape(config: ModelConfig, given: dict[str, Any]) -> None:
     """Refuse options that contradict the checkpoint a run begins with."""
     geometry = config.geometry
-    for option, has in (("width", geometry.width), ("depth", geometry.depth)):
-        if given[option] is not None and given[option] != has:
-            raise UsageError(f"--{option} {given[option]}: the checkpoint of --init has {has}; leave the option away")
-    if given["image_size"] not in (224, geometry.image_size):
-        raise UsageError(f"--image-size {given['image_size']}: the checkpoint of --init has {geometry.image_size}")
+    for option in ("width", "depth", "image_size"):
+        asked, has = given[option], getattr(geometry, option)
+        if asked not in (None, has):
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} {asked}: the checkpoint of --init has {has}; leave the option away")

@@ -11,13 +11,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether somebody asked the run to stop; false until then."""
+    """The signal by which somebody asked the run to stop; None until then."""
 
-    def __init__(self) -> None:
-        self.asked: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.asked is not None
+    asked: int | None = None
 
 
 @contextmanager

@@ -74,12 +74,17 @@ def run(
             if now - saved > save_minutes * 60:
                 write({})
                 saved = time.monotonic()
-            if stop:
+            # The leader decides: a process that stopped a step before the others would leave them waiting.
+            if trainer.team.leaders(stop.asked or 0):
                 write({})
-                click.echo(f"stopped at step {trainer.step} of phase {PHASES[trainer.phase]}; the same command goes on")
+                if leads:
+                    phase = PHASES[trainer.phase]
+                    click.echo(f"stopped at step {trainer.step} of phase {phase}; the same command goes on")
                 raise SystemExit(128 + (stop.asked or 0))
+    write({})  # the measuring to come may fail; the training has not
     final = _held(trainer, held, None) if held is not None and leads else {}
-    write(final)
+    if final:
+        write(final)
     if leads:
         click.echo(f"wrote {out / MODEL}")
         if final:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.errors import CheckpointError
+from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.model import Outputs, SACViT, StageOne
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.batches import rows_of
@@ -41,13 +41,15 @@ class Trainer:
         amp: bool = True,
         compiled: bool = False,
     ) -> None:
-        """Start at step 0 from the given weights.
+        """Start at step 0 from the given weights. Raises UsageError for a batch that can't be filled or shared.
 
         amp: products in bfloat16. compiled: fuse the layers with torch.compile, a minute's wait for faster steps.
         """
         self.recipe, self.lessons, self.team, self.amp = recipe, lessons, team or Team(), amp
         self.device = device or torch.device("cpu")
         self.rows = self.team.share(recipe.batch)
+        if len(lessons) < recipe.batch:
+            raise UsageError(f"{len(lessons)} pictures don't fill a batch of {recipe.batch}; choose a smaller --batch")
         self.model = model.to(self.device).train()
         self.stage_one: Callable[[Tensor], StageOne] = self.model.stage_one
         self.forward: Callable[..., Outputs] = self._both

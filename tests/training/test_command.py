@@ -71,6 +71,9 @@ def test_it_learns_and_says_what_it_does(finished: tuple[Path, str]) -> None:
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] > 1.0 and lines[7]["loss"] < 0.7 * lines[0]["loss"]
     assert lines[-1]["sac_accuracy"] > 0.85
+    assert f"curves: {out / 'log.png'}" in said
+    with Image.open(out / "log.png") as curves:
+        assert min(curves.size) > 500
 
 
 def test_the_bundle_agrees_with_the_trainers_own_accuracy(finished: tuple[Path, str], pictures: Path) -> None:
@@ -134,6 +137,8 @@ def test_weights_of_another_model_begin_a_run(finished: tuple[Path, str], pictur
     result = train("--data", pictures, "--out", out, "--init", tmp_path / "deit.pth", *SMALL[6:], "--steps", 0)
     assert result.returncode == 0, result.stderr
     assert "these start fresh: head, reuse_block" in result.stdout
+    refused = train("--data", pictures, "--out", out, "--init", tmp_path / "deit.pth", "--image-size", 224)
+    assert refused.returncode == 2 and "--image-size 224: the checkpoint of --init has 96" in refused.stderr
     began = load_checkpoint(out / "model.safetensors").model
     torch.testing.assert_close(began.state_dict()["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.weight"])
 
@@ -156,8 +161,10 @@ def test_what_can_not_be_is_refused(arguments: list[str], message: str) -> None:
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_wrong_choice_of_the_method_is_refused(pictures: Path, tmp_path: Path) -> None:
+def test_a_wrong_choice_of_the_method_or_batch_is_refused(pictures: Path, tmp_path: Path) -> None:
     result = train("--data", pictures, "--out", tmp_path, *SMALL, "--method", "colour=red")
     assert result.returncode == 2 and "--method colour=red: write FIELD=VALUE" in result.stderr
+    result = train("--data", pictures, "--out", tmp_path, *SMALL, "--batch", 100)
+    assert result.returncode == 2 and "don't fill a batch of 100; choose a smaller --batch" in result.stderr
     result = train("--data", pictures, "--out", tmp_path, *SMALL, "--method", "class_token=sum")
     assert result.returncode == 2 and "class_token" in result.stderr

@@ -14,6 +14,8 @@ from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.preprocess import fit
 from sacvit_deploy.training.folder_set import FolderSet, find_files, random_crop, split_files
+from sacvit_deploy.training.measure import measure
+from sacvit_deploy.training.start import fresh
 
 CONFIG = ModelConfig(Geometry(image_size=64, width=16, depth=2, heads=1, classes=2))
 
@@ -87,6 +89,20 @@ def test_unreadable_pictures_are_named_once_and_skipped(folder: Path) -> None:
     assert {path.name for path in lessons.unreadable} == {"3.png"}
     with pytest.raises(ImageError, match=r"none of 1 pictures can be read, such as .*3\.png"):
         lessons.plain(np.array([3]))
+
+
+def test_measuring_passes_over_what_can_not_be_read(folder: Path) -> None:
+    model = fresh(CONFIG.geometry, {}, CONFIG.preprocessing, 0)
+    files = find_files(folder)
+    whole = measure(model, FolderSet(files, CONFIG), batch=5)
+    files.paths[14].write_bytes(b"broken")  # these two are the whole last batch
+    files.paths[13].write_bytes(b"broken")
+    found = measure(model, FolderSet(files, CONFIG, warn=lambda _: None), batch=13)
+    assert (whole.pictures, found.pictures) == (15, 13)
+    for path in files.paths:
+        path.write_bytes(b"broken")
+    with pytest.raises(ImageError, match="none of the 15 held-out pictures"):
+        measure(model, FolderSet(files, CONFIG, warn=lambda _: None))
 
 
 def test_plain_pictures_are_what_the_runtime_sees(folder: Path) -> None:

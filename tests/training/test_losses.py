@@ -24,6 +24,14 @@ def outputs(seed: int = 0) -> tuple[StageOne, torch.Tensor]:
     )
 
 
+def test_smoothing_spreads_a_share_of_the_label() -> None:
+    one, _ = outputs()
+    loss, _ = total_loss(dataclasses.replace(PLAIN, smoothing=0.2), one, None, LABELS, None)
+    log_p = one.logits.log_softmax(1)
+    expected = -(0.8 * log_p[torch.arange(3), LABELS] + 0.2 * log_p.mean(1)).mean()
+    torch.testing.assert_close(loss, expected)
+
+
 def test_divergence_by_hand() -> None:
     student, teacher = torch.randn(2, 4), torch.randn(2, 4)
     p, q = teacher.softmax(1), student.softmax(1)

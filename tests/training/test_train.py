@@ -130,7 +130,7 @@ def test_it_learns_and_what_it_writes_loads_and_is_measured(scenes: Scenes, tmp_
 
 
 def test_rate_warms_up_peaks_and_falls(scenes: Scenes) -> None:
-    recipe = Recipe(amounts=(1000, 0), unit="steps", warmup=0.1, rates=(1.0, 1.0))
+    recipe = dataclasses.replace(RECIPE, amounts=(1000, 0), warmup=0.1, rates=(1.0, 1.0))
     trainer = trainer_of(scenes, recipe)
     rates = []
     for step in (0, 50, 100, 550, 1000):
