@@ -135,3 +135,5 @@ def test_a_mirrored_crop_is_the_crop_mirrored() -> None:
     draw = np.array([0.3, 0.5, 0.2, 0.7, 0.1])
     plain, mirrored = (random_crop(image, size=16, draw=draw, flip=flip) for flip in (False, True))
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+    draw[4] = 0.9  # half of the draws mirror nothing
+    np.testing.assert_array_equal(random_crop(image, size=16, draw=draw, flip=True), plain)
