@@ -21,6 +21,7 @@ from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.cli import fast_bf16
 from sacvit_deploy.training.dataset import open_scenes
 from sacvit_deploy.training.measure import Accuracies, measure
+from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import team_device
 from sacvit_deploy.training.recipe import Recipe
 from sacvit_deploy.training.scene_set import SceneSet
@@ -73,6 +74,7 @@ def command(
     only: tuple[str, ...],
 ) -> None:
     """Run every variant that has no result yet, then print the table."""
+    keep_memory()
     torch.set_num_threads(usable_cores())
     base = Recipe(
         amounts=(0, steps), unit="steps", rates=(lr, lr), batch=batch, seed=seed, average=0.99, look=look, smoothing=0.0

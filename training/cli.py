@@ -34,6 +34,7 @@ AMOUNT = click.FloatRange(min=0)
 @click.option("--minutes", type=AMOUNT, help="The same in minutes; such a run does not repeat exactly.")
 @click.option("--stage-one", type=AMOUNT, default=0, show_default=True, help="Train stage 1 alone first, so many.")
 @click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Over all processes.")
+@click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
 @click.option("--stage-one-lr", type=float, help="The same while stage 1 trains alone.  [default: --lr]")
 @click.option("--ee-loss", type=click.Choice(["kl", "ce"]), default="kl", show_default=True, help="Stage 1's loss.")
@@ -60,12 +61,14 @@ def command(**given: Any) -> None:
     _check(given)
     import torch
 
+    from sacvit_deploy.training.memory import keep_memory
     from sacvit_deploy.training.parallel import join_team, team_device
     from sacvit_deploy.training.plot import plot_log
     from sacvit_deploy.training.sources import open_sources
     from sacvit_deploy.training.train import LOG, MODEL, run
     from sacvit_deploy.training.trainer import Trainer
 
+    keep_memory()
     torch.set_num_threads(given["threads"] or usable_cores())
     team, device = join_team(), team_device()
     say = click.echo if team.leads else _silent
@@ -113,6 +116,7 @@ def make_recipe(given: dict[str, Any]) -> Recipe:
         amounts=(given["stage_one"], amount),
         unit=unit,
         rates=(given["stage_one_lr"] or given["lr"], given["lr"]),
+        optimiser=given["optimiser"],
         batch=given["batch"],
         seed=given["seed"],
         ee_loss=given["ee_loss"],

@@ -13,6 +13,7 @@ from sacvit_deploy.export.model import SACViT
 Phase = Literal["one", "both"]
 PHASES: tuple[Phase, ...] = ("one", "both")
 Unit = Literal["epochs", "steps", "minutes"]
+OptimiserName = Literal["adamw", "muon"]
 DENSE = 4 / 7  # share of phase `both` before the clustering begins, as in the paper
 
 
@@ -27,6 +28,7 @@ class Recipe:
     amounts: tuple[float, float] = (0.0, 300.0)
     unit: Unit = "epochs"
     rates: tuple[float, float] = (1e-3, 1e-3)  # peak learning rate of each phase
+    optimiser: OptimiserName = "adamw"
     batch: int = 256
     seed: int = 0
     ee_loss: Literal["kl", "ce"] = "kl"  # stage 1 learns from stage 2 (the paper), or from the labels, too
@@ -49,9 +51,22 @@ def learning_rate(recipe: Recipe, phase: int, done: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(turn)))
 
 
-def make_optimiser(model: SACViT, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW that decays matrices only, not positions, norms and biases."""
-    matrices = [p for p in model.parameters() if p.ndim in (2, 4)]
+def make_optimisers(model: SACViT, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """AdamW that decays matrices only, not positions, norms and biases; with `muon`, Muon for the blocks' matrices.
+
+    Muon (https://kellerjordan.github.io/posts/muon) makes each matrix's step orthogonal; its steps are scaled to be
+    as long as AdamW's, so that one learning rate serves both.
+    """
+    muon = recipe.optimiser == "muon"
+    blocks = [p for n, p in model.named_parameters() if muon and p.ndim == 2 and n.startswith("blocks.")]
+    taken = {id(p) for p in blocks}
+    matrices = [p for p in model.parameters() if p.ndim in (2, 4) and id(p) not in taken]
     rest = [p for p in model.parameters() if p.ndim not in (2, 4)]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.rates[1], betas=(0.9, 0.98), foreach=True)
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=recipe.rates[1], betas=(0.9, 0.98), foreach=True)
+    ]
+    if blocks:
+        decay, scale = recipe.weight_decay, "match_rms_adamw"
+        found.append(torch.optim.Muon(blocks, lr=recipe.rates[1], weight_decay=decay, adjust_lr_fn=scale))
+    return found

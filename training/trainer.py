@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ from sacvit_deploy.training.batches import rows_of
 from sacvit_deploy.training.lessons import Lesson, Lessons
 from sacvit_deploy.training.losses import total_loss
 from sacvit_deploy.training.parallel import Team
-from sacvit_deploy.training.recipe import PHASES, Recipe, learning_rate, make_optimiser
+from sacvit_deploy.training.recipe import PHASES, Recipe, learning_rate, make_optimisers
+
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, UnpicklingError)
 
 
 class Trainer:
@@ -58,7 +60,7 @@ class Trainer:
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="sacvit-lessons")
         self.ahead: dict[tuple[int, int], Future[Lesson]] = {}
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimiser = make_optimiser(self.model, recipe)
+        self.optimisers = make_optimisers(self.model, recipe)
         self.phase = 0
         self.step = 0  # within the phase
         self.seconds = 0.0  # within the phase, summed over resumed runs
@@ -70,7 +72,7 @@ class Trainer:
             "config": self.model.config.to_dict(),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "progress": (self.phase, self.step, self.seconds),
             "history": self.history,
         }
@@ -83,16 +85,19 @@ class Trainer:
                 raise CheckpointError(f"{path} belongs to a model of another shape or method; choose another --out")
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
             self.phase, self.step, self.seconds = state["progress"]
-            self.history = state.get("history", [])
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+            self.history = state["history"]
+            # A run may go on with another optimiser, which begins without a memory of its own.
+            if self.history[-1]["recipe"]["optimiser"] == self.recipe.optimiser:
+                for optimiser, before in zip(self.optimisers, state["optimisers"], strict=True):
+                    optimiser.load_state_dict(before)
+        except UNREADABLE as error:
             raise CheckpointError(
                 f"{path} can't be read, it is damaged or truncated; move it away to start anew "
                 f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
             ) from error
         recipe = asdict(self.recipe)
-        if not self.history or self.history[-1]["recipe"] != recipe:  # a run may be resumed with another budget
+        if self.history[-1]["recipe"] != recipe:  # a run may be resumed with another budget
             self.history.append({"phase": self.phase, "step": self.step, "recipe": recipe})
 
     def save(self, path: Path) -> None:
@@ -166,9 +171,10 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients(self.model.parameters())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate()
+            optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - self._keep())
         self.step += 1

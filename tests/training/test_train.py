@@ -60,7 +60,7 @@ def _equal(one: object, other: object) -> bool:
 
 def _weights(trainer: Trainer) -> dict[str, object]:
     state = trainer.state()
-    return {"model": state["model"], "average": state["average"], "optimiser": state["optimiser"]}
+    return {"model": state["model"], "average": state["average"], "optimisers": state["optimisers"]}
 
 
 @pytest.mark.parametrize("killed_after", [2, 4])
