@@ -19,7 +19,7 @@ from sacvit_deploy.training.classes import LABELS
 from sacvit_deploy.training.dataset import Scenes
 from sacvit_deploy.training.measure import measure
 from sacvit_deploy.training.plot import pictures_seen
-from sacvit_deploy.training.recipe import Recipe, Unit
+from sacvit_deploy.training.recipe import OptimiserName, Recipe, Unit
 from sacvit_deploy.training.scene_set import SceneSet
 from sacvit_deploy.training.start import fresh
 from sacvit_deploy.training.train import run
@@ -63,16 +63,19 @@ def _weights(trainer: Trainer) -> dict[str, object]:
     return {"model": state["model"], "average": state["average"], "optimisers": state["optimisers"]}
 
 
-@pytest.mark.parametrize("killed_after", [2, 4])
-def test_killed_run_goes_on_as_if_it_had_not_been(scenes: Scenes, tmp_path: Path, killed_after: int) -> None:
+@pytest.mark.parametrize(("killed_after", "optimiser"), [(2, "adamw"), (4, "adamw"), (4, "muon")])
+def test_killed_run_goes_on_as_if_it_had_not_been(
+    scenes: Scenes, tmp_path: Path, killed_after: int, optimiser: OptimiserName
+) -> None:
     """Kill a run in either phase, after its last save, so that a step is lost and done again."""
-    unbroken = trainer_of(scenes)
+    recipe = dataclasses.replace(RECIPE, optimiser=optimiser)
+    unbroken = trainer_of(scenes, recipe)
     run(unbroken, tmp_path / "unbroken", save_minutes=1e9, held=None)
 
     class Killed(Exception):
         pass
 
-    broken = trainer_of(scenes)
+    broken = trainer_of(scenes, recipe)
     step, count = broken.train_step, iter(range(1000))
 
     def mortal_step() -> dict[str, float]:
@@ -86,7 +89,7 @@ def test_killed_run_goes_on_as_if_it_had_not_been(scenes: Scenes, tmp_path: Path
         run(broken, tmp_path / "broken", save_minutes=0.0, held=None)
     assert not _equal(_weights(broken), _weights(unbroken))
 
-    resumed = trainer_of(scenes)
+    resumed = trainer_of(scenes, recipe)
     run(resumed, tmp_path / "broken", save_minutes=1e9, held=None)
     assert (resumed.phase, resumed.step) == (unbroken.phase, unbroken.step) == (1, 3)
     assert _equal(_weights(resumed), _weights(unbroken))
@@ -99,6 +102,25 @@ def test_a_changed_recipe_is_remembered(scenes: Scenes, tmp_path: Path) -> None:
     history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
     assert [(h["phase"], h["step"], h["recipe"]["amounts"]) for h in history] == [(0, 0, [3, 3]), (1, 3, [3, 5])]
     assert longer.step == 5
+
+
+def test_a_run_goes_on_with_another_optimiser(scenes: Scenes, tmp_path: Path) -> None:
+    first = trainer_of(scenes)
+    run(first, tmp_path, held=None)
+    other = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(3, 4), optimiser="muon"))
+    run(other, tmp_path, held=None)
+    history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
+    assert [h["recipe"]["optimiser"] for h in history] == ["adamw", "muon"]
+    moved = [not torch.equal(a, b) for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_every_parameter_has_one_optimiser(scenes: Scenes, optimiser: OptimiserName) -> None:
+    trainer = trainer_of(scenes, dataclasses.replace(RECIPE, optimiser=optimiser))
+    held = [id(p) for o in trainer.optimisers for group in o.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in trainer.model.parameters())
+    assert len(trainer.optimisers) == {"adamw": 1, "muon": 2}[optimiser]
 
 
 def test_another_seed_gives_other_weights(scenes: Scenes) -> None:
