@@ -20,6 +20,7 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer
 
 from sacvit_deploy.errors import ExportError
+from sacvit_deploy.export.gelu import reorder_gelus
 from sacvit_deploy.export.stages import Stage
 
 OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
@@ -53,7 +54,7 @@ def trace(stage: Stage) -> ir.Model:
 
 
 def simplify(model: ir.Model) -> ir.Model:
-    """Fold constants, replace computed reshapes by fixed ones, merge what is computed twice, drop what is unused."""
+    """Fold constants, fix reshapes, merge what is computed twice, order GELUs to be fused, drop what is unused."""
     optimizer.fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     for node in model.graph:
         if node.op_type == "Reshape":
@@ -61,6 +62,7 @@ def simplify(model: ir.Model) -> ir.Model:
     optimizer.fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     RemoveUnusedNodesPass()(model)
     CommonSubexpressionEliminationPass()(model)
+    reorder_gelus(model)
     for tidy in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass()):
         tidy(model)
     for node in model.graph:
