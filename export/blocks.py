@@ -77,7 +77,8 @@ def attend_clusters(q: Tensor, k: Tensor, v: Tensor, at: int, union: bool) -> Te
     if union:
         cls, _ = attend(q[:, :, at : at + 1], k, v)
     else:
-        cls = (target[:, :, at : at + 1] + background[:, :, :1]) * 0.5
+        # Halved before they are added: in half precision the sum of two large values would be infinite, their mean not.
+        cls = target[:, :, at : at + 1] * 0.5 + background[:, :, :1] * 0.5
     return torch.cat([target[:, :, :at], cls, background[:, :, 1:]], dim=2)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.blocks import Attention, Mlp, PatchEmbed
 from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.geometry import CHILDREN
@@ -120,12 +121,21 @@ def precision(model: SACViT) -> torch.dtype:
 def halve(model: SACViT) -> SACViT:
     """Return a copy with half-precision weights and products.
 
-    LayerNorm, softmax, the residual stream, scores, positions and the classifier stay in fp32.
+    LayerNorm, softmax, the residual stream, scores, positions and the classifier stay in fp32. Raises ExportError for a
+    weight that half precision can't hold: it would become infinite.
     """
     half = copy.deepcopy(model)
     for module in half.modules():
         if isinstance(module, (Attention, Mlp, PatchEmbed)):
             module.half()
+    whole = model.state_dict()
+    for name, value in half.state_dict().items():
+        if not value.isfinite().all():
+            reach = float(whole[name].abs().max())
+            raise ExportError(
+                f"the fp16 variant can't hold `{name}`, which reaches {reach:.0f} where half precision ends at 65504; "
+                "export without --fp16"
+            )
     return half
 
 
