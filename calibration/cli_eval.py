@@ -43,16 +43,16 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
     """
     wanted = [check_eta(eta) for eta in etas or ()]
     job = open_job(**options)
-    manifest, config = job.model.bundle.manifest, job.model.config
+    default, config = job.model.eta, job.model.config
     alpha = config.method.alpha if alpha is None else alpha
     count = costs(config, alpha)  # an impossible alpha ends it before the long work
     files = job.model.bundle.checked_files(job.model.precision)
     baseline = open_baseline(job.model.backend, files, config.preprocessing)
     outputs = collect(job.model.cascade, job.pictures, [alpha], batch=job.batch, baseline=baseline)
     answers = Answers.of(outputs, alpha)
-    wanted = wanted or [*ETAS, manifest.eta]
+    wanted = wanted or [*ETAS, default]
     rows = [row(outputs, answers, alpha, eta, count) for eta in sorted(set(wanted))]
-    focus = manifest.eta if etas is None else wanted[0]
+    focus = default if etas is None else wanted[0]
     sizes = job.pictures.object_px
     buckets = [] if sizes is None else by_size(answers, sizes[outputs.rows], focus)
     if as_json:
@@ -60,13 +60,13 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
         facts = {
             **job.facts(),
             "alpha": alpha,
-            "default_eta": manifest.eta,
+            "default_eta": default,
             "pictures": len(outputs.rows),
             **failures(outputs),
             "only": ends,
             "gmacs": {"ee": count.ee / 1e9, "sac": count.sac / 1e9, "deit": count.deit / 1e9},
             "milliseconds": outputs.times.milliseconds(alpha),
-            "rows": [found.to_dict(manifest.eta) for found in rows],
+            "rows": [found.to_dict(default) for found in rows],
             "size_buckets": {"eta": focus, "rows": [bucket.to_dict() for bucket in buckets]},
         }
         click.echo(json.dumps(facts, indent=1))
@@ -87,7 +87,7 @@ def table(
     focus: float,
 ) -> str:
     """Everything for people."""
-    manifest, geometry = job.model.bundle.manifest, job.model.config.geometry
+    default, geometry = job.model.eta, job.model.config.geometry
     targets = num_targets(alpha, geometry.tokens, job.model.config.method.rounding)
     ee, sac = (answers.score(eta, count) for eta in (0.0, 1.0))
     spent = outputs.times.milliseconds(alpha)
@@ -103,9 +103,9 @@ def table(
         f"  ms a picture: {steps}{deit}",
         "",
         HEADER,
-        *(line(found, manifest.eta) for found in rows),
+        *(line(found, default) for found in rows),
     ]
-    if any(found.score.eta == manifest.eta for found in rows):
+    if any(found.score.eta == default for found in rows):
         lines.append("  > the bundle's default eta")
     if "deit" not in spent:
         lines.append(

@@ -44,7 +44,7 @@ def command(
     job = open_job(**options)
     config = job.model.config
     geometry = config.geometry
-    eta = job.model.bundle.manifest.eta if eta is None else eta
+    eta = job.model.eta if eta is None else eta
     alpha = config.method.alpha if alpha is None else alpha
     targets = num_targets(alpha, geometry.tokens, config.method.rounding)
     outputs = collect(job.model.cascade, job.pictures, [alpha], batch=job.batch)

@@ -97,7 +97,8 @@ def command(
     written = [] if out is None else write_files(sweep, out)
     if choice is not None and write:
         reason = f"eta {choice.point.eta:g}, alpha {choice.point.alpha:g} chosen {choice.goal} on {sweep.title}"
-        write_defaults(bundle.path, eta=choice.point.eta, alpha=choice.point.alpha, reason=reason)
+        chosen = {"eta": choice.point.eta, "alpha": choice.point.alpha}
+        write_defaults(bundle.path, **chosen, reason=reason, precision=job.model.precision)
     if as_json:
         click.echo(json.dumps({**sweep.to_dict(), "written": bool(choice and write)}, indent=1))
     else:

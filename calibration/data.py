@@ -16,6 +16,7 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import Index
 
 SHOWN = 5  # names in one message
+UNKNOWN = -1  # the label of a picture without one
 Float = npt.NDArray[np.float64]
 
 
@@ -39,6 +40,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the classes are known; where they aren't, every label is UNKNOWN."""
+        return bool((self.labels != UNKNOWN).all())
 
     def pick(self, rows: Index) -> Pictures:
         """Some of the pictures, in the order of `rows`."""
@@ -68,7 +74,7 @@ def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixe
     truth: list[int] = []
     empty = []
     for path in classes:
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        found = _pictures_in(path)
         if not found:
             empty.append(path.name)
         paths += found
@@ -90,6 +96,26 @@ def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixe
         load=lambda row: load(paths[row]),
         notes=tuple(notes),
     )
+
+
+def open_unlabelled(folder: Path, load: Callable[[Path], Pixels]) -> Pictures:
+    """Open every picture in FOLDER and the folders in it, without labels. Raises UsageError if there is none."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name one with pictures")
+    paths = _pictures_in(folder)
+    if not paths:
+        raise UsageError(f"{folder} holds no pictures (looked for {', '.join(SUFFIXES)})")
+    return Pictures(
+        kind="pictures",
+        source=str(folder),
+        labels=np.full(len(paths), UNKNOWN, dtype=np.int64),
+        names=[str(path) for path in paths],
+        load=lambda row: load(paths[row]),
+    )
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
 def _check_names(folder: Path, names: Sequence[str], labels: Sequence[str]) -> None:

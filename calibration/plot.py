@@ -28,7 +28,7 @@ def load_matplotlib() -> Any:
         import matplotlib.figure
     except ImportError as error:
         raise SacvitError(
-            f"drawing the sweep needs matplotlib ({error}); install it with: pip install 'sacvit-deploy[plot]', or "
+            f"drawing needs matplotlib ({error}); install it with: pip install 'sacvit-deploy[plot]', or "
             "take --json instead of --out"
         ) from error
     return matplotlib

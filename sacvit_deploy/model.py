@@ -53,6 +53,11 @@ class SACViT:
         self.labels = self.bundle.labels
         self.cascade = Cascade(self.backend, self.bundle.checked_files(self.precision), self.config)
 
+    @property
+    def eta(self) -> float:
+        """The default gate of the loaded variant."""
+        return self.bundle.manifest.eta_of(self.precision)
+
     def predict(self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None) -> Prediction:
         """Classify one picture: a path, bytes, PIL image or HWC uint8 array.
 
@@ -86,7 +91,7 @@ class SACViT:
         """
         if batch_size < 1 or (workers is not None and workers < 1):
             raise UsageError("batch_size and workers must be at least 1")
-        eta = check_eta(self.bundle.manifest.eta if eta is None else eta)
+        eta = check_eta(self.eta if eta is None else eta)
         method = self.config.method
         count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
         scheduler = Scheduler(self.cascade, eta, count, sac_batch=batch_size, patience=8 * batch_size)

@@ -15,22 +15,33 @@ from sacvit_deploy.glue import check_eta
 MARK = "defaults: "  # how the note on who chose them begins
 
 
-def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str) -> None:
+def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str, precision: str = "fp32") -> None:
     """Make eta and alpha the defaults of the bundle folder, and note the reason in its provenance.
+
+    An eta chosen with fp32 is the bundle's, and the variants that had one to match the old one take it; an eta chosen
+    with another variant is that variant's alone.
 
     The manifest is replaced by a rename, with its new digest: a reader sees the old one or the new one, whole. Raises
     UsageError for values out of range, BundleError for a damaged bundle or one that can't be written.
     """
     manifest = open_bundle(bundle).manifest
     config = manifest.config
+    eta = check_eta(eta)
     num_targets(alpha, config.geometry.tokens, config.method.rounding)
     if "\n" in reason:
         raise UsageError("the reason for a bundle's defaults must be one line")
+    variants = {
+        name: dataclasses.replace(variant, eta=None if precision == "fp32" else eta)
+        if precision in ("fp32", name)
+        else variant
+        for name, variant in manifest.variants.items()
+    }
     # The last choice is the one that counts.
     notes = [note for note in manifest.provenance.get("notes", []) if not str(note).startswith(MARK)]
     changed = dataclasses.replace(
         manifest,
-        eta=check_eta(eta),
+        eta=eta if precision == "fp32" else manifest.eta,
+        variants=variants,
         config=dataclasses.replace(config, method=dataclasses.replace(config.method, alpha=float(alpha))),
         provenance={**manifest.provenance, "notes": [*notes, MARK + reason]},
     )

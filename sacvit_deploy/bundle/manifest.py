@@ -39,10 +39,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision: files `ee`, `sac`, the baseline `deit`, the `weights` they point into, and the parity measured."""
+    """One precision: files `ee`, `sac`, the baseline `deit`, the `weights` they point into, and the parity measured.
+
+    eta: the gate that does for this variant what the bundle's eta does for fp32; None takes the bundle's. report: how
+    the variant was calibrated and judged.
+    """
 
     files: Mapping[str, FileEntry]
     parity: Mapping[str, Any] = field(default_factory=dict)
+    eta: float | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
+    def eta_of(self, precision: str) -> float:
+        """The default eta of a variant."""
+        own = self.variants[precision].eta
+        return self.eta if own is None else own
+
     def to_bytes(self) -> bytes:
         """The file's content: readable JSON with the digest of itself."""
         data: dict[str, Any] = {
@@ -72,6 +83,8 @@ class Manifest:
                 precision: {
                     "files": {role: asdict(entry) for role, entry in variant.files.items()},
                     "parity": dict(variant.parity),
+                    **({} if variant.eta is None else {"eta": variant.eta}),
+                    **({"report": dict(variant.report)} if variant.report else {}),
                 }
                 for precision, variant in self.variants.items()
             },
@@ -126,4 +139,5 @@ def _variant(data: Mapping[str, Any]) -> Variant:
     for role in STAGES:
         if role not in files:
             raise BundleError(f"manifest.json lists no {role} engine")
-    return Variant(files, data.get("parity", {}))
+    eta = data.get("eta")
+    return Variant(files, data.get("parity", {}), None if eta is None else check_eta(eta), data.get("report", {}))

@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": ("sacvit_deploy.commands.verify", "Check a bundle's hashes, then its answers on this machine."),
     "eval": ("sacvit_deploy.calibration.cli_eval", "Measure accuracy, cost and speed on labelled pictures."),
     "sweep": ("sacvit_deploy.calibration.cli_sweep", "Draw accuracy against cost, and choose eta."),
+    "calibrate": ("sacvit_deploy.calibration.cli_calibrate", "Add an int8 variant, judge what precision costs."),
     "overlay-sheet": ("sacvit_deploy.calibration.cli_sheet", "Draw exits, continuing pictures and targets."),
     "train": ("sacvit_deploy.training.cli", "Train a SAC-ViT on your pictures."),
     "doctor": ("sacvit_deploy.commands.doctor", "Show what this machine can run, and why not."),

@@ -1,0 +1,49 @@
+"""Ranges kept in the bundle, so that the same calibration is not run twice."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sacvit_deploy.calibration.smooth import Factors
+
+Found = tuple[Factors, dict[str, dict[str, float]], dict[str, float]]
+
+
+def save_cache(
+    path: Path,
+    smoothing: Factors,
+    ranges: Mapping[str, Mapping[str, float]],
+    damage: Mapping[str, float],
+    key: str,
+) -> None:
+    """Write smoothing factors, ranges by engine and damage, and the key they belong to, as .npz."""
+    arrays = {"key": np.array(key), "damage/layers": np.array(list(damage)), "damage": np.array(list(damage.values()))}
+    for layer, value in smoothing.items():
+        arrays[f"smoothing/{layer}"] = value
+    for role, found in ranges.items():
+        arrays[f"layers/{role}"] = np.array(list(found))
+        arrays[f"ranges/{role}"] = np.array(list(found.values()))
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def load_cache(path: Path, key: str) -> Found | None:
+    """What `save_cache` wrote with this key; None if there is nothing, something else, or something damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            if str(data["key"]) != key:
+                return None
+            smoothing = {name.partition("/")[2]: data[name] for name in data.files if name.startswith("smoothing/")}
+            roles = [name.partition("/")[2] for name in data.files if name.startswith("ranges/")]
+            ranges = {role: _pairs(data[f"layers/{role}"], data[f"ranges/{role}"]) for role in roles}
+            return smoothing, ranges, _pairs(data["damage/layers"], data["damage"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _pairs(names: object, values: object) -> dict[str, float]:
+    return {str(name): float(value) for name, value in zip(names, values, strict=True)}  # type: ignore[call-overload]

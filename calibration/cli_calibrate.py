@@ -1,0 +1,150 @@
+"""`sacvit calibrate`: an int8 variant for an existing bundle, and the judgement of every reduced one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sacvit_deploy import SACViT
+from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
+from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.calibration.data import Pictures, open_folder, open_unlabelled, spread
+from sacvit_deploy.calibration.options import numbers, prepared
+from sacvit_deploy.calibration.scenes import FINISHED, open_scenes
+from sacvit_deploy.errors import BundleError, UsageError
+
+SOME = 256  # calibration pictures; more change ranges little
+
+
+@click.command("calibrate")
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--calib", required=True, type=click.Path(path_type=Path), help="Pictures like those to come: a folder, "
+              "with class folders or without, or rendered scenes.")
+@click.option("--pictures", type=click.IntRange(min=1), default=SOME, show_default=True, help="How many to take.")
+@click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on, better others than --calib's.  "
+              "[default: all of --calib]")
+@click.option("--max-drop", type=click.FloatRange(min=0), help="Fail if a variant loses more points of top-1.")
+@click.option("--ranges", type=click.Choice(["minmax", "percentile", "entropy"]), default="percentile",
+              show_default=True, help="How a range is drawn from what was seen.")
+@click.option("--smoothing", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+              help="SmoothQuant's strength; 0 is none.")
+@click.option("--eta", type=float, help="Who continues while calibrating.  [default: the bundle's]")
+@click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: the bundle's]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw every layer's damage into this PNG.")
+def command(
+    bundle: Path | None,
+    calib: Path,
+    pictures: int,
+    judge: Path | None,
+    max_drop: float | None,
+    ranges: str,
+    smoothing: float,
+    eta: float | None,
+    alphas: tuple[float, ...] | None,
+    threads: int | None,
+    plot: Path | None,
+) -> None:
+    """Add an int8 variant to a BUNDLE, calibrated through its cascade, and judge every reduced variant against fp32.
+
+    Stage 2 is calibrated with the pictures that really continue. The bundle is replaced when all is done, or stays as
+    it was.
+    """
+    target = bundle or find_bundle()
+    opened = open_bundle(target)
+    if "fp32" not in opened.manifest.variants:
+        raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
+    with whole_folder(target, replace=True) as folder:
+        copy_bundle(target, folder)
+        reduce_bundle(
+            folder,
+            int8=True,
+            calib=calib,
+            pictures=pictures,
+            judge=judge,
+            max_drop=max_drop,
+            ranges=ranges,
+            smoothing=smoothing,
+            eta=eta,
+            alphas=alphas,
+            threads=threads or usable_cores(),
+            plot=plot,
+        )
+    click.echo(f"wrote {target}: {', '.join(open_bundle(target).manifest.variants)}")
+
+
+def copy_bundle(source: Path, folder: Path) -> None:
+    """Copy a bundle's files into another folder. No hard links: the onnx library refuses to read such weights."""
+    opened = open_bundle(source)
+    for name in (MANIFEST, *(entry.path for entry in opened.entries())):
+        shutil.copyfile(source / name, folder / name)
+
+
+def reduce_bundle(
+    folder: Path,
+    *,
+    int8: bool,
+    calib: Path,
+    pictures: int,
+    judge: Path | None,
+    max_drop: float | None,
+    ranges: str,
+    smoothing: float,
+    eta: float | None,
+    alphas: Sequence[float] | None,
+    threads: int,
+    plot: Path | None,
+) -> None:
+    """Calibrate (where `int8`) and judge the bundle in a folder that nobody else reads yet."""
+    from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+    from sacvit_deploy.calibration.int8 import Settings
+    from sacvit_deploy.calibration.reduce import BUDGET, Court, Jury, calibrate, judge_all
+    from sacvit_deploy.export.progress import Progress
+
+    say = Progress()
+    model = SACViT(folder, precision="fp32", threads=threads)
+    manifest = model.bundle.manifest
+    found = open_pictures(model, calib)
+    for note in found.notes:
+        say.note(f"note: {note}")
+    chosen = found.pick(spread(found.labels, pictures))
+    if judge is not None:
+        others = open_pictures(model, judge)
+        jury = Jury(others, f"{others.kind} from {others.source}")
+    else:
+        jury = Jury(found, f"{found.kind} from {found.source}, the calibration's among them")
+    if not jury.pictures.labelled:
+        if max_drop is not None:
+            raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
+        say.note(f"note: {jury.name} have no labels; agreement with fp32 is reported, not accuracy")
+    court = Court(model.bundle, jury, OnnxRuntimeBackend("cpu", threads))
+    if int8:
+        settings = Settings(
+            eta=manifest.eta if eta is None else eta,
+            alphas=tuple(alphas or (manifest.config.method.alpha,)),
+            ranges=ranges,  # type: ignore[arg-type]
+            smoothing=smoothing,
+        )
+        calibrate(chosen, settings, court, BUDGET if max_drop is None else max_drop, say)
+    judge_all(court, max_drop, say, click.echo)
+    if plot is not None:
+        from sacvit_deploy.calibration.damage_plot import draw_damage
+
+        draw_damage(open_bundle(folder), plot)
+        say.note(f"damage by layer: {plot}")
+
+
+def open_pictures(model: SACViT, folder: Path) -> Pictures:
+    """Rendered scenes, FOLDER/<class>/ where the folders are the bundle's classes, or any pictures, without labels."""
+    geometry, preprocessing = model.config.geometry, model.config.preprocessing
+    if any((folder / name / FINISHED).exists() for name in ("", "test")):
+        return open_scenes(folder, geometry.classes, geometry.image_size, preprocessing)
+    inside = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    if inside & set(model.labels):
+        return open_folder(folder, model.labels, lambda path: prepared(model, path))
+    return open_unlabelled(folder, lambda path: prepared(model, path))

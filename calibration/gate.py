@@ -1,0 +1,146 @@
+"""The accuracy gate: a reduced variant against fp32 on the same pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sacvit_deploy.calibration.curve import candidate_etas
+from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.calibration.metrics import Share, goes_on, right, share
+from sacvit_deploy.calibration.outputs import Outputs
+from sacvit_deploy.glue import Index
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One variant on the judged pictures.
+
+    ee, sac, cascade: right answers of stage 1 alone, of stage 2 alone and of both at `eta`; None without labels.
+    exits: share that exits at `eta`. agree_*: share with fp32's answer. flips: share that the gate sends another way
+    than fp32's at fp32's eta. overlap: share of fp32's targets that were selected, too. drop: largest loss of the three
+    accuracies against fp32, in points.
+    """
+
+    precision: str
+    eta: float
+    ee: Share | None
+    sac: Share | None
+    cascade: Share | None
+    exits: float
+    agree_ee: float = 1.0
+    agree_sac: float = 1.0
+    agree_cascade: float = 1.0
+    flips: float = 0.0
+    overlap: float = 1.0
+    drop: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest's form."""
+        shares = {name: value.to_dict() for name in ("ee", "sac", "cascade") if (value := getattr(self, name))}
+        agreement = {"ee": self.agree_ee, "sac": self.agree_sac, "cascade": self.agree_cascade}
+        return {
+            "eta": self.eta,
+            "top1": shares or None,
+            "exits": self.exits,
+            "agreement": agreement,
+            "gate_flips": self.flips,
+            "target_overlap": self.overlap,
+            "drop": self.drop,
+        }
+
+
+def judge(
+    precision: str, found: Outputs, reference: Outputs, alpha: float, reference_eta: float, *, labelled: bool
+) -> Verdict:
+    """Compare a variant with fp32, both at the alpha and on the pictures both could answer.
+
+    The variant's eta is chosen anew, so that as many pictures exit as with fp32 at `reference_eta`: probabilities shift
+    with precision, and the exit rate is what the shift moves.
+    """
+    here, there = _common(found, reference)
+    confidence, own = reference.ee.probability[there], found.ee.probability[here]
+    eta = reference_eta if found is reference else matching_eta(own, int((~goes_on(confidence, reference_eta)).sum()))
+    labels = reference.labels[there] if labelled else None
+    theirs = _answers(reference, alpha, reference_eta, there)
+    ours = _answers(found, alpha, eta, here)
+    scores = [None if labels is None else share(right(answer, labels)) for answer in ours]
+    drop = None
+    if labels is not None:
+        before = [share(right(answer, labels)) for answer in theirs]
+        drop = max(100 * (was.value - now.value) for was, now in zip(before, scores, strict=True) if now is not None)
+    agreement = [float((mine == other).mean()) for mine, other in zip(ours, theirs, strict=True)]
+    targets = zip(found.targets[alpha][here], reference.targets[alpha][there], strict=True)
+    return Verdict(
+        precision=precision,
+        eta=eta,
+        ee=scores[0],
+        sac=scores[1],
+        cascade=scores[2],
+        exits=float((~goes_on(own, eta)).mean()),
+        agree_ee=agreement[0],
+        agree_sac=agreement[1],
+        agree_cascade=agreement[2],
+        flips=float((goes_on(own, reference_eta) != goes_on(confidence, reference_eta)).mean()),
+        overlap=float(np.mean([np.isin(mine, other).mean() for mine, other in targets])),
+        drop=drop,
+    )
+
+
+def matching_eta(confidence: Float, exits: int) -> float:
+    """The eta at which just about `exits` of the [n] pictures exit; ties go to the larger share of continuing ones."""
+    etas = candidate_etas(confidence, steps=len(confidence))
+    counts = [int((~goes_on(confidence, eta)).sum()) for eta in etas]
+    return etas[min(range(len(etas)), key=lambda at: (abs(counts[at] - exits), -etas[at]))]
+
+
+def _answers(outputs: Outputs, alpha: float, eta: float, rows: Index) -> tuple[Index, Index, Index]:
+    ee, sac = outputs.ee.answer[rows], outputs.sac[alpha].answer[rows]
+    cascade: Index = np.where(goes_on(outputs.ee.probability[rows], eta), sac, ee)
+    return ee, sac, cascade
+
+
+def _common(found: Outputs, reference: Outputs) -> tuple[Index, Index]:
+    """Places in both of the pictures that both answered."""
+    _, here, there = np.intersect1d(found.rows, reference.rows, assume_unique=True, return_indices=True)
+    return here, there
+
+
+HEADER = (
+    "              EE only          SAC only         at eta                     exits    same answer as fp32   "
+    "gate    targets\n"
+    "              top-1 %          top-1 %          top-1 %          (eta)              EE     SAC    at eta  "
+    "flips   in common"
+)
+
+
+def line(found: Verdict, reference: Verdict) -> str:
+    """One variant for people; differences from fp32 in points beside its accuracies."""
+
+    def accuracy(name: str) -> str:
+        own, base = getattr(found, name), getattr(reference, name)
+        if own is None:
+            return f"{'no labels':<17}"
+        change = "" if found is reference else f" ({100 * (own.value - base.value):+.2f})"
+        return f"{100 * own.value:.2f}{change}".ljust(17)
+
+    scores = "".join(accuracy(name) for name in ("ee", "sac", "cascade"))
+    start = f"  {found.precision:<12}{scores}{f'({found.eta:.4g})':<9}{found.exits:>7.1%}"
+    if found is reference:
+        return start
+    same = "".join(f"{value:>8.2%}" for value in (found.agree_ee, found.agree_sac, found.agree_cascade))
+    return f"{start}  {same}   {found.flips:>6.2%}   {found.overlap:>7.2%}"
+
+
+def table(verdicts: list[Verdict], judged_on: str) -> str:
+    """The whole table; fp32 comes first."""
+    reference = verdicts[0]
+    lines = [f"judged on {judged_on}", HEADER, *(line(found, reference) for found in verdicts)]
+    lines += [
+        f"  {found.precision}: largest loss {max(0.0, found.drop):.2f} points"
+        for found in verdicts[1:]
+        if found.drop is not None
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""The int8 variant of a bundle: ranges through the cascade, smoothed weights, engines that share them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.bundle.bundle import describe_file
+from sacvit_deploy.bundle.manifest import BASELINE, STAGES, Variant
+from sacvit_deploy.calibration.cache import load_cache, save_cache
+from sacvit_deploy.calibration.damage import damage
+from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.linears import Models
+from sacvit_deploy.calibration.quantise import quantise
+from sacvit_deploy.calibration.ranges import Range, channel_maxima, tensor_ranges
+from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.errors import ExportError
+from sacvit_deploy.export.progress import Progress
+from sacvit_deploy.golden import Golden, Parity, measure
+
+PRECISION = "int8"
+RANGES_FILE = "ranges.int8.npz"
+DAMAGE_PICTURES = 16  # one batch through every layer
+GOLDEN_BATCHES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the ranges, next to model and pictures. eta and alphas: who continues, and with how many targets."""
+
+    eta: float
+    alphas: tuple[float, ...]
+    ranges: Range = "percentile"
+    smoothing: float = 0.5
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """What calibration found: smoothing factors by layer, ranges by engine and layer, and each layer's damage."""
+
+    smoothing: Factors
+    ranges: Mapping[str, Mapping[str, float]]
+    damage: Mapping[str, float]
+    key: str  # of models, pictures and settings: a later run with the same key need not calibrate again
+
+
+def read_models(files: Mapping[str, Path]) -> dict[str, onnx.ModelProto]:
+    """The fp32 engines with their weights, by role."""
+    return {role: onnx.load(str(files[role])) for role in (*STAGES, BASELINE) if role in files}
+
+
+def cache_key(files: Mapping[str, Path], calibration: Calibration, settings: Settings) -> str:
+    """SHA-256 over all that the ranges depend on."""
+    hashes = {role: describe_file(path).sha256 for role, path in files.items()}
+    facts = {"files": hashes, "pictures": calibration.digest, "settings": asdict(settings), "damage": DAMAGE_PICTURES}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def find_ranges(
+    models: Models, calibration: Calibration, settings: Settings, key: str, threads: int, say: Progress
+) -> Ranged:
+    """Run the fp32 engines over the calibration pictures. Raises OutputError for ranges that are no numbers."""
+    with say.step(f"how large the channels get ({', '.join(models)})"):
+        maxima = {role: channel_maxima(model, calibration.feeds(role), threads) for role, model in models.items()}
+        s = factors(models, joint_maxima(maxima), settings.smoothing)
+    smoothed = {role: fold(model, s) for role, model in models.items()}
+    ranges = {}
+    with say.step(f"ranges ({settings.ranges}), {len(s)} layers smoothed"):
+        for role, model in smoothed.items():
+            after = {layer: value / s.get(layer, np.float32(1)) for layer, value in maxima[role].items()}
+            ranges[role] = tensor_ranges(model, calibration.feeds(role), settings.ranges, after, threads)
+    hurt: dict[str, float] = {}
+    few = calibration.part(DAMAGE_PICTURES)
+    with say.step("damage of every layer alone"):
+        for role in STAGES:
+            for layer, value in damage(smoothed[role], ranges[role], few.feeds(role), threads).items():
+                hurt[layer] = max(hurt.get(layer, 0.0), value)
+    return Ranged(s, ranges, hurt, key)
+
+
+def ranged_or_cached(
+    bundle: Path, models: Models, key: str, calibration: Calibration, settings: Settings, threads: int, say: Progress
+) -> Ranged:
+    """What an earlier calibration of the same models, pictures and settings left in the bundle, or a new one."""
+    cached = load_cache(bundle / RANGES_FILE, key)
+    if cached is not None:
+        say.note("the bundle already has the ranges of these pictures and settings; they are used again")
+        return Ranged(*cached, key)
+    return find_ranges(models, calibration, settings, key, threads, say)
+
+
+def write_int8(
+    folder: Path, models: Models, found: Ranged, keep: Collection[str], golden: Golden, calibration: Calibration
+) -> Variant:
+    """Write the int8 engines into `folder`, weights stored once, and compare them with the golden vectors.
+
+    keep: layers that stay in fp32. Raises ExportError if the ONNX checker refuses a file or the parity fails.
+    """
+    import onnx_ir as ir
+
+    from sacvit_deploy.export.weights import write_engines
+
+    graphs = {}
+    for role, model in models.items():
+        reduced = quantise(fold(model, found.smoothing), found.ranges[role], keep)
+        graphs[role] = ir.serde.deserialize_model(reduced)
+        graphs[role].graph.sort()  # the quantiser appends its nodes at the end
+    paths = write_engines(folder, graphs, PRECISION)
+    save_cache(folder / RANGES_FILE, found.smoothing, found.ranges, found.damage, found.key)
+    paths["ranges"] = folder / RANGES_FILE
+    parity = check(paths, calibration.cascade, golden)
+    return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
+
+
+def check(paths: Mapping[str, Path], fp32: Cascade, golden: Golden) -> Parity:
+    """Compare with the reference's golden vectors. Raises ExportError for answers that are no longer its own."""
+    backend = fp32.backend
+    assert isinstance(backend, OnnxRuntimeBackend)
+    parity = measure(Cascade(backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
+    if not parity.passed:
+        raise ExportError(f"the int8 engines do not do what fp32 does: {parity.summary()}; keep more layers or "
+                          "calibrate with more pictures")
+    return parity
+
+
+def describe(found: Ranged, keep: Collection[str], settings: Settings, pictures: int, continued: int) -> dict[str, Any]:
+    """The calibration for the manifest."""
+    return {
+        "ranges": settings.ranges,
+        "smoothing": settings.smoothing,
+        "alphas": list(settings.alphas),
+        "eta": settings.eta,
+        "pictures": pictures,
+        "continued": continued,
+        "key": found.key,
+        "kept_in_fp32": sorted(keep),
+        "damage": {layer: float(f"{value:.3g}") for layer, value in ranked(found.damage)},
+    }
+
+
+def ranked(hurt: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Layers by damage, the worst first."""
+    return sorted(hurt.items(), key=lambda item: -item[1])
+

@@ -1,0 +1,49 @@
+"""The linear layers of an engine's graph: what eight bits pay for, by the names both stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+LINEAR = ("MatMul", "Gemm")
+Models = Mapping[str, onnx.ModelProto]  # by role: ee, sac, deit
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One product with a constant matrix: name of the layer, of its node, of its input tensor and of its weight."""
+
+    layer: str
+    node: str
+    input: str
+    weight: str
+
+
+def linears(model: onnx.ModelProto) -> list[Linear]:
+    """Find them in the graph's order; products of two activations (attention) are not among them.
+
+    Layers are named after their weights, so the same layer has the same name in every engine of a variant.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    return [
+        Linear(layer_name(node.input[1]), node.name, node.input[0], node.input[1])
+        for node in model.graph.node
+        if node.op_type in LINEAR and node.input[1] in constant and node.input[0] not in constant
+    ]
+
+
+def layer_name(weight: str) -> str:
+    """`blocks.0.attn.qkv.weight.T` -> `blocks.0.attn.qkv`."""
+    return weight.removesuffix(".T").removesuffix(".weight")
+
+
+def layer_names(models: Models) -> list[str]:
+    """Every layer of any engine once, in order of appearance."""
+    return list(dict.fromkeys(linear.layer for model in models.values() for linear in linears(model)))
+
+
+def by_node(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Nodes by their names."""
+    return {node.name: node for node in model.graph.node}

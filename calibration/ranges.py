@@ -1,0 +1,109 @@
+"""How large the inputs of the linear layers get: one pass for channels' maxima, one for histograms where asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from sacvit_deploy.backends import Array
+from sacvit_deploy.calibration.linears import Linear, linears
+from sacvit_deploy.calibration.session import open_session
+from sacvit_deploy.errors import OutputError
+
+Range = Literal["minmax", "percentile", "entropy"]
+RANGES: tuple[Range, ...] = ("minmax", "percentile", "entropy")
+PERCENTILE = 99.99
+BINS = 2048
+Maxima = dict[str, npt.NDArray[np.float32]]  # layer: [K] largest absolute value of each input channel
+Feeds = Iterable[Mapping[str, Array]]
+
+
+def channel_maxima(model: onnx.ModelProto, feeds: Feeds, threads: int) -> Maxima:
+    """Run an engine over `feeds` and return each layer's largest absolute input by channel.
+
+    Raises OutputError naming the first layer whose input is NaN or infinite.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    found = {linear.input: linear for linear in linears(model)}
+    watched.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "maxima_axis"))
+    names = {}
+    for tensor, linear in found.items():
+        channels, stem = channels_of(model, linear), f"maxima/{tensor}"
+        rows = numpy_helper.from_array(np.array([-1, channels], np.int64), f"{stem}/rows")
+        watched.graph.initializer.append(rows)
+        watched.graph.node.extend(
+            [
+                helper.make_node("Abs", [tensor], [f"{stem}/abs"]),
+                helper.make_node("Reshape", [f"{stem}/abs", rows.name], [f"{stem}/flat"]),
+                helper.make_node("ReduceMax", [f"{stem}/flat", "maxima_axis"], [stem], keepdims=0),
+            ]
+        )
+        watched.graph.output.append(helper.make_tensor_value_info(stem, TensorProto.FLOAT, [channels]))
+        names[tensor] = stem
+    session = open_session(watched, threads)
+    maxima: Maxima = {}
+    for feed in feeds:
+        values = session.run(list(names.values()), dict(feed))
+        for linear, value in zip(found.values(), values, strict=True):
+            if not np.isfinite(value).all():
+                raise OutputError(
+                    f"the input of layer {linear.layer} is NaN or infinite on a calibration picture; no range can be "
+                    "taken from it"
+                )
+            # One layer may be used with several inputs.
+            maxima[linear.layer] = np.maximum(maxima.get(linear.layer, np.float32(0)), value)
+    return maxima
+
+
+def tensor_ranges(
+    model: onnx.ModelProto, feeds: Feeds, method: Range, maxima: Maxima, threads: int
+) -> dict[str, float]:
+    """Return the largest absolute value to represent of each layer's input, by layer.
+
+    minmax takes it from `maxima`, which must be of this same (smoothed) model; percentile and entropy from histograms,
+    which ONNX Runtime's own collector makes.
+    """
+    if method == "minmax":
+        return {layer: float(value.max()) for layer, value in maxima.items()}
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    collector = HistogramCollector(
+        method=method,
+        symmetric=True,
+        num_bins=BINS if method == "percentile" else 128,
+        num_quantized_bins=128,
+        percentile=PERCENTILE,
+        scenario="same",
+    )
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    layers = {linear.input: linear.layer for linear in linears(model)}
+    known = {value.name for value in model.graph.output} | {value.name for value in model.graph.input}
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers if name not in known
+    )
+    session = open_session(watched, threads)
+    outputs = [value.name for value in session.get_outputs()]
+    for feed in feeds:
+        values = dict(zip(outputs, session.run(outputs, dict(feed)), strict=True)) | dict(feed)
+        with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
+            collector.collect({layer: [np.asarray(values[name])] for name, layer in layers.items()})
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = collector.compute_collection_result()
+    return {layer: max(abs(float(end)) for end in result[layer][:2]) for layer in layers.values()}
+
+
+def channels_of(model: onnx.ModelProto, linear: Linear) -> int:
+    """K of a layer's [.., K] input."""
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == linear.weight)
+    node = next(node for node in model.graph.node if node.name == linear.node)
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return int(weight.dims[1] if transposed else weight.dims[0])
