@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,8 +19,29 @@ from sacvit_deploy.calibration.data import Pictures, open_folder, open_unlabelle
 from sacvit_deploy.calibration.options import numbers, prepared
 from sacvit_deploy.calibration.scenes import FINISHED, open_scenes
 from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.glue import check_eta
+
+if TYPE_CHECKING:
+    from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx
 
 SOME = 256  # calibration pictures; more change ranges little
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to calibrate and judge with; None takes the bundle's own value, or `calib` for `judge`."""
+
+    calib: Path
+    int8: bool
+    judge: Path | None = None
+    max_drop: float | None = None
+    pictures: int = SOME
+    ranges: Range = "percentile"
+    smoothing: float = 0.5
+    eta: float | None = None
+    alphas: Sequence[float] | None = None
+    threads: int = 1
+    plot: Path | None = None
 
 
 @click.command("calibrate")
@@ -43,7 +66,7 @@ def command(
     pictures: int,
     judge: Path | None,
     max_drop: float | None,
-    ranges: str,
+    ranges: Range,
     smoothing: float,
     eta: float | None,
     alphas: tuple[float, ...] | None,
@@ -59,22 +82,22 @@ def command(
     opened = open_bundle(target)
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
+    plan = Plan(
+        calib,
+        int8=True,
+        pictures=pictures,
+        judge=judge,
+        max_drop=max_drop,
+        ranges=ranges,
+        smoothing=smoothing,
+        eta=eta,
+        alphas=alphas,
+        threads=threads or usable_cores(),
+        plot=plot,
+    )
     with whole_folder(target, replace=True) as folder:
         copy_bundle(target, folder)
-        reduce_bundle(
-            folder,
-            int8=True,
-            calib=calib,
-            pictures=pictures,
-            judge=judge,
-            max_drop=max_drop,
-            ranges=ranges,
-            smoothing=smoothing,
-            eta=eta,
-            alphas=alphas,
-            threads=threads or usable_cores(),
-            plot=plot,
-        )
+        reduce_bundle(folder, plan)
     click.echo(f"wrote {target}: {', '.join(open_bundle(target).manifest.variants)}")
 
 
@@ -85,58 +108,44 @@ def copy_bundle(source: Path, folder: Path) -> None:
         shutil.copyfile(source / name, folder / name)
 
 
-def reduce_bundle(
-    folder: Path,
-    *,
-    int8: bool,
-    calib: Path,
-    pictures: int,
-    judge: Path | None,
-    max_drop: float | None,
-    ranges: str,
-    smoothing: float,
-    eta: float | None,
-    alphas: Sequence[float] | None,
-    threads: int,
-    plot: Path | None,
-) -> None:
-    """Calibrate (where `int8`) and judge the bundle in a folder that nobody else reads yet."""
+def reduce_bundle(folder: Path, plan: Plan) -> None:
+    """Calibrate (where the plan says int8) and judge the bundle in a folder that nobody else reads yet."""
     from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
     from sacvit_deploy.calibration.int8 import Settings
     from sacvit_deploy.calibration.reduce import BUDGET, Court, Jury, calibrate, judge_all
     from sacvit_deploy.export.progress import Progress
 
     say = Progress()
-    model = SACViT(folder, precision="fp32", threads=threads)
+    model = SACViT(folder, precision="fp32", threads=plan.threads)
     manifest = model.bundle.manifest
-    found = open_pictures(model, calib)
+    found = open_pictures(model, plan.calib)
     for note in found.notes:
         say.note(f"note: {note}")
-    chosen = found.pick(spread(found.labels, pictures))
-    if judge is not None:
-        others = open_pictures(model, judge)
-        jury = Jury(others, f"{others.kind} from {others.source}")
+    chosen = found.pick(spread(found.labels, plan.pictures))
+    if plan.judge is not None:
+        others = open_pictures(model, plan.judge)
+        jury = Jury(others, f"{others.kind} of {plan.judge.name}")
     else:
-        jury = Jury(found, f"{found.kind} from {found.source}, the calibration's among them")
+        jury = Jury(found, f"{found.kind} of {plan.calib.name}, the calibration's among them")
     if not jury.pictures.labelled:
-        if max_drop is not None:
+        if plan.max_drop is not None:
             raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
         say.note(f"note: {jury.name} have no labels; agreement with fp32 is reported, not accuracy")
-    court = Court(model.bundle, jury, OnnxRuntimeBackend("cpu", threads))
-    if int8:
+    court = Court(model.bundle, jury, OnnxRuntimeBackend("cpu", plan.threads))
+    if plan.int8:
         settings = Settings(
-            eta=manifest.eta if eta is None else eta,
-            alphas=tuple(alphas or (manifest.config.method.alpha,)),
-            ranges=ranges,  # type: ignore[arg-type]
-            smoothing=smoothing,
+            eta=check_eta(manifest.eta if plan.eta is None else plan.eta),
+            alphas=tuple(plan.alphas or (manifest.config.method.alpha,)),
+            ranges=plan.ranges,
+            smoothing=plan.smoothing,
         )
-        calibrate(chosen, settings, court, BUDGET if max_drop is None else max_drop, say)
-    judge_all(court, max_drop, say, click.echo)
-    if plot is not None:
+        calibrate(chosen, settings, court, BUDGET if plan.max_drop is None else plan.max_drop, say)
+    judge_all(court, plan.max_drop, say, click.echo)
+    if plan.plot is not None:
         from sacvit_deploy.calibration.damage_plot import draw_damage
 
-        draw_damage(open_bundle(folder), plot)
-        say.note(f"damage by layer: {plot}")
+        draw_damage(open_bundle(folder), plan.plot)
+        say.note(f"damage by layer: {plan.plot}")
 
 
 def open_pictures(model: SACViT, folder: Path) -> Pictures:

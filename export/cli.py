@@ -21,6 +21,10 @@ from sacvit_deploy.glue import check_eta
 @click.option("--ckpt", required=True, type=click.Path(path_type=Path), help="Checkpoint: .pth, .pt or .safetensors.")
 @click.option("--out", type=click.Path(path_type=Path), help=f"Bundle to write.  [default: NAME{SUFFIX} beside --ckpt]")
 @click.option("--fp16", is_flag=True, help="Also write a half-precision variant.")
+@click.option("--int8", is_flag=True, help="Also write an eight-bit variant; needs --calib.")
+@click.option("--calib", type=click.Path(path_type=Path), help="Pictures like those to come, for --int8's ranges.")
+@click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on.  [default: those of --calib]")
+@click.option("--max-drop", type=click.FloatRange(min=0), help="Fail if a variant loses more points of top-1.")
 @click.option("--eta", type=float, help="Default eta of the bundle.  [default: the checkpoint's, or 0.5]")
 @click.option("--labels", type=click.Path(path_type=Path), help="One class a line.  [default: the checkpoint's]")
 @click.option("--pictures", help="Real pictures for the parity check: file, folder or glob.  [default: shipped ones]")
@@ -33,6 +37,10 @@ def command(
     ckpt: Path,
     out: Path | None,
     fp16: bool,
+    int8: bool,
+    calib: Path | None,
+    judge: Path | None,
+    max_drop: float | None,
     eta: float | None,
     labels: Path | None,
     pictures: str | None,
@@ -45,6 +53,13 @@ def command(
     """Turn a checkpoint into a bundle: two ONNX engines over one weights file, checked against the reference."""
     if eta is not None:
         check_eta(eta)
+    if int8 and calib is None:
+        raise UsageError("--int8 needs --calib FOLDER with pictures like those to come; a few hundred will do")
+    pictures_to_judge = judge or calib
+    if max_drop is not None and pictures_to_judge is None:
+        raise UsageError("--max-drop needs pictures to judge on; name a folder with --judge or --calib")
+    if pictures_to_judge is not None and not (fp16 or int8):
+        raise UsageError("--calib and --judge are for reduced variants; add --int8 or --fp16")
     if ckpt.is_dir():
         raise CheckpointError(f"{ckpt} is a folder; give the checkpoint file (.pth, .pt or .safetensors)")
     target = out or ckpt.with_suffix(SUFFIX)
@@ -66,6 +81,13 @@ def command(
         checkpoint = load_checkpoint(ckpt, trust=trust_checkpoint, heads=heads, family=family)
     for note in checkpoint.notes:
         progress.note(f"note: {note}")
+    def reduce(folder: Path) -> None:
+        from sacvit_deploy.calibration.cli_calibrate import Plan, reduce_bundle
+
+        assert pictures_to_judge is not None
+        plan = Plan(calib or pictures_to_judge, int8=int8, judge=judge, max_drop=max_drop, threads=threads)
+        reduce_bundle(folder, plan)
+
     request = Request(
         source=ckpt,
         target=target,
@@ -75,6 +97,7 @@ def command(
         labels=names,
         pictures=expand([pictures]) if pictures else (),
         threads=threads,
+        finish=None if pictures_to_judge is None else reduce,
     )
     manifest = export_bundle(checkpoint, request, progress)
     total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())

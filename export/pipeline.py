@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 import sacvit_deploy
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file
+from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file, open_bundle
 from sacvit_deploy.bundle.manifest import BASELINE, Manifest, Variant
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
@@ -44,6 +44,7 @@ class Request:
     labels: Sequence[str] | None = None
     pictures: Sequence[ImageSource] = ()
     threads: int = 1
+    finish: Callable[[Path], None] | None = None  # what is to be done with the whole bundle before anyone sees it
 
 
 def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Manifest:
@@ -70,6 +71,9 @@ def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Ma
                 provenance=provenance(checkpoint, request.source),
             )
             (folder / MANIFEST).write_bytes(manifest.to_bytes())
+        if request.finish is not None:
+            request.finish(folder)
+            manifest = open_bundle(folder).manifest
     return manifest
 
 

@@ -21,8 +21,9 @@ from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import BundleError
 from sacvit_deploy.glue import Array, build_request, select_targets
 
-# Largest logit error over the largest logit. fp16 keeps 11 bits, and a dozen blocks add up their roundings.
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.5}
+# Largest logit error over the largest logit. fp16 keeps 11 bits, and a dozen blocks add up their roundings; int8's
+# answers on noise say little, its judgement is that of labelled pictures.
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.25}
 # Scores closer than this (relative to the largest) may change places: fp32 sums in another order differ by so much.
 TIE = 1e-5
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)

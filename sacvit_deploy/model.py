@@ -18,6 +18,7 @@ from sacvit_deploy.decode import ImageSource, load_image
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.precision import choose_precision
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preprocess import fit
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
@@ -47,7 +48,7 @@ class SACViT:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
         self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
-            precision = choose_precision(list(self.bundle.manifest.variants), provider)
+            precision, _ = choose_precision(list(self.bundle.manifest.variants), provider)
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels
@@ -147,13 +148,6 @@ class SACViT:
             targets=answer.targets,
             timing=answer.item.timing,
         )
-
-
-def choose_precision(available: Sequence[str], provider: str | None) -> str:
-    """The variant that `auto` means: on a CPU fp32 (x86 cores have no half-precision products), elsewhere fp16."""
-    on_cpu = provider is None or provider.lower() in ("cpu", "cpuexecutionprovider")
-    order = ("fp32", "fp16", "int8") if on_cpu else ("fp16", "fp32", "int8")
-    return next((precision for precision in order if precision in available), order[0])
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -62,7 +62,7 @@ def backend_options(function: F) -> F:
     options = (
         click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime."),
         click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
-        click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16."),
+        click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16, int8."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),
     )
     for option in reversed(options):

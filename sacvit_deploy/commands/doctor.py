@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,9 +12,10 @@ import click
 import sacvit_deploy
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.backends.onnxruntime import load_library
+from sacvit_deploy.bundle.manifest import PRECISIONS
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.precision import choose_precision, cpu_features
 
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "fphp")
 # import name: what it is for
 LIBRARIES = {
     "numpy": "runtime",
@@ -39,24 +39,17 @@ def command(as_json: bool) -> None:
 
 def examine() -> dict[str, Any]:
     """Look at the processor, the libraries and the execution providers."""
+    precision, reason = choose_precision(PRECISIONS, "cpu")
     return {
         "sacvit_deploy": sacvit_deploy.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": usable_cores(),
         "cpu_features": cpu_features(),
+        "precision": {"auto": precision, "reason": reason},
         "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
         "onnxruntime": onnxruntime_facts(),
     }
-
-
-def cpu_features() -> list[str]:
-    """The instruction sets that matter for reduced precision, where Linux tells."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return []
-    return [feature for feature in FEATURES if feature in words]
 
 
 def version(name: str) -> str | None:
@@ -109,6 +102,8 @@ def table(facts: dict[str, Any]) -> str:
         f"sacvit-deploy {facts['sacvit_deploy']}, Python {facts['python']}, {facts['machine']}, {facts['cores']} cores",
         f"  CPU: {', '.join(facts['cpu_features']) or 'no instruction sets known to matter'}",
     ]
+    precision = facts["precision"]
+    lines.append(f"  precision    auto is {precision['auto']} where the bundle has it: {precision['reason']}")
     for name, fact in facts["libraries"].items():
         state = fact["version"] or f"missing (needed for {fact['for']})"
         lines.append(f"  {name:<12} {state}")

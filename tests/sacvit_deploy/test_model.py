@@ -20,7 +20,6 @@ from PIL import Image
 from sacvit_deploy import BackendError, BundleError, ImageError, Prediction, SACViT, SacvitError, UsageError
 from sacvit_deploy.decode import load_image
 from sacvit_deploy.export.model import SACViT as ReferenceModel
-from sacvit_deploy.model import choose_precision
 from sacvit_deploy.preprocess import fit
 
 ETAS = (0.0, 0.5, 0.6, 0.82, 1.0)
@@ -340,22 +339,6 @@ def test_precision_that_is_not_there(tiny_bundle: Path) -> None:
     for precision in ("int8", "fp64", ""):
         with pytest.raises(BundleError, match=r"it has fp32, fp16"):
             SACViT(tiny_bundle, precision=precision)
-
-
-@pytest.mark.parametrize(
-    ("available", "provider", "chosen"),
-    [
-        (["fp32", "fp16"], None, "fp32"),
-        (["fp32", "fp16"], "cpu", "fp32"),
-        (["fp32", "fp16"], "CPUExecutionProvider", "fp32"),
-        (["fp32", "fp16"], "cuda", "fp16"),
-        (["fp16"], None, "fp16"),
-        (["int8"], "cuda", "int8"),
-        (["fp32"], "cuda", "fp32"),
-    ],
-)
-def test_precision_chosen_for_the_machine(available: list[str], provider: str | None, chosen: str) -> None:
-    assert choose_precision(available, provider) == chosen
 
 
 def test_backend_that_is_not_there(tiny_bundle: Path) -> None:
