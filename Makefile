@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 .PHONY: demo test lint wheel clean
 
 demo: $(VENV)/.demo
-	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --force
+	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
 	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --overlay demo/overlays
 
 test: $(VENV)/.test

@@ -35,7 +35,7 @@ from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_mode
 from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import softmax
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.scheduler import Answer, Item, Scheduler
 
 PICTURES = 100  # whole per cents
 
@@ -118,20 +118,13 @@ def compare(cascade: Cascade, deit: Engine, batch: int, fraction: float, alpha: 
     count = num_targets(alpha, config.geometry.tokens, config.method.rounding)
     runs = []
     for _ in range(rounds + 1):
-        start = time.perf_counter()
-        for at in range(0, PICTURES, batch):
-            view = full_view(images[at : at + batch], config.preprocessing)
-            softmax(deit.run({"image": view})["logits"])
-        middle = time.perf_counter()
-        items = [Item(str(number), pixels) for number, pixels in enumerate(images)]
-        batches = (items[at : at + batch] for at in range(0, PICTURES, batch))
-        answers = list(Scheduler(cascade, eta, count, sac_batch=batch, patience=8 * batch).run(batches))
-        end = time.perf_counter()
+        deit_seconds = run_deit(deit, images, batch, config)
+        cascade_seconds, answers = run_cascade(cascade, images, batch, eta, count)
         continued = sum(answer.stage == 2 for answer in answers)
         if continued != round(fraction * PICTURES):
             raise RuntimeError(f"{continued} pictures continued, not {fraction:.0%}")
         steps = {step: sum(a.item.timing.get(step, 0.0) for a in answers) for step in ("ee", "sac", "glue")}
-        runs.append({"deit": middle - start, "cascade": end - middle, **steps})
+        runs.append({"deit": deit_seconds, "cascade": cascade_seconds, **steps})
     runs = runs[1:]
     ms = {key: 1000 * statistics.median(run[key] for run in runs) / PICTURES for key in runs[0]}
     ratios = [run["deit"] / run["cascade"] for run in runs]
@@ -152,6 +145,25 @@ def compare(cascade: Cascade, deit: Engine, batch: int, fraction: float, alpha: 
         glue_ms=ms["cascade"] * statistics.median(shares),
         glue_share=statistics.median(shares),
     )
+
+
+def run_deit(deit: Engine, images: Pixels, batch: int, config: ModelConfig) -> float:
+    """Seconds from decoded pictures to probabilities."""
+    start = time.perf_counter()
+    for at in range(0, len(images), batch):
+        softmax(deit.run({"image": full_view(images[at : at + batch], config.preprocessing)})["logits"])
+    return time.perf_counter() - start
+
+
+def run_cascade(
+    cascade: Cascade, images: Pixels, batch: int, eta: float, count: int
+) -> tuple[float, list[Answer]]:
+    """The same through the cascade, with `count` targets, and its answers."""
+    start = time.perf_counter()
+    items = [Item(str(number), pixels) for number, pixels in enumerate(images)]
+    batches = (items[at : at + batch] for at in range(0, len(images), batch))
+    answers = list(Scheduler(cascade, eta, count, sac_batch=batch, patience=8 * batch).run(batches))
+    return time.perf_counter() - start, answers
 
 
 def eta_for(cascade: Cascade, images: Pixels, fraction: float) -> float:

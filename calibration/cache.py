@@ -11,6 +11,8 @@ import numpy as np
 
 from sacvit_deploy.calibration.smooth import Factors
 
+# A flipped bit can also ask for a password, or for a newer format of zip files.
+DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError)
 Found = tuple[Factors, dict[str, dict[str, float]], dict[str, float]]
 
 
@@ -22,7 +24,13 @@ def save_cache(
     key: str,
 ) -> None:
     """Write smoothing factors, ranges by engine and damage, and the key they belong to, as .npz."""
-    arrays = {"key": np.array(key), "damage/layers": np.array(list(damage)), "damage": np.array(list(damage.values()))}
+    arrays = {
+        "key": np.array(key),
+        "roles": np.array(list(ranges)),
+        "smoothed": np.array(list(smoothing), dtype=np.str_),
+        "damage/layers": np.array(list(damage)),
+        "damage": np.array(list(damage.values())),
+    }
     for layer, value in smoothing.items():
         arrays[f"smoothing/{layer}"] = value
     for role, found in ranges.items():
@@ -37,11 +45,10 @@ def load_cache(path: Path, key: str) -> Found | None:
         with np.load(path, allow_pickle=False) as data:
             if str(data["key"]) != key:
                 return None
-            smoothing = {name.partition("/")[2]: data[name] for name in data.files if name.startswith("smoothing/")}
-            roles = [name.partition("/")[2] for name in data.files if name.startswith("ranges/")]
-            ranges = {role: _pairs(data[f"layers/{role}"], data[f"ranges/{role}"]) for role in roles}
+            smoothing = {str(layer): data[f"smoothing/{layer}"] for layer in data["smoothed"]}
+            ranges = {str(role): _pairs(data[f"layers/{role}"], data[f"ranges/{role}"]) for role in data["roles"]}
             return smoothing, ranges, _pairs(data["damage/layers"], data["damage"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, *DAMAGED):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import click
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.backends import usable_cores
-from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
+from sacvit_deploy.bundle.bundle import MANIFEST, check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.calibration.damage_plot import draw_damage
 from sacvit_deploy.calibration.data import Pictures, open_folder, open_unlabelled, spread
 from sacvit_deploy.calibration.options import numbers, prepared
+from sacvit_deploy.calibration.plot import load_matplotlib
 from sacvit_deploy.calibration.scenes import FINISHED, open_scenes
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
@@ -41,7 +44,6 @@ class Plan:
     eta: float | None = None
     alphas: Sequence[float] | None = None
     threads: int = 1
-    plot: Path | None = None
 
 
 @click.command("calibrate")
@@ -78,7 +80,9 @@ def command(
     Stage 2 is calibrated with the pictures that really continue. The bundle is replaced when all is done, or stays as
     it was.
     """
-    target = bundle or find_bundle()
+    target = (bundle or find_bundle()).resolve()  # `.` has no name, and a link is not what should be replaced
+    if plot is not None:
+        load_matplotlib()  # or an error now, not after the work
     opened = open_bundle(target)
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
@@ -93,19 +97,35 @@ def command(
         eta=eta,
         alphas=alphas,
         threads=threads or usable_cores(),
-        plot=plot,
     )
     with whole_folder(target, replace=True) as folder:
         copy_bundle(target, folder)
         reduce_bundle(folder, plan)
-    click.echo(f"wrote {target}: {', '.join(open_bundle(target).manifest.variants)}")
+    written = open_bundle(target)
+    click.echo(f"wrote {target}: {', '.join(written.manifest.variants)}")
+    if plot is not None:
+        draw_damage(written, plot)
+        click.echo(f"damage by layer: {plot}")
 
 
 def copy_bundle(source: Path, folder: Path) -> None:
-    """Copy a bundle's files into another folder. No hard links: the onnx library refuses to read such weights."""
+    """Copy a bundle's files into another folder, but for those of its int8 variant, of which only sound ranges go on.
+
+    No hard links: the onnx library refuses to read such weights. Raises BundleError for a damaged file.
+    """
     opened = open_bundle(source)
-    for name in (MANIFEST, *(entry.path for entry in opened.entries())):
-        shutil.copyfile(source / name, folder / name)
+    old = opened.manifest.variants.get("int8")
+    replaced = set() if old is None else {entry.path for entry in old.files.values()}
+    shutil.copyfile(source / MANIFEST, folder / MANIFEST)
+    for entry in opened.entries():
+        if entry.path in replaced:
+            continue
+        check_file(source, entry)
+        shutil.copyfile(source / entry.path, folder / entry.path)
+    if old is not None and "ranges" in old.files:
+        with contextlib.suppress(BundleError):
+            check_file(source, old.files["ranges"])
+            shutil.copyfile(source / old.files["ranges"].path, folder / old.files["ranges"].path)
 
 
 def reduce_bundle(folder: Path, plan: Plan) -> None:
@@ -124,9 +144,11 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
     chosen = found.pick(spread(found.labels, plan.pictures))
     if plan.judge is not None:
         others = open_pictures(model, plan.judge)
-        jury = Jury(others, f"{others.kind} of {plan.judge.name}")
+        for note in others.notes:
+            say.note(f"note: {note}")
+        jury = Jury(others, f"{others.kind} from {plan.judge.name}/")
     else:
-        jury = Jury(found, f"{found.kind} of {plan.calib.name}, the calibration's among them")
+        jury = Jury(found, f"{found.kind} from {plan.calib.name}/, the calibration's among them")
     if not jury.pictures.labelled:
         if plan.max_drop is not None:
             raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
@@ -141,11 +163,6 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
         )
         calibrate(chosen, settings, court, BUDGET if plan.max_drop is None else plan.max_drop, say)
     judge_all(court, plan.max_drop, say, click.echo)
-    if plan.plot is not None:
-        from sacvit_deploy.calibration.damage_plot import draw_damage
-
-        draw_damage(open_bundle(folder), plan.plot)
-        say.note(f"damage by layer: {plan.plot}")
 
 
 def open_pictures(model: SACViT, folder: Path) -> Pictures:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from sacvit_deploy.calibration.curve import candidate_etas
-from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.calibration.data import Float, counted
 from sacvit_deploy.calibration.metrics import Share, goes_on, right, share
 from sacvit_deploy.calibration.outputs import Outputs
+from sacvit_deploy.errors import OutputError
 from sacvit_deploy.glue import Index
 
 
@@ -21,7 +22,7 @@ class Verdict:
     ee, sac, cascade: right answers of stage 1 alone, of stage 2 alone and of both at `eta`; None without labels.
     exits: share that exits at `eta`. agree_*: share with fp32's answer. flips: share that the gate sends another way
     than fp32's at fp32's eta. overlap: share of fp32's targets that were selected, too. drop: largest loss of the three
-    accuracies against fp32, in points.
+    accuracies against fp32, in points. unanswered: pictures that got NaN or infinity where fp32 has an answer.
     """
 
     precision: str
@@ -36,6 +37,7 @@ class Verdict:
     flips: float = 0.0
     overlap: float = 1.0
     drop: float | None = None
+    unanswered: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The manifest's form."""
@@ -49,29 +51,35 @@ class Verdict:
             "gate_flips": self.flips,
             "target_overlap": self.overlap,
             "drop": self.drop,
+            "unanswered": self.unanswered,
         }
 
 
 def judge(
     precision: str, found: Outputs, reference: Outputs, alpha: float, reference_eta: float, *, labelled: bool
 ) -> Verdict:
-    """Compare a variant with fp32, both at the alpha and on the pictures both could answer.
+    """Compare a variant with fp32, both at the alpha and on the pictures that fp32 could answer.
 
-    The variant's eta is chosen anew, so that as many pictures exit as with fp32 at `reference_eta`: probabilities shift
-    with precision, and the exit rate is what the shift moves.
+    Where the variant has no answer, it is wrong and disagrees. Its eta is chosen anew, so that as many pictures exit as
+    with fp32 at `reference_eta`: probabilities shift with precision, and the exit rate is what the shift moves. Raises
+    OutputError if it answers none.
     """
     here, there = _common(found, reference)
+    if not here.size:
+        raise OutputError(f"{precision} gives no finite answer on any picture that fp32 can answer")
+    count = len(reference.rows)
     confidence, own = reference.ee.probability[there], found.ee.probability[here]
-    eta = reference_eta if found is reference else matching_eta(own, int((~goes_on(confidence, reference_eta)).sum()))
-    labels = reference.labels[there] if labelled else None
-    theirs = _answers(reference, alpha, reference_eta, there)
+    exits = int((~goes_on(confidence, reference_eta)).sum())
+    eta = reference_eta if found is reference else matching_eta(own, exits, reference_eta)
+    theirs = _answers(reference, alpha, reference_eta, np.arange(count))
     ours = _answers(found, alpha, eta, here)
-    scores = [None if labels is None else share(right(answer, labels)) for answer in ours]
+    scores: list[Share | None] = [None, None, None]
     drop = None
-    if labels is not None:
-        before = [share(right(answer, labels)) for answer in theirs]
+    if labelled:
+        scores = [Share(int(right(answer, reference.labels[there]).sum()), count) for answer in ours]
+        before = [share(right(answer, reference.labels)) for answer in theirs]
         drop = max(100 * (was.value - now.value) for was, now in zip(before, scores, strict=True) if now is not None)
-    agreement = [float((mine == other).mean()) for mine, other in zip(ours, theirs, strict=True)]
+    agreement = [int((mine == other[there]).sum()) / count for mine, other in zip(ours, theirs, strict=True)]
     targets = zip(found.targets[alpha][here], reference.targets[alpha][there], strict=True)
     return Verdict(
         precision=precision,
@@ -86,14 +94,19 @@ def judge(
         flips=float((goes_on(own, reference_eta) != goes_on(confidence, reference_eta)).mean()),
         overlap=float(np.mean([np.isin(mine, other).mean() for mine, other in targets])),
         drop=drop,
+        unanswered=count - len(here),
     )
 
 
-def matching_eta(confidence: Float, exits: int) -> float:
-    """The eta at which just about `exits` of the [n] pictures exit; ties go to the larger share of continuing ones."""
-    etas = candidate_etas(confidence, steps=len(confidence))
+def matching_eta(confidence: Float, exits: int, near: float) -> float:
+    """The eta at which just about `exits` of the [n] pictures exit, n >= 1; of several, the nearest to `near`.
+
+    Where all exit, or nobody does, that is no reason for an eta of 0 or 1, which would do so with any picture to come.
+    """
+    ends = [np.floor(1000 * confidence.min() - 1e-6) / 1000, np.ceil(1000 * confidence.max()) / 1000]
+    etas: list[float] = [near, *np.clip(ends, 0, 1).tolist(), *candidate_etas(confidence, steps=len(confidence))]
     counts = [int((~goes_on(confidence, eta)).sum()) for eta in etas]
-    return etas[min(range(len(etas)), key=lambda at: (abs(counts[at] - exits), -etas[at]))]
+    return etas[min(range(len(etas)), key=lambda at: (abs(counts[at] - exits), abs(etas[at] - near), -etas[at]))]
 
 
 def _answers(outputs: Outputs, alpha: float, eta: float, rows: Index) -> tuple[Index, Index, Index]:
@@ -142,5 +155,10 @@ def table(verdicts: list[Verdict], judged_on: str) -> str:
         f"  {found.precision}: largest loss {max(0.0, found.drop):.2f} points"
         for found in verdicts[1:]
         if found.drop is not None
+    ]
+    lines += [
+        f"  {found.precision}: no finite answer on {counted(found.unanswered, 'picture')}, as good as wrong ones"
+        for found in verdicts[1:]
+        if found.unanswered
     ]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from sacvit_deploy.errors import OutputError
 Range = Literal["minmax", "percentile", "entropy"]
 RANGES: tuple[Range, ...] = ("minmax", "percentile", "entropy")
 PERCENTILE = 99.99
-BINS = 2048
+BINS = {"percentile": 2048, "entropy": 1024}  # entropy tries every cut of them: its time grows with the square
 Maxima = dict[str, npt.NDArray[np.float32]]  # layer: [K] largest absolute value of each input channel
 Feeds = Iterable[Mapping[str, Array]]
 
@@ -32,11 +32,11 @@ def channel_maxima(model: onnx.ModelProto, feeds: Feeds, threads: int) -> Maxima
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
-    found = {linear.input: linear for linear in linears(model)}
+    found = linears(model)
     watched.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "maxima_axis"))
-    names = {}
-    for tensor, linear in found.items():
-        channels, stem = channels_of(model, linear), f"maxima/{tensor}"
+    read = {linear.input: channels_of(model, linear) for linear in found}  # several layers may read one tensor
+    for tensor, channels in read.items():
+        stem = f"maxima/{tensor}"
         rows = numpy_helper.from_array(np.array([-1, channels], np.int64), f"{stem}/rows")
         watched.graph.initializer.append(rows)
         watched.graph.node.extend(
@@ -44,16 +44,20 @@ def channel_maxima(model: onnx.ModelProto, feeds: Feeds, threads: int) -> Maxima
                 helper.make_node("Abs", [tensor], [f"{stem}/abs"]),
                 helper.make_node("Reshape", [f"{stem}/abs", rows.name], [f"{stem}/flat"]),
                 helper.make_node("ReduceMax", [f"{stem}/flat", "maxima_axis"], [stem], keepdims=0),
+                # ONNX Runtime's maximum passes over most NaNs, a sum over none.
+                helper.make_node("ReduceSum", [f"{stem}/flat"], [f"{stem}/sum"], keepdims=0),
             ]
         )
         watched.graph.output.append(helper.make_tensor_value_info(stem, TensorProto.FLOAT, [channels]))
-        names[tensor] = stem
+        watched.graph.output.append(helper.make_tensor_value_info(f"{stem}/sum", TensorProto.FLOAT, []))
     session = open_session(watched, threads)
+    names = [f"maxima/{tensor}{part}" for tensor in read for part in ("", "/sum")]
     maxima: Maxima = {}
     for feed in feeds:
-        values = session.run(list(names.values()), dict(feed))
-        for linear, value in zip(found.values(), values, strict=True):
-            if not np.isfinite(value).all():
+        values = dict(zip(names, session.run(names, dict(feed)), strict=True))
+        for linear in found:
+            value = values[f"maxima/{linear.input}"]
+            if not (np.isfinite(value).all() and np.isfinite(values[f"maxima/{linear.input}/sum"])):
                 raise OutputError(
                     f"the input of layer {linear.layer} is NaN or infinite on a calibration picture; no range can be "
                     "taken from it"
@@ -78,27 +82,32 @@ def tensor_ranges(
     collector = HistogramCollector(
         method=method,
         symmetric=True,
-        num_bins=BINS if method == "percentile" else 128,
+        num_bins=BINS[method],
         num_quantized_bins=128,
         percentile=PERCENTILE,
         scenario="same",
     )
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
-    layers = {linear.input: linear.layer for linear in linears(model)}
+    found = linears(model)
+    read = list(dict.fromkeys(linear.input for linear in found))
     known = {value.name for value in model.graph.output} | {value.name for value in model.graph.input}
     watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in layers if name not in known
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in read if name not in known
     )
     session = open_session(watched, threads)
     outputs = [value.name for value in session.get_outputs()]
     for feed in feeds:
         values = dict(zip(outputs, session.run(outputs, dict(feed)), strict=True)) | dict(feed)
         with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
-            collector.collect({layer: [np.asarray(values[name])] for name, layer in layers.items()})
+            collector.collect({name: [np.asarray(values[name])] for name in read})
     with contextlib.redirect_stdout(io.StringIO()):
         result = collector.compute_collection_result()
-    return {layer: max(abs(float(end)) for end in result[layer][:2]) for layer in layers.values()}
+    ranges: dict[str, float] = {}
+    for linear in found:
+        top = max(abs(float(end)) for end in result[linear.input][:2])
+        ranges[linear.layer] = max(top, ranges.get(linear.layer, 0.0))
+    return ranges
 
 
 def channels_of(model: onnx.ModelProto, linear: Linear) -> int:

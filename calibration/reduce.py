@@ -26,7 +26,7 @@ from sacvit_deploy.calibration.outputs import Outputs, collect
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.progress import Progress
-from sacvit_deploy.golden import load_golden
+from sacvit_deploy.golden import Parity, load_golden
 
 BUDGET = 0.5  # points a variant may lose before layers are kept in fp32, where no --max-drop says otherwise
 
@@ -42,8 +42,9 @@ class Jury:
 def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: float, say: Progress) -> None:
     """Write an int8 variant into the court's bundle folder, which nobody else reads yet.
 
-    Where the jury's pictures are labelled, the layers that do most damage stay in fp32, more and more of them, until no
-    accuracy falls by more than `budget` points. Raises OutputError, ExportError, ImageError.
+    The layers that do most damage stay in fp32, more and more of them, until the golden vectors' answers are met and,
+    where the jury's pictures are labelled, no accuracy falls by more than `budget` points. Raises OutputError,
+    ImageError, and ExportError where nothing short of every layer would do.
     """
     bundle, threads = court.bundle, court.backend.threads
     folder, files = bundle.path, bundle.checked_files("fp32")
@@ -59,21 +60,29 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
     order = [layer for layer, _ in ranked(found.damage)]
     keep: list[str] = []
 
-    def write() -> Variant:
+    def write() -> tuple[Variant, Parity]:
         with say.step(f"int8 engines, {f'{len(keep)} of {len(order)} layers kept in fp32' if keep else 'all layers'}"):
-            variant = write_int8(folder, models, found, keep, golden, calibration)
+            variant, parity = write_int8(folder, models, found, keep, golden, fp32)
         continued = sum(request.size for request in calibration.requests) // len(settings.alphas)
         facts = describe(found, keep, settings, len(calibration.images), continued)
-        return dataclasses.replace(variant, report={"calibration": facts})
+        return dataclasses.replace(variant, report={"calibration": facts}), parity
 
-    variant = write()
-    if court.jury.pictures.labelled:
-        while (drop := court.hear(PRECISION, variant, say).drop) is not None and drop > budget:
-            if len(keep) == len(order):
-                raise ExportError(f"int8 loses {drop:.2f} points even with every layer in fp32; the jury is too small")
-            keep = order[: max(1, 2 * len(keep))]
-            say.note(f"int8 loses {drop:.2f} points; keeping the {len(keep)} layers that do most damage in fp32")
-            variant = write()
+    while True:
+        variant, parity = write()
+        if not parity.passed:
+            trouble = f"int8 is too far from the reference, {parity.summary()}"
+        elif (drop := court.hear(PRECISION, variant, say).drop) is not None and drop > budget:
+            trouble = f"int8 loses {drop:.2f} points"
+        else:
+            break
+        more = max(1, 2 * len(keep))
+        if more >= len(order):  # fp32 by another name
+            raise ExportError(
+                f"{trouble} even with {len(keep)} of {len(order)} layers in fp32; calibrate with more pictures, or "
+                "allow a larger --max-drop"
+            )
+        keep = order[:more]
+        say.note(f"{trouble}; keeping the {len(keep)} layers that do most damage in fp32")
     save(bundle, {PRECISION: variant})
 
 
@@ -95,6 +104,10 @@ class Court:
         with say.step(f"{precision} on {len(self.jury.pictures):,} {self.jury.name}"):
             cascade = Cascade(self.backend, files, self.bundle.manifest.config)
             found = collect(cascade, self.jury.pictures, [self.alpha])
+        if precision == "fp32":
+            for what, errors in (("can't be read", found.unreadable), ("get no finite answer", found.overflowed)):
+                if errors:
+                    say.note(f"note: {len(errors)} {self.jury.name} {what} and are not judged on, such as: {errors[0]}")
         self._heard[precision] = variant, found
         return found
 
@@ -113,7 +126,8 @@ def judge_all(court: Court, max_drop: float | None, say: Progress, show: Callabl
     jury = court.jury
     bundle = open_bundle(court.bundle.path)  # with what was calibrated since
     verdicts = [court.hear(name, variant, say) for name, variant in _fp32_first(bundle)]
-    judged_on = f"{len(jury.pictures):,} {jury.name}"
+    count = len(court.outputs("fp32", bundle.manifest.variants["fp32"], say).rows)
+    judged_on = f"{count:,} {jury.name}"
     show(table(verdicts, judged_on))
     changed = {}
     for verdict in verdicts[1:]:

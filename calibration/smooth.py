@@ -60,6 +60,7 @@ def fold(model: onnx.ModelProto, chosen: Factors) -> onnx.ModelProto:
     out.CopyFrom(model)
     tensors = {tensor.name: tensor for tensor in out.graph.initializer}
     norms = {node.output[0]: node for node in out.graph.node if node.op_type == "LayerNormalization"}
+    scaled: set[str] = set()
     for linear in _groups(out):
         if linear.layer not in chosen:
             continue
@@ -68,9 +69,12 @@ def fold(model: onnx.ModelProto, chosen: Factors) -> onnx.ModelProto:
         # New names: LayerNorms with equal values may share their tensors.
         for place in range(1, len(norm.input)):
             value = numpy_helper.to_array(tensors[norm.input[place]]) / s
-            name = f"{linear.layer}.norm.{('weight', 'bias')[place - 1]}"
+            name = f"{linear.input}.smoothed.{('weight', 'bias')[place - 1]}"
             out.graph.initializer.append(numpy_helper.from_array(value, name))
             norm.input[place] = name
+        if linear.weight in scaled:  # by another node that reads the same weight
+            continue
+        scaled.add(linear.weight)
         weight = tensors[linear.weight]
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * s[:, None], weight.name))
     used = {name for node in out.graph.node for name in node.input}

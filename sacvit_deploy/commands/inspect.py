@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
                 "files": {role: {"path": e.path, "bytes": e.bytes} for role, e in variant.files.items()},
                 "bytes": sum(entry.bytes for entry in variant.files.values()),
                 "parity": variant.parity,
+                "eta": manifest.eta_of(precision),
+                "report": variant.report,
             }
             for precision, variant in manifest.variants.items()
         },
@@ -93,7 +96,28 @@ def table(facts: dict[str, Any]) -> str:
             f"    parity    largest error {parity['largest_error']:.1e} of the largest logit "
             f"(allowed {parity['tolerance']:.0e}), targets {same}, {len(parity['cases'])} cases",
         ]
+        lines += report_lines(variant["report"])
     origin = facts["provenance"]
     lines.append(f"  from        {origin['checkpoint']} ({origin['family']}), exported {origin['exported']}")
     lines += [f"  note        {note}" for note in origin["notes"]]
     return "\n".join(lines)
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """How a reduced variant was calibrated and judged."""
+    lines = []
+    if "calibration" in report:
+        facts = report["calibration"]
+        kept = facts["kept_in_fp32"]
+        lines.append(
+            f"    ranges    {facts['ranges']} over {facts['pictures']} pictures, {facts['continued']} of them in stage 2, "
+            f"smoothing {facts['smoothing']:g}; {len(kept)} of {len(facts['damage'])} layers kept in fp32"
+        )
+    if "judged_on" in report:
+        same = report["agreement"]
+        drop = "no labels" if report["drop"] is None else f"at most {max(0.0, report['drop']):.2f} points lost"
+        lines.append(
+            f"    judged    on {report['judged_on']}: {drop}; fp32's answer in {same['ee']:.1%} (EE), "
+            f"{same['sac']:.1%} (SAC), {same['cascade']:.1%} (at eta {report['eta']:g})"
+        )
+    return lines
