@@ -107,7 +107,7 @@ def gather(
         notes.append(f"no calibration picture continues at eta {eta:g}; stage 2 is calibrated with all of them (eta 1)")
         gates = [np.ones_like(gate) for gate in gates]
     elif (going := sum(int(gate.sum()) for gate in gates)) < FEW <= len(images):
-        notes.append(f"only {going} calibration pictures continue at eta {eta:g}; stage 2's ranges come from them alone")
+        notes.append(f"only {going} calibration pictures continue at eta {eta:g}; stage 2's ranges are theirs alone")
     requests = []
     for (views, out, answered), gate in zip(stages, gates, strict=True):
         kept = np.nonzero(gate)[0]
