@@ -23,7 +23,7 @@ from sacvit_deploy.training.dataset import open_scenes
 from sacvit_deploy.training.measure import Accuracies, measure
 from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import team_device
-from sacvit_deploy.training.recipe import Recipe
+from sacvit_deploy.training.recipe import DENSE, OptimiserName, Recipe
 from sacvit_deploy.training.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
 from sacvit_deploy.training.trainer import Trainer
@@ -59,6 +59,8 @@ VARIANTS = {
 @click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--lr", type=float, default=6e-4, show_default=True)
+@click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
+@click.option("--dense", type=click.FloatRange(0, 1), default=DENSE, help="Share before clusters.  [default: 4/7]")
 @click.option("--look", type=float, default=0.2, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Run these alone; may be repeated.")
@@ -69,6 +71,8 @@ def command(
     steps: int,
     batch: int,
     lr: float,
+    optimiser: OptimiserName,
+    dense: float,
     look: float,
     seed: int,
     only: tuple[str, ...],
@@ -77,7 +81,16 @@ def command(
     keep_memory()
     torch.set_num_threads(usable_cores())
     base = Recipe(
-        amounts=(0, steps), unit="steps", rates=(lr, lr), batch=batch, seed=seed, average=0.99, look=look, smoothing=0.0
+        amounts=(0, steps),
+        unit="steps",
+        rates=(lr, lr),
+        optimiser=optimiser,
+        batch=batch,
+        seed=seed,
+        dense=dense,
+        smoothing=0.0,
+        average=0.99,
+        look=look,
     )
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"

@@ -110,8 +110,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         facts = report["calibration"]
         kept = facts["kept_in_fp32"]
         lines.append(
-            f"    ranges    {facts['ranges']} over {facts['pictures']} pictures, {facts['continued']} of them in stage 2, "
-            f"smoothing {facts['smoothing']:g}; {len(kept)} of {len(facts['damage'])} layers kept in fp32"
+            f"    ranges    {facts['ranges']} over {facts['pictures']} pictures, of which {facts['continued']} reached "
+            f"stage 2, smoothing {facts['smoothing']:g}; {len(kept)} of {len(facts['damage'])} layers kept in fp32"
         )
     if "judged_on" in report:
         same = report["agreement"]
