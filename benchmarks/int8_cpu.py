@@ -14,32 +14,28 @@ import json
 import platform
 import statistics
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 from cascade_cpu import PICTURES, eta_for, run_cascade, run_deit
 
 from sacvit_deploy.backends import Engine, usable_cores
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from sacvit_deploy.calibration.data import UNKNOWN, Pictures
 from sacvit_deploy.calibration.feeds import gather
-from sacvit_deploy.calibration.int8 import read_models
-from sacvit_deploy.calibration.quantise import quantise
-from sacvit_deploy.calibration.ranges import channel_maxima
+from sacvit_deploy.calibration.int8 import Settings, find_ranges, read_models, write_graphs
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.costs import costs
 from sacvit_deploy.export.graph import trace
+from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import random_pictures
 from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_model
 from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.precision import cpu_features
-
-CALIBRATION = 16  # pictures
 
 
 @dataclass(frozen=True)
@@ -71,6 +67,7 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.5)
     parser.add_argument("--batches", default="1,8,32")
     parser.add_argument("--fraction", type=float, default=0.23)
+    parser.add_argument("--calibration", type=int, default=256, help="pictures")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--json", type=Path, help="write the rows there, too")
@@ -78,7 +75,7 @@ def main() -> None:
     config = ModelConfig(Geometry(width=options.width, depth=options.depth, heads=options.width // 64))
     images = random_pictures(PICTURES, config.geometry.image_size)
     with tempfile.TemporaryDirectory() as folder:
-        found = build(config, options.threads, options.fraction, Path(folder))
+        found = build(config, options.threads, options.fraction, options.calibration, Path(folder))
         print(f"{found['fp32'].cascade.backend.description}; {', '.join(cpu_features())}")
         ideal = costs(config, options.alpha).ideal_speedup(options.fraction)
         size = f"width {options.width}, depth {options.depth}, alpha {options.alpha}"
@@ -95,24 +92,27 @@ def main() -> None:
         options.json.write_text(json.dumps(facts, indent=1))
 
 
-def build(config: ModelConfig, threads: int, fraction: float, folder: Path) -> dict[str, Contender]:
+def build(config: ModelConfig, threads: int, fraction: float, calibration: int, folder: Path) -> dict[str, Contender]:
     """Export once, quantise the very same graphs, open all four with the same options."""
     model = empty_model(config)
     model.head.weight.data *= 20  # spreads the probabilities, so that eta can divide them
     stages = {"ee": EEStage(model), "sac": SACStage(model), "deit": PlainDeiT(model)}
     paths = {"fp32": write_engines(folder, {role: trace(stage) for role, stage in stages.items()}, "fp32")}
     backend = OnnxRuntimeBackend("cpu", threads)
-    images = random_pictures(CALIBRATION, config.geometry.image_size)
+    images = random_pictures(calibration, config.geometry.image_size)
     labels = np.full(len(images), UNKNOWN, dtype=np.int64)
     pictures = Pictures("pictures", "noise", labels, [str(n) for n in range(len(images))], lambda row: images[row])
     fp32 = Cascade(backend, paths["fp32"], config)
+    start = time.perf_counter()
     seen = gather(fp32, pictures, eta=1.0, alphas=[config.method.alpha])
-    graphs = {}
-    for role, graph in read_models(paths["fp32"]).items():
-        maxima = channel_maxima(graph, seen.feeds(role), threads)
-        reduced = quantise(graph, {layer: float(value.max()) for layer, value in maxima.items()})
-        graphs[role] = in_order(reduced)
-    paths["int8"] = write_engines(folder, graphs, "int8")
+    models = read_models(paths["fp32"])
+    settings = Settings(eta=1.0, alphas=(config.method.alpha,))
+    paths["int8"] = write_graphs(folder, models, find_ranges(models, seen, settings, "", threads, Progress()))
+    seconds = time.perf_counter() - start
+    print(f"calibrated with {len(images)} pictures, all of them in stage 2, in {seconds:.0f} s")
+    for precision, files in paths.items():
+        size = sum(files[role].stat().st_size for role in files) / 1e6
+        print(f"{precision}: {size:.1f} MB")
     found = {}
     views = random_pictures(PICTURES, config.geometry.image_size)
     for precision, files in paths.items():
@@ -120,13 +120,6 @@ def build(config: ModelConfig, threads: int, fraction: float, folder: Path) -> d
         deit = backend.open(files["deit"], files["weights"])
         found[precision] = Contender(cascade, deit, eta_for(cascade, views, fraction))
     return found
-
-
-def in_order(model: onnx.ModelProto) -> ir.Model:
-    """As the writer takes it, nodes sorted."""
-    graph = ir.serde.deserialize_model(model)
-    graph.graph.sort()
-    return graph
 
 
 def compare(found: dict[str, Contender], images: np.ndarray, batch: int, count: int, rounds: int) -> Row:

@@ -103,6 +103,15 @@ def write_int8(
 
     keep: layers that stay in fp32. Raises ExportError if the ONNX checker refuses a file.
     """
+    paths = write_graphs(folder, models, found, keep)
+    save_cache(folder / RANGES_FILE, found.smoothing, found.ranges, found.damage, found.key)
+    paths["ranges"] = folder / RANGES_FILE
+    parity = measure(Cascade(fp32.backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
+    return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict()), parity
+
+
+def write_graphs(folder: Path, models: Models, found: Ranged, keep: Collection[str] = ()) -> dict[str, Path]:
+    """Smooth, quantise and write the engines; returns paths by role, `weights` among them."""
     import onnx_ir as ir
 
     from sacvit_deploy.export.weights import write_engines
@@ -112,11 +121,7 @@ def write_int8(
         reduced = quantise(fold(model, found.smoothing), found.ranges[role], keep)
         graphs[role] = ir.serde.deserialize_model(reduced)
         graphs[role].graph.sort()  # the quantiser appends its nodes at the end
-    paths = write_engines(folder, graphs, PRECISION)
-    save_cache(folder / RANGES_FILE, found.smoothing, found.ranges, found.damage, found.key)
-    paths["ranges"] = folder / RANGES_FILE
-    parity = measure(Cascade(fp32.backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
-    return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict()), parity
+    return write_engines(folder, graphs, PRECISION)
 
 
 def describe(found: Ranged, keep: Collection[str], settings: Settings, pictures: int, continued: int) -> dict[str, Any]:
