@@ -1,1 +1,1 @@
-"""ONNX to TensorRT plans. The room is reserved: nothing is built here yet, and no command claims to."""
+"""ONNX engines to TensorRT-RTX plans, built ahead of time for GPUs that need not be there. Nothing here runs a plan."""

@@ -1,0 +1,82 @@
+"""Optimisation profiles: the ranges of shapes that a plan is built for, from the geometry alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.geometry import CHILDREN, num_targets
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A size that varies: the least, the one to be fastest at, the greatest. Raises UsageError if out of order."""
+
+    least: int
+    usual: int
+    greatest: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.usual <= self.greatest:
+            raise UsageError(f"a range needs 1 <= least <= usual <= greatest, not {', '.join(map(str, self))}")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.least, self.usual, self.greatest))
+
+
+class Shapes(NamedTuple):
+    """One input's shapes in a profile, as the library wants them."""
+
+    least: Shape
+    usual: Shape
+    greatest: Shape
+
+
+def target_span(config: ModelConfig, alphas: tuple[float, float] | None = None) -> Span:
+    """M, the number of targets, for alphas from the first to the second; without them, for every alpha there is.
+
+    Usual is the M of the model's own alpha, or the nearest in the range. Raises UsageError for an alpha that leaves a
+    cluster empty, and for alphas in the wrong order.
+    """
+    tokens, method = config.geometry.tokens, config.method
+    own = num_targets(method.alpha, tokens, method.rounding)
+    if alphas is None:
+        return Span(1, own, tokens - 1)
+    least, greatest = (num_targets(alpha, tokens, method.rounding) for alpha in alphas)
+    return Span(least, min(max(own, least), greatest), greatest)
+
+
+def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | None = None) -> Mapping[str, Shapes]:
+    """The shapes of each input of one engine (`ee`, `sac` or the baseline), by the contract's names.
+
+    batch: pictures a call. targets: M, for `sac` alone; None is every alpha's. Raises UsageError for another role and
+    for targets that leave no background.
+    """
+    geometry = config.geometry
+    size = geometry.image_size
+    if role in ("ee", BASELINE):
+        side = size // 2 if role == "ee" else size
+        return {"image": Shapes(*((count, 3, side, side) for count in batch))}
+    if role != "sac":
+        raise UsageError(f"there is no engine {role!r}; there are: ee, sac, {BASELINE}")
+    m = targets or target_span(config)
+    if m.greatest >= geometry.tokens:
+        raise UsageError(f"{m.greatest} targets of {geometry.tokens} tokens leave no background")
+    # The most targets leave the least background. The library treats the two as independent sizes.
+    rest = Span(*(geometry.tokens - count for count in reversed(tuple(m))))
+
+    def shapes(per_target: int, *last: int, of: Span) -> Shapes:
+        return Shapes(*((pictures, per_target * count, *last) for pictures, count in zip(batch, of, strict=True)))
+
+    return {
+        "patches": shapes(CHILDREN, geometry.patch_values, of=m),
+        "positions": shapes(CHILDREN, of=m),
+        "target_features": shapes(1, geometry.width, of=m),
+        "background": shapes(1, geometry.width, of=rest),
+    }

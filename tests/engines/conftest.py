@@ -1,0 +1,91 @@
+"""Engines to build plans from: tiny models, each stage of each precision written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+
+from sacvit_deploy.calibration.linears import linears
+from sacvit_deploy.calibration.quantise import quantise
+from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.export.graph import trace
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_model, halve
+from sacvit_deploy.export.weights import write_engines
+
+Files = dict[str, Path]
+PRECISIONS = ("fp32", "fp16", "int8")
+ROLES = ("ee", "sac", "deit")
+
+
+def tiny(size: int = 224, **method: object) -> ModelConfig:
+    """At 224 the geometry of the bundle that all tests share."""
+    depth = 2 if size == 224 else 1
+    return ModelConfig(Geometry(size, width=64, depth=depth, heads=1, classes=10), Method(**method))  # type: ignore[arg-type]
+
+
+def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tuple[str, ...] = ROLES) -> Files:
+    """The fp32 or fp16 engines as a bundle holds them; paths by role, `weights` among them."""
+    model = empty_model(config, seed=1)
+    if precision == "fp16":
+        model = halve(model)
+    stages = {"ee": EEStage, "sac": SACStage, "deit": PlainDeiT}
+    return write_engines(folder, {role: trace(stages[role](model)) for role in roles}, precision)
+
+
+def write_eight_bits(folder: Path, fp32: Files) -> Files:
+    """The int8 engines of fp32 ones, with ranges from nowhere: they change numbers, not the graph."""
+    graphs = {}
+    for role in ROLES:
+        model = onnx.load(str(fp32[role]))
+        graphs[role] = ir.from_proto(quantise(model, {linear.layer: 4.0 for linear in linears(model)}))
+        graphs[role].graph.sort()
+    return write_engines(folder, graphs, "int8")
+
+
+@pytest.fixture(scope="session")
+def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], Files]:
+    """A variant by picture size and precision, written on first use. Shared: change no file."""
+    done: dict[tuple[int, str], Files] = {}
+
+    def write(size: int, precision: str) -> Files:
+        if precision == "int8":
+            return write_eight_bits(tmp_path_factory.mktemp("engines"), variant(size, "fp32"))
+        if size == 224:
+            files = {role: tiny_bundle / f"{role}.{precision}.onnx" for role in ROLES}
+            return files | {"weights": tiny_bundle / f"weights.{precision}.bin"}
+        return write_variant(tmp_path_factory.mktemp("engines"), tiny(size), precision)
+
+    def variant(size: int, precision: str) -> Files:
+        if (size, precision) not in done:
+            done[size, precision] = write(size, precision)
+        return done[size, precision]
+
+    return variant
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small ONNX file from the text of its graph."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "small.onnx"
+        path.write_bytes(
+            onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}').SerializeToString()
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small are slower on several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,81 @@
+"""Files that TensorRT-RTX reads, and what is said of those it does not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sacvit_deploy.engines.network import Tensor, parse
+from sacvit_deploy.errors import BackendError
+
+from .conftest import PRECISIONS, Files
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
+Variants = Callable[[int, str], Files]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_inputs_and_outputs_keep_contract_and_precision(precision: str, variants: Variants) -> None:
+    files = variants(224, precision)
+    kind = "half" if precision == "fp16" else "float"
+    ee, sac, deit = (parse(files[role]) for role in ("ee", "sac", "deit"))
+    assert ee.inputs == {"image": Tensor(kind, (-1, 3, 112, 112))}
+    assert ee.outputs == {
+        "logits": Tensor("float", (-1, 10)),
+        "scores": Tensor("float", (-1, 49)),
+        "features": Tensor(kind, (-1, 49, 64)),
+        "embeddings": Tensor(kind, (-1, 49, 64)),
+    }
+    assert sac.inputs == {
+        "patches": Tensor(kind, (-1, -1, 768)),
+        "positions": Tensor("int64", (-1, -1)),
+        "target_features": Tensor(kind, (-1, -1, 64)),
+        "background": Tensor(kind, (-1, -1, 64)),
+    }
+    assert sac.outputs == deit.outputs == {"logits": Tensor("float", (-1, 10))}
+    assert deit.inputs == {"image": Tensor(kind, (-1, 3, 224, 224))}
+
+
+def refuse(path: Path) -> str:
+    with pytest.raises(BackendError) as said:
+        parse(path)
+    message = str(said.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_every_objection_is_in_one_error(onnx_file: Callable[[str], Path]) -> None:
+    path = onnx_file("g (float[3] x) => (float[3] a, float[3] b) {\n[first] a = Foo(x)\n[second] b = Bar(x)\n}")
+    message = refuse(path)
+    assert "node first (Foo): " in message
+    assert "node second (Bar): " in message
+
+
+def test_objections_to_one_file_are_not_told_of_the_next(onnx_file: Callable[[str], Path], tmp_path: Path) -> None:
+    refuse(onnx_file("g (float[3] x) => (float[3] a) {\n[first] a = Foo(x)\n}"))
+    assert "Foo" not in refuse(tmp_path / "missing.onnx")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "cannot be found" in refuse(tmp_path / "missing.onnx")
+
+
+def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "junk.onnx"
+    path.write_bytes(b"hello world" * 10)
+    assert "holds no network" in refuse(path)
+
+
+@pytest.mark.parametrize("size", [None, 10_000])
+def test_missing_and_cut_weights_are_named(size: int | None, variants: Variants, tmp_path: Path) -> None:
+    files = variants(224, "fp32")
+    path = Path(shutil.copy(files["ee"], tmp_path))
+    if size is not None:
+        (tmp_path / files["weights"].name).write_bytes(files["weights"].read_bytes()[:size])
+    message = refuse(path)
+    assert files["weights"].name in message
+    assert ("Failed to open" if size is None else "out of range") in message
