@@ -12,7 +12,7 @@ import numpy as np
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.calibration.baseline import full_view
-from sacvit_deploy.calibration.data import Pictures
+from sacvit_deploy.calibration.data import Pictures, counted
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
@@ -101,13 +101,15 @@ def gather(
         share = f"{len(unreadable)} of {len(pictures)}"
         notes.append(f"{share} calibration pictures can't be read, such as: {unreadable[0]}")
     if len(images) < FEW:
-        notes.append(f"only {len(images)} calibration pictures; ranges from fewer than {FEW} are a matter of chance")
+        have = counted(len(images), "calibration picture")
+        notes.append(f"only {have}; ranges from fewer than {FEW} are a matter of chance")
     gates = [continuing(softmax(out["logits"]), eta) for _, out, _ in stages]
     if not any(gate.any() for gate in gates):
         notes.append(f"no calibration picture continues at eta {eta:g}; stage 2 is calibrated with all of them (eta 1)")
         gates = [np.ones_like(gate) for gate in gates]
     elif (going := sum(int(gate.sum()) for gate in gates)) < FEW <= len(images):
-        notes.append(f"only {going} calibration pictures continue at eta {eta:g}; stage 2's ranges are theirs alone")
+        share = f"{going} of {len(images)}"
+        notes.append(f"only {share} calibration pictures continue at eta {eta:g}; stage 2 is calibrated with these")
     requests = []
     for (views, out, answered), gate in zip(stages, gates, strict=True):
         kept = np.nonzero(gate)[0]

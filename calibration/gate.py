@@ -78,7 +78,9 @@ def judge(
     if labelled:
         scores = [Share(int(right(answer, reference.labels[there]).sum()), count) for answer in ours]
         before = [share(right(answer, reference.labels)) for answer in theirs]
-        drop = max(100 * (was.value - now.value) for was, now in zip(before, scores, strict=True) if now is not None)
+        # From counts: a difference of two shares may be just above a limit that it meets.
+        lost = [was.right - now.right for was, now in zip(before, scores, strict=True) if now is not None]
+        drop = 100 * max(lost) / count
     agreement = [int((mine == other[there]).sum()) / count for mine, other in zip(ours, theirs, strict=True)]
     targets = zip(found.targets[alpha][here], reference.targets[alpha][there], strict=True)
     return Verdict(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, Bundle, open_bundle
 from sacvit_deploy.bundle.manifest import Variant
-from sacvit_deploy.calibration.data import Pictures
+from sacvit_deploy.calibration.data import Pictures, counted
 from sacvit_deploy.calibration.feeds import gather
 from sacvit_deploy.calibration.gate import Verdict, judge, table
 from sacvit_deploy.calibration.int8 import (
@@ -82,7 +82,7 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
                 "allow a larger --max-drop"
             )
         keep = order[:more]
-        say.note(f"{trouble}; keeping the {len(keep)} layers that do most damage in fp32")
+        say.note(f"{trouble}; keeping {counted(len(keep), 'layer')} in fp32, the worst first")
     save(bundle, {PRECISION: variant})
 
 
