@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ def damage(
     ranges: Mapping[str, float],
     feeds: Iterable[Mapping[str, Array]],
     threads: int,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Return by layer how far the answers move when that layer alone is quantised.
 
@@ -38,6 +39,7 @@ def damage(
             alone = np.array([name == layer for name in layers], np.float32)
             found = softmax(_logits(session, feed, alone))
             moved[layer] += divergence(reference, found).tolist()
+            advance(1)
     return {layer: float(np.mean(values)) for layer, values in moved.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -51,11 +51,22 @@ class Calibration:
             else:
                 yield {"image": self.cascade.low_view(images)}
 
+    def batches(self, role: str) -> int:
+        """How many batches `feeds` gives."""
+        return len(self.requests) if role == "sac" else -(-len(self.images) // BATCH)
+
     def part(self, count: int) -> Calibration:
         """About the first `count` pictures, in whole batches, to measure on when all would take too long."""
         batches = max(1, count // BATCH)
         requests = self.requests[:: max(1, len(self.requests) // batches)][:batches]
         return Calibration(self.cascade, self.images[: batches * BATCH], requests, self.digest, self.notes)
+
+
+def told(feeds: Iterable[dict[str, Array]], advance: Callable[[int], None]) -> Iterator[dict[str, Array]]:
+    """The same batches, with a word after each."""
+    for feed in feeds:
+        yield feed
+        advance(1)
 
 
 def gather(

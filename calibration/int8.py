@@ -16,8 +16,8 @@ from sacvit_deploy.bundle.bundle import describe_file
 from sacvit_deploy.bundle.manifest import BASELINE, STAGES, Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
 from sacvit_deploy.calibration.damage import damage
-from sacvit_deploy.calibration.feeds import Calibration
-from sacvit_deploy.calibration.linears import Models
+from sacvit_deploy.calibration.feeds import Calibration, told
+from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import Range, channel_maxima, tensor_ranges
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
@@ -67,20 +67,26 @@ def find_ranges(
     models: Models, calibration: Calibration, settings: Settings, key: str, threads: int, say: Progress
 ) -> Ranged:
     """Run the fp32 engines over the calibration pictures. Raises OutputError for ranges that are no numbers."""
-    with say.step(f"how large the channels get ({', '.join(models)})"):
-        maxima = {role: channel_maxima(model, calibration.feeds(role), threads) for role, model in models.items()}
+    batches = sum(map(calibration.batches, models))
+    with say.bar(f"how large the channels get ({', '.join(models)})", batches) as advance:
+        maxima = {
+            role: channel_maxima(model, told(calibration.feeds(role), advance), threads)
+            for role, model in models.items()
+        }
         s = factors(models, joint_maxima(maxima), settings.smoothing)
     smoothed = {role: fold(model, s) for role, model in models.items()}
     ranges = {}
-    with say.step(f"ranges ({settings.ranges}), {len(s)} layers smoothed"):
+    with say.bar(f"ranges ({settings.ranges}), {len(s)} layers smoothed", batches) as advance:
         for role, model in smoothed.items():
             after = {layer: value / s.get(layer, np.float32(1)) for layer, value in maxima[role].items()}
-            ranges[role] = tensor_ranges(model, calibration.feeds(role), settings.ranges, after, threads)
+            feeds = told(calibration.feeds(role), advance)
+            ranges[role] = tensor_ranges(model, feeds, settings.ranges, after, threads)
     hurt: dict[str, float] = {}
     few = calibration.part(DAMAGE_PICTURES)
-    with say.step("damage of every layer alone"):
+    length = sum(len({linear.layer for linear in linears(models[role])}) * few.batches(role) for role in STAGES)
+    with say.bar("damage of every layer alone", length) as advance:
         for role in STAGES:
-            for layer, value in damage(smoothed[role], ranges[role], few.feeds(role), threads).items():
+            for layer, value in damage(smoothed[role], ranges[role], few.feeds(role), threads, advance).items():
                 hurt[layer] = max(hurt.get(layer, 0.0), value)
     return Ranged(s, ranges, hurt, key)
 

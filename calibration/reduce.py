@@ -49,8 +49,8 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
     bundle, threads = court.bundle, court.backend.threads
     folder, files = bundle.path, bundle.checked_files("fp32")
     fp32 = Cascade(court.backend, files, bundle.manifest.config)
-    with say.step(f"{len(pictures):,} calibration pictures through the fp32 cascade"):
-        calibration = gather(fp32, pictures, eta=settings.eta, alphas=settings.alphas)
+    with say.bar(f"{len(pictures):,} calibration pictures through the fp32 cascade", len(pictures)) as advance:
+        calibration = gather(fp32, pictures, eta=settings.eta, alphas=settings.alphas, advance=advance)
     for note in calibration.notes:
         say.note(f"note: {note}")
     models = read_models(files)

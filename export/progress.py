@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+import click
 
 
 class Progress:
@@ -31,6 +33,18 @@ class Progress:
             raise
         self._out.write(f"{chr(13) if live else ''}{what}  ({time.perf_counter() - start:.1f} s)\n")
         self._out.flush()
+
+    @contextmanager
+    def bar(self, what: str, length: int) -> Iterator[Callable[[int], None]]:
+        """The same with a bar on a terminal; what it gives is called with how many of `length` are done since."""
+        if not self._out.isatty():
+            with self.step(what):
+                yield lambda _: None
+            return
+        start = time.perf_counter()
+        with click.progressbar(length=length, label=what, file=self._out) as bar:
+            yield bar.update
+            bar.label = f"{what}  ({time.perf_counter() - start:.1f} s)"
 
     def note(self, text: str) -> None:
         """Say something about the step before."""
