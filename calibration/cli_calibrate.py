@@ -149,7 +149,8 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
             say.note(f"note: {note}")
         jury = Jury(others, f"{others.kind} from {plan.judge.name}/")
     else:
-        jury = Jury(found.pick(spread(found.labels, MOST)), f"{found.kind} from {plan.calib.name}/, the calibration's among them")
+        judged = found.pick(spread(found.labels, MOST))
+        jury = Jury(judged, f"{found.kind} from {plan.calib.name}/, the calibration's among them")
     if not jury.pictures.labelled:
         if plan.max_drop is not None:
             raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
