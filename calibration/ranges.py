@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +97,12 @@ def tensor_ranges(
     )
     session = open_session(watched, threads)
     outputs = [value.name for value in session.get_outputs()]
+    # Bins get their width from what comes first, and more are added for what exceeds it: begin with the largest.
+    tops = {linear.input: np.array([0, maxima[linear.layer].max()], np.float32) for linear in found}
+    _collect(collector, tops)
     for feed in feeds:
         values = dict(zip(outputs, session.run(outputs, dict(feed)), strict=True)) | dict(feed)
-        with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
-            collector.collect({name: [np.asarray(values[name])] for name in read})
+        _collect(collector, {name: np.asarray(values[name]) for name in read})
     with contextlib.redirect_stdout(io.StringIO()):
         result = collector.compute_collection_result()
     ranges: dict[str, float] = {}
@@ -108,6 +110,11 @@ def tensor_ranges(
         top = max(abs(float(end)) for end in result[linear.input][:2])
         ranges[linear.layer] = max(top, ranges.get(linear.layer, 0.0))
     return ranges
+
+
+def _collect(collector: Any, values: Mapping[str, Array]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        collector.collect({name: [value] for name, value in values.items()})
 
 
 def channels_of(model: onnx.ModelProto, linear: Linear) -> int:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image, ImageOps
 
 from sacvit_deploy import SACViT
+from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.calibration.feeds import Calibration, gather
+from sacvit_deploy.calibration.scenes import open_scenes
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.glue import Index, build_request, select_targets
+
+from .making import ROLES, calibrate
 
 # The runner of commands as processes that can't import torch, which the tests of the commands have, too.
 _spec = importlib.util.spec_from_file_location("commands_conftest", Path(__file__).parents[1] / "commands/conftest.py")
@@ -72,7 +83,7 @@ def write_scenes(
     np.save(folder / "images.npy", images.astype(np.uint8))
     np.save(folder / "labels.npy", labels.astype(np.int64))
     np.save(folder / "object_px.npy", np.full(count, 30, np.float32) if sizes is None else sizes)
-    np.save(folder / "boxes.npy", np.tile(np.int16([8, 8, 38, 38]), (count, 1)) if boxes is None else boxes)
+    np.save(folder / "boxes.npy", np.tile(np.array([8, 8, 38, 38], np.int16), (count, 1)) if boxes is None else boxes)
     (folder / "scenes.json").write_text(json.dumps({"split": "test", "seed": 0, "count": count}))
 
 
@@ -80,3 +91,89 @@ def write_scenes(
 def make_scenes() -> object:
     """`write_scenes` for tests that need a split of their own."""
     return write_scenes
+
+
+@pytest.fixture(scope="session")
+def jury(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 scenes cut out of the photographs; truths are now stage 1's answer, now stage 2's."""
+    rng = np.random.default_rng(1)
+    found = []
+    for number in range(96):
+        photo = Image.open(picture_paths[number % len(picture_paths)]).convert("RGB")
+        side = int(min(photo.size) * rng.uniform(0.3, 1))
+        left, top = (int(rng.integers(0, room - side + 1)) for room in photo.size)
+        found.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))
+    images = np.stack(found)
+    low = model.cascade.stage_one(model.cascade.low_view(images))
+    every = np.arange(len(images))
+    targets = select_targets(low["scores"], 24)
+    request = build_request(images, low, every, targets, model.config)
+    sac = model.cascade.stage_two(request.inputs(model.config)).argmax(axis=1)
+    folder = tmp_path_factory.mktemp("jury")
+    write_scenes(folder, images, np.where(every % 2, low["logits"].argmax(axis=1), sac))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def border(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 scenes on which stage 1 can't decide between two classes; the truth is what it says in fp32.
+
+    Each is a blend of two pictures with different answers, at the point where the answer changes: any rounding moves
+    about half of them to the other side.
+    """
+
+    def answers(images: Pixels) -> Index:
+        low = model.cascade.low_view(images)
+        found: Index = model.cascade.stage_one(low)["logits"].argmax(axis=1)
+        return found
+
+    images = np.load(jury / "images.npy")
+    said = answers(images)
+    pairs = np.argwhere(said[:, None] != said[None, :])
+    first, second = np.random.default_rng(0).permutation(pairs)[:40].T
+
+    def blend(share: Float) -> Pixels:
+        step = share[:, None, None, None]
+        found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
+        return found
+
+    low, high = np.zeros(40), np.ones(40)
+    for _ in range(16):
+        middle = (low + high) / 2
+        same = answers(blend(middle)) == said[first]
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    folder = tmp_path_factory.mktemp("border")
+    write_scenes(folder, blend(low), said[first])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fp32(tiny_bundle: Path) -> Mapping[str, onnx.ModelProto]:
+    """The bundle's fp32 engines with their weights, by role; change copies only."""
+    return {role: onnx.load(str(tiny_bundle / f"{role}.fp32.onnx")) for role in ROLES}
+
+
+@pytest.fixture(scope="session")
+def calibration(model: SACViT, jury: Path) -> Calibration:
+    """32 scenes taken through the cascade."""
+    pictures = open_scenes(jury, 10, 224, model.config.preprocessing).pick(np.arange(32))
+    return gather(model.cascade, pictures, eta=model.eta, alphas=[0.5])
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A bundle with a calibrated int8 variant, and what the command said. Shared: write nothing into the bundle."""
+
+    bundle: Path
+    said: str
+    plot: Path
+
+
+@pytest.fixture(scope="session")
+def calibrated(tiny_bundle: Path, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    """The tiny bundle after `sacvit calibrate` with labelled scenes."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    bundle, plot = folder / "tiny.sacvit", folder / "damage.png"
+    shutil.copytree(tiny_bundle, bundle)
+    said = calibrate(bundle, "--calib", jury, "--pictures", 48, "--max-drop", 20, "--threads", 1, "--plot", plot)
+    return Calibrated(bundle, said, plot)

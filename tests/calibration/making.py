@@ -1,0 +1,106 @@
+"""Small graphs made by hand, engines made worse to quantise, and the command called in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper, numpy_helper
+
+from sacvit_deploy.calibration.cli_calibrate import command
+from sacvit_deploy.calibration.session import open_session
+from sacvit_deploy.export.graph import OPSET
+from sacvit_deploy.export.weights import write_engines
+
+ROLES = ("ee", "sac", "deit")
+Feed = Mapping[str, Any]
+
+
+def calibrate(*arguments: object) -> str:
+    """Run `sacvit calibrate` here and return what it said; its errors come as exceptions."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        command.main([str(argument) for argument in arguments], standalone_mode=False)
+    return said.getvalue()
+
+
+def run(model: onnx.ModelProto, feed: Feed, *also: str) -> dict[str, Any]:
+    """Run a model on one thread; `also` names inner tensors that are wanted next to its outputs."""
+    if also:
+        watched = onnx.ModelProto()
+        watched.CopyFrom(model)
+        there = {value.name for value in model.graph.output}
+        watched.graph.output.extend(
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in also if name not in there
+        )
+        model = watched
+    session = open_session(model, 1)
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feed)), strict=True))
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto], tensors: Mapping[str, Any], *, width: int, outputs: Sequence[str] = ("logits",)
+) -> onnx.ModelProto:
+    """A model over the input `x` [B,width]; nodes get names of their own."""
+    for number, node in enumerate(nodes):
+        node.name = node.name or f"node_{number}"
+    constants = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in tensors.items()]
+    made = helper.make_graph(
+        nodes,
+        "made_by_hand",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["B", width])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", None]) for name in outputs],
+        constants,
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+def weights_of(model: onnx.ModelProto) -> dict[str, Any]:
+    """Every constant by its name."""
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def plant_outliers(model: onnx.ModelProto, by: float, channels: tuple[int, ...] = (7, 30)) -> onnx.ModelProto:
+    """Return an engine in which a few channels behind LayerNorms are `by` times as large, and their weights smaller.
+
+    Such channels are what trained transformers are known for. Only pairs of a LayerNorm and the one MatMul that reads
+    it are changed; the numbers that come out are the same but for rounding.
+    """
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    tensors = {tensor.name: tensor for tensor in out.graph.initializer}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in out.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    added = []
+    for norm in out.graph.node:
+        after = readers.get(norm.output[0], [])
+        if norm.op_type != "LayerNormalization" or len(after) != 1 or after[0].op_type != "MatMul":
+            continue
+        for place in range(1, len(norm.input)):
+            value = numpy_helper.to_array(tensors[norm.input[place]]).copy()
+            value[list(channels)] *= by
+            norm.input[place] = f"planted/{norm.name}/{place}"
+            added.append(numpy_helper.from_array(value, norm.input[place]))
+        weight = tensors[after[0].input[1]]
+        value = numpy_helper.to_array(weight).copy()
+        value[list(channels)] /= by
+        weight.CopyFrom(numpy_helper.from_array(value, weight.name))
+    out.graph.initializer.extend(added)
+    return out
+
+
+def plant_in_bundle(bundle: Path, by: float) -> None:
+    """Plant outliers in a bundle's fp32 engines; its manifest is left to `rehash`."""
+    planted = {role: plant_outliers(onnx.load(str(bundle / f"{role}.fp32.onnx")), by) for role in ROLES}
+    write_engines(bundle, {role: ir.serde.deserialize_model(model) for role, model in planted.items()}, "fp32")
