@@ -107,7 +107,8 @@ class Court:
         if precision == "fp32":
             for what, errors in (("can't be read", found.unreadable), ("get no finite answer", found.overflowed)):
                 if errors:
-                    say.note(f"note: {len(errors)} {self.jury.name} {what} and are not judged on, such as: {errors[0]}")
+                    share = f"{len(errors)} of the {len(self.jury.pictures):,} {self.jury.pictures.kind}"
+                    say.note(f"note: {share} to judge on {what}, such as: {errors[0]}")
         self._heard[precision] = variant, found
         return found
 

@@ -175,5 +175,5 @@ def calibrated(tiny_bundle: Path, jury: Path, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("calibrated")
     bundle, plot = folder / "tiny.sacvit", folder / "damage.png"
     shutil.copytree(tiny_bundle, bundle)
-    said = calibrate(bundle, "--calib", jury, "--pictures", 48, "--max-drop", 20, "--threads", 1, "--plot", plot)
+    said = calibrate(bundle, "--calib", jury, "--pictures", 48, "--max-drop", 20, "--plot", plot)
     return Calibrated(bundle, said, plot)

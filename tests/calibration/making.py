@@ -23,10 +23,10 @@ Feed = Mapping[str, Any]
 
 
 def calibrate(*arguments: object) -> str:
-    """Run `sacvit calibrate` here and return what it said; its errors come as exceptions."""
+    """Run `sacvit calibrate` here, on one thread, and return what it said; its errors come as exceptions."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        command.main([str(argument) for argument in arguments], standalone_mode=False)
+        command.main([*map(str, arguments), "--threads", "1"], standalone_mode=False)
     return said.getvalue()
 
 
@@ -104,3 +104,8 @@ def plant_in_bundle(bundle: Path, by: float) -> None:
     """Plant outliers in a bundle's fp32 engines; its manifest is left to `rehash`."""
     planted = {role: plant_outliers(onnx.load(str(bundle / f"{role}.fp32.onnx")), by) for role in ROLES}
     write_engines(bundle, {role: ir.serde.deserialize_model(model) for role, model in planted.items()}, "fp32")
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file's bytes by its name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

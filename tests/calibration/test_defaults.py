@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
 from sacvit_deploy.bundle.defaults import write_defaults
 from sacvit_deploy.errors import BundleError, UsageError
+
+from .conftest import Calibrated
 
 
 def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, picture_paths: list[Path]) -> None:
@@ -58,3 +61,34 @@ def test_a_read_only_bundle(bundle_copy: Path) -> None:
             write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
     finally:
         bundle_copy.chmod(0o755)
+
+
+def etas(bundle: Path) -> dict[str, float]:
+    return {name: open_bundle(bundle).manifest.eta_of(name) for name in ("fp32", "fp16", "int8")}
+
+
+def test_an_eta_belongs_to_the_variant_it_was_chosen_with(calibrated: Calibrated, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
+    before = etas(bundle)
+    assert before["fp32"] == 0.6
+    write_defaults(bundle, eta=0.75, alpha=0.5, reason="for int8", precision="int8")
+    assert etas(bundle) == {**before, "int8": 0.75}
+    assert SACViT(bundle, precision="int8", threads=1).eta == 0.75
+    assert SACViT(bundle, precision="fp32", threads=1).eta == 0.6
+    write_defaults(bundle, eta=0.5, alpha=0.5, reason="for fp16", precision="fp16")
+    assert etas(bundle) == {"fp32": 0.6, "fp16": 0.5, "int8": 0.75}
+    # What was matched to the bundle's old eta fits the new one no better than that itself.
+    write_defaults(bundle, eta=0.7, alpha=0.5, reason="for all")
+    assert etas(bundle) == {"fp32": 0.7, "fp16": 0.7, "int8": 0.7}
+    after = open_bundle(bundle).manifest
+    assert all(variant.eta is None for variant in after.variants.values())
+    assert after.variants["int8"].report == open_bundle(calibrated.bundle).manifest.variants["int8"].report
+
+
+def test_a_variants_eta_decides_who_continues(
+    calibrated: Calibrated, picture_paths: list[Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
+    for eta, stage in ((0.0, 1), (1.0, 2)):
+        write_defaults(bundle, eta=eta, alpha=0.5, reason="a test", precision="int8")
+        assert SACViT(bundle, precision="int8", threads=1).predict(picture_paths[0]).stage == stage
