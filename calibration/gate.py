@@ -107,8 +107,10 @@ def matching_eta(confidence: Float, exits: int, near: float) -> float:
     """
     ends = [np.floor(1000 * confidence.min() - 1e-6) / 1000, np.ceil(1000 * confidence.max()) / 1000]
     etas: list[float] = [near, *np.clip(ends, 0, 1).tolist(), *candidate_etas(confidence, steps=len(confidence))]
-    counts = [int((~goes_on(confidence, eta)).sum()) for eta in etas]
-    return etas[min(range(len(etas)), key=lambda at: (abs(counts[at] - exits), abs(etas[at] - near), -etas[at]))]
+    off = [abs(int((~goes_on(confidence, eta)).sum()) - exits) for eta in etas]
+    if 1000 * off[0] <= len(confidence):
+        return near  # a picture in a thousand is no reason for 0.5999
+    return etas[min(range(len(etas)), key=lambda at: (off[at], abs(etas[at] - near), -etas[at]))]
 
 
 def _answers(outputs: Outputs, alpha: float, eta: float, rows: Index) -> tuple[Index, Index, Index]:

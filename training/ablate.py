@@ -62,6 +62,7 @@ VARIANTS = {
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--dense", type=click.FloatRange(0, 1), default=DENSE, help="Share before clusters.  [default: 4/7]")
 @click.option("--look", type=float, default=0.2, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Measure on so many test scenes.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Run these alone; may be repeated.")
 def command(
@@ -74,6 +75,7 @@ def command(
     optimiser: OptimiserName,
     dense: float,
     look: float,
+    limit: int | None,
     seed: int,
     only: tuple[str, ...],
 ) -> None:
@@ -98,7 +100,7 @@ def command(
     for name in only or VARIANTS:
         if name in found:
             continue
-        accuracies = run_variant(VARIANTS[name], base, init, scenes)
+        accuracies = run_variant(VARIANTS[name], base, init, scenes, limit)
         found[name] = {"variant": name, "steps": steps, "seed": seed, **accuracies._asdict()}
         with results.open("a") as file:
             file.write(json.dumps(found[name]) + "\n")
@@ -106,7 +108,9 @@ def command(
     click.echo(table(found))
 
 
-def run_variant(variant: Variant, base: Recipe, init: Path, folder: Path) -> Accuracies:
+def run_variant(
+    variant: Variant, base: Recipe, init: Path, folder: Path, limit: int | None = None
+) -> Accuracies:
     """Train one variant and measure it on the test scenes."""
     recipe = dataclasses.replace(base, **variant.recipe)
     device = team_device()
@@ -117,7 +121,7 @@ def run_variant(variant: Variant, base: Recipe, init: Path, folder: Path) -> Acc
     while trainer.advance():
         trainer.train_step()
     test = SceneSet(open_scenes(folder / "test"), model.config)
-    return measure(trainer.average.eval(), test, by_chance=recipe.random_targets)
+    return measure(trainer.average.eval(), test, limit=limit, by_chance=recipe.random_targets)
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:

@@ -172,6 +172,13 @@ def test_an_eta_that_does_is_kept(confidence: Any, near: float) -> None:
     assert matching_eta(confidence, exits(confidence, near), near) == near
 
 
+def test_a_picture_in_a_thousand_is_no_reason_for_another_eta() -> None:
+    confidence = np.linspace(0.2, 0.9, 2000)
+    asked = exits(confidence, 0.6)
+    assert matching_eta(confidence, asked + 2, 0.6) == 0.6
+    assert exits(confidence, matching_eta(confidence, asked + 3, 0.6)) == asked + 3
+
+
 @given(CONFIDENCE)
 def test_the_gate_is_not_given_up_where_all_exit(confidence: Any) -> None:
     assume(confidence.min() > 0.1 and confidence.max() < 0.9)
