@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from sacvit_deploy.calibration.data import Pictures, open_folder, open_unlabelle
 from sacvit_deploy.calibration.options import numbers, prepared
 from sacvit_deploy.calibration.plot import load_matplotlib
 from sacvit_deploy.calibration.scenes import FINISHED, open_scenes
+from sacvit_deploy.commands.common import finite
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx
 
 SOME = 256  # calibration pictures; more change ranges little
-MOST = 5000  # of them to judge on: an interval of 1.3 points at most
+MOST = 5000  # of them to judge on: an interval of 1.4 points at most
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,11 @@ class Plan:
 @click.option("--pictures", type=click.IntRange(min=1), default=SOME, show_default=True, help="How many to take.")
 @click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on, better others than --calib's.  "
               f"[default: --calib's, up to {MOST:,}]")
-@click.option("--max-drop", type=click.FloatRange(min=0), help="Fail if a variant loses more points of top-1.")
+@click.option("--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points "
+              "of top-1.  [default: int8 may lose 0.5, others any]")
 @click.option("--ranges", type=click.Choice(["minmax", "percentile", "entropy"]), default="percentile",
               show_default=True, help="How a range is drawn from what was seen.")
-@click.option("--smoothing", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+@click.option("--smoothing", type=click.FloatRange(0, 1), callback=finite, default=0.5, show_default=True,
               help="SmoothQuant's strength; 0 is none.")
 @click.option("--eta", type=float, help="Who continues while calibrating.  [default: the bundle's]")
 @click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: the bundle's]")
@@ -85,6 +88,8 @@ def command(
     if plot is not None:
         load_matplotlib()  # or an error now, not after the work
     opened = open_bundle(target)
+    if not os.access(target, os.W_OK):
+        raise BundleError(f"can't change {target}: the folder is read-only")
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
     plan = Plan(
@@ -110,7 +115,7 @@ def command(
 
 
 def copy_bundle(source: Path, folder: Path) -> None:
-    """Copy a bundle's files into another folder, but for those of its int8 variant, of which only sound ranges go on.
+    """Copy a bundle's folder into another, but for the files of its int8 variant, of which only sound ranges go on.
 
     No hard links: the onnx library refuses to read such weights. Raises BundleError for a damaged file.
     """
@@ -123,6 +128,10 @@ def copy_bundle(source: Path, folder: Path) -> None:
             continue
         check_file(source, entry)
         shutil.copyfile(source / entry.path, folder / entry.path)
+    listed = {MANIFEST, *(entry.path for entry in opened.entries())}
+    for path in source.iterdir():
+        if path.name not in listed:  # the user's own
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
     if old is not None and "ranges" in old.files:
         with contextlib.suppress(BundleError):
             check_file(source, old.files["ranges"])
@@ -143,14 +152,17 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
     for note in found.notes:
         say.note(f"note: {note}")
     chosen = found.pick(spread(found.labels, plan.pictures))
-    if plan.judge is not None:
+    if plan.judge == plan.calib and not plan.int8:
+        jury = Jury(found, f"{found.kind} from {plan.calib.resolve().name}/")
+    elif plan.judge is not None:
         others = open_pictures(model, plan.judge)
         for note in others.notes:
             say.note(f"note: {note}")
-        jury = Jury(others, f"{others.kind} from {plan.judge.name}/")
+        jury = Jury(others, f"{others.kind} from {plan.judge.resolve().name}/")
     else:
         judged = found.pick(spread(found.labels, MOST))
-        jury = Jury(judged, f"{found.kind} from {plan.calib.name}/, the calibration's among them")
+        among = ", the calibration's among them" if plan.int8 else ""
+        jury = Jury(judged, f"{found.kind} from {plan.calib.resolve().name}/{among}")
     if not jury.pictures.labelled:
         if plan.max_drop is not None:
             raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
@@ -163,7 +175,9 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
             ranges=plan.ranges,
             smoothing=plan.smoothing,
         )
-        calibrate(chosen, settings, court, BUDGET if plan.max_drop is None else plan.max_drop, say)
+        # One or two of a few pictures are lost by chance, and must not cost half the layers.
+        budget = max(BUDGET, 200 / len(jury.pictures)) if plan.max_drop is None else plan.max_drop
+        calibrate(chosen, settings, court, budget, say)
     judge_all(court, plan.max_drop, say, click.echo)
 
 
@@ -172,7 +186,10 @@ def open_pictures(model: SACViT, folder: Path) -> Pictures:
     geometry, preprocessing = model.config.geometry, model.config.preprocessing
     if any((folder / name / FINISHED).exists() for name in ("", "test")):
         return open_scenes(folder, geometry.classes, geometry.image_size, preprocessing)
-    inside = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    try:
+        inside = {path.name for path in folder.iterdir() if path.is_dir()}
+    except OSError as error:
+        raise UsageError(f"can't read pictures from {folder}: {error.strerror}") from error
     if inside & set(model.labels):
         return open_folder(folder, model.labels, lambda path: prepared(model, path))
     return open_unlabelled(folder, lambda path: prepared(model, path))

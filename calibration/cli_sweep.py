@@ -99,6 +99,8 @@ def command(
         reason = f"eta {choice.point.eta:g}, alpha {choice.point.alpha:g} chosen {choice.goal} on {sweep.title}"
         chosen = {"eta": choice.point.eta, "alpha": choice.point.alpha}
         write_defaults(bundle.path, **chosen, reason=reason, precision=job.model.precision)
+    precision = job.model.precision
+    its_own = "" if precision == "fp32" else f" (eta for {precision} alone, alpha for all variants)"
     if as_json:
         click.echo(json.dumps({**sweep.to_dict(), "written": bool(choice and write)}, indent=1))
     else:
@@ -106,7 +108,7 @@ def command(
             click.echo(f"wrote {path}")
         if choice is not None:
             click.echo(
-                f"written: these are now the defaults of {bundle.path}"
+                f"written: these are now the defaults of {bundle.path}{its_own}"
                 if write
                 else f"not written; say --write to make them the defaults of {bundle.path}"
             )

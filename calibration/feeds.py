@@ -17,7 +17,7 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import Array, StageTwoRequest, build_request, continuing, select_targets, softmax
+from sacvit_deploy.glue import Array, StageTwoRequest, build_request, continuing, join, select_targets, softmax
 from sacvit_deploy.scheduler import finite_rows
 
 BATCH = 16
@@ -56,10 +56,16 @@ class Calibration:
         return len(self.requests) if role == "sac" else -(-len(self.images) // BATCH)
 
     def part(self, count: int) -> Calibration:
-        """About the first `count` pictures, in whole batches, to measure on when all would take too long."""
-        batches = max(1, count // BATCH)
-        requests = self.requests[:: max(1, len(self.requests) // batches)][:batches]
-        return Calibration(self.cascade, self.images[: batches * BATCH], requests, self.digest, self.notes)
+        """About `count` pictures for each engine and alpha, spread over all, where measuring on all takes too long."""
+        images = self.images[:: max(1, len(self.images) // count)][:count]
+        by_targets: dict[int, list[StageTwoRequest]] = {}
+        for request in self.requests:
+            by_targets.setdefault(request.targets.shape[1], []).append(request)
+        requests = []
+        for same in by_targets.values():
+            batches = same[:: max(1, len(same) // count)]
+            requests.append(join([batch.part(0, -(-count // len(batches))) for batch in batches]).part(0, count))
+        return Calibration(self.cascade, images, requests, self.digest, self.notes)
 
 
 def told(feeds: Iterable[dict[str, Array]], advance: Callable[[int], None]) -> Iterator[dict[str, Array]]:
@@ -86,6 +92,7 @@ def gather(
     counts = [num_targets(alpha, geometry.tokens, method.rounding) for alpha in alphas]
     images: list[Pixels] = []
     unreadable: list[SacvitError] = []
+    readable = overflowed = 0
     stages = []
     digest = hashlib.sha256()
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="sacvit-decode") as pool:
@@ -97,13 +104,15 @@ def gather(
             if batch:
                 out = cascade.stage_one(cascade.low_view(batch))
                 finite = np.nonzero(finite_rows(out["logits"], out["scores"]))[0]
+                overflowed += len(batch) - finite.size
                 if finite.size:
                     stages.append((batch, {name: value[finite] for name, value in out.items()}, finite))
+                    images += [batch[row] for row in finite]
+            readable += len(batch)
             for image in batch:
                 digest.update(image.tobytes())
-            images += batch
             advance(len(rows))
-    if not images:
+    if not readable:
         raise ImageError(f"none of the {len(pictures):,} pictures in {pictures.source} can be read; {unreadable[0]}")
     if not stages:
         raise OutputError("the fp32 engines give no finite answer on any calibration picture")
@@ -111,6 +120,8 @@ def gather(
     if unreadable:
         share = f"{len(unreadable)} of {len(pictures)}"
         notes.append(f"{share} calibration pictures can't be read, such as: {unreadable[0]}")
+    if overflowed:
+        notes.append(f"{counted(overflowed, 'calibration picture')} got NaN or infinite values in fp32; left out")
     if len(images) < FEW:
         have = counted(len(images), "calibration picture")
         notes.append(f"only {have}; ranges from fewer than {FEW} are a matter of chance")

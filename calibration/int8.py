@@ -19,7 +19,7 @@ from sacvit_deploy.calibration.damage import damage
 from sacvit_deploy.calibration.feeds import Calibration, told
 from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.calibration.quantise import quantise
-from sacvit_deploy.calibration.ranges import Range, channel_maxima, tensor_ranges
+from sacvit_deploy.calibration.ranges import BINS, PERCENTILE, Range, channel_maxima, tensor_ranges
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.export.progress import Progress
@@ -59,7 +59,8 @@ def read_models(files: Mapping[str, Path]) -> dict[str, onnx.ModelProto]:
 def cache_key(files: Mapping[str, Path], calibration: Calibration, settings: Settings) -> str:
     """SHA-256 over all that the ranges depend on."""
     hashes = {role: describe_file(path).sha256 for role, path in files.items()}
-    facts = {"files": hashes, "pictures": calibration.digest, "settings": asdict(settings), "damage": DAMAGE_PICTURES}
+    constants = [DAMAGE_PICTURES, PERCENTILE, BINS.get(settings.ranges)]
+    facts = {"files": hashes, "pictures": calibration.digest, "settings": asdict(settings), "constants": constants}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

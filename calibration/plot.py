@@ -28,8 +28,7 @@ def load_matplotlib() -> Any:
         import matplotlib.figure
     except ImportError as error:
         raise SacvitError(
-            f"drawing needs matplotlib ({error}); install it with: pip install 'sacvit-deploy[plot]', or "
-            "take --json instead of --out"
+            f"drawing needs matplotlib ({error}); install it with: pip install 'sacvit-deploy[plot]'"
         ) from error
     return matplotlib
 

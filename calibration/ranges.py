@@ -107,7 +107,8 @@ def tensor_ranges(
         result = collector.compute_collection_result()
     ranges: dict[str, float] = {}
     for linear in found:
-        top = max(abs(float(end)) for end in result[linear.input][:2])
+        # The lower edge of a bin, which is 0 where all but a few outliers lie in the first.
+        top = max(abs(float(end)) for end in result[linear.input][:2]) or float(maxima[linear.layer].max())
         ranges[linear.layer] = max(top, ranges.get(linear.layer, 0.0))
     return ranges
 

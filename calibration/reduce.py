@@ -75,13 +75,12 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
             trouble = f"int8 loses {drop:.2f} points"
         else:
             break
-        more = max(1, 2 * len(keep))
-        if more >= len(order):  # fp32 by another name
+        if len(keep) >= len(order) - 1:  # one more would be fp32 by another name
             raise ExportError(
                 f"{trouble} even with {len(keep)} of {len(order)} layers in fp32; calibrate with more pictures, or "
                 "allow a larger --max-drop"
             )
-        keep = order[:more]
+        keep = order[: min(max(1, 2 * len(keep)), len(order) - 1)]
         say.note(f"{trouble}; keeping {counted(len(keep), 'layer')} in fp32, the worst first")
     save(bundle, {PRECISION: variant})
 
@@ -133,6 +132,8 @@ def judge_all(court: Court, max_drop: float | None, say: Progress, show: Callabl
     changed = {}
     for verdict in verdicts[1:]:
         old = bundle.manifest.variants[verdict.precision]
+        if old.eta not in (None, verdict.eta):
+            say.note(f"{verdict.precision}: its default eta {old.eta:g} becomes {verdict.eta:g}")
         report = {**old.report, "judged_on": judged_on, **verdict.to_dict()}
         changed[verdict.precision] = dataclasses.replace(old, eta=verdict.eta, report=report)
     save(bundle, changed)

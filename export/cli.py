@@ -10,7 +10,7 @@ import click
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.bundle.bundle import SUFFIX
 from sacvit_deploy.bundle.write import check_target
-from sacvit_deploy.commands.common import run
+from sacvit_deploy.commands.common import finite, run
 from sacvit_deploy.commands.infer import expand
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import FAMILIES
@@ -24,7 +24,8 @@ from sacvit_deploy.glue import check_eta
 @click.option("--int8", is_flag=True, help="Also write an eight-bit variant; needs --calib.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Pictures like those to come, for --int8's ranges.")
 @click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on.  [default: those of --calib]")
-@click.option("--max-drop", type=click.FloatRange(min=0), help="Fail if a variant loses more points of top-1.")
+@click.option("--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points "
+              "of top-1.")
 @click.option("--eta", type=float, help="Default eta of the bundle.  [default: the checkpoint's, or 0.5]")
 @click.option("--labels", type=click.Path(path_type=Path), help="One class a line.  [default: the checkpoint's]")
 @click.option("--pictures", help="Real pictures for the parity check: file, folder or glob.  [default: shipped ones]")
@@ -58,6 +59,9 @@ def command(
     pictures_to_judge = judge or calib
     if max_drop is not None and pictures_to_judge is None:
         raise UsageError("--max-drop needs pictures to judge on; name a folder with --judge or --calib")
+    for folder in (calib, judge):
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder; name one with pictures")
     if pictures_to_judge is not None and not (fp16 or int8):
         raise UsageError("--calib and --judge are for reduced variants; add --int8 or --fp16")
     if ckpt.is_dir():
@@ -102,7 +106,7 @@ def command(
     manifest = export_bundle(checkpoint, request, progress)
     total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())
     click.echo(f"wrote {target} ({total / 1e6:.1f} MB: {', '.join(manifest.variants)})")
-    click.echo(f"next: sacvit-infer PICTURE --bundle {target} --eta {manifest.eta}")
+    click.echo(f"next: sacvit-infer PICTURE --bundle {target}")
 
 
 def read_labels(path: Path) -> list[str]:

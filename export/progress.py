@@ -45,6 +45,7 @@ class Progress:
         with click.progressbar(length=length, label=what, file=self._out) as bar:
             yield bar.update
             bar.label = f"{what}  ({time.perf_counter() - start:.1f} s)"
+            bar.render_progress()
 
     def note(self, text: str) -> None:
         """Say something about the step before."""

@@ -17,6 +17,7 @@ import click
 import torch
 
 from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.cli import fast_bf16
 from sacvit_deploy.training.dataset import open_scenes
@@ -97,11 +98,14 @@ def command(
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
     found = read_results(results)
+    settings = json.loads(json.dumps({**dataclasses.asdict(base), "limit": limit}))
+    if any(row["settings"] != settings for row in found.values()):
+        raise UsageError(f"{results} holds results of other settings; choose another --out")
     for name in only or VARIANTS:
         if name in found:
             continue
         accuracies = run_variant(VARIANTS[name], base, init, scenes, limit)
-        found[name] = {"variant": name, "steps": steps, "seed": seed, **accuracies._asdict()}
+        found[name] = {"variant": name, **accuracies._asdict(), "settings": settings}
         with results.open("a") as file:
             file.write(json.dumps(found[name]) + "\n")
         click.echo(f"{name}: stage 1 {accuracies.ee:.1%}, stage 2 {accuracies.sac:.1%}")

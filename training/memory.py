@@ -24,4 +24,5 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     most = 2**31 - 1
-    return all(mallopt(switch, value) == 1 for switch, value in ((_MMAP_FROM, most), (_TRIM, most), (_TOP_PAD, 2**28)))
+    mapped = mallopt(_MMAP_FROM, most) or mallopt(_MMAP_FROM, 2**25)  # an older glibc takes no more than 32 MiB
+    return bool(mapped and mallopt(_TRIM, most) and mallopt(_TOP_PAD, 2**28))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import warnings
@@ -13,7 +14,7 @@ import click
 from sacvit_deploy.errors import SacvitError, UsageError
 
 # Libraries that only an extra installs.
-EXTRAS = {"torch": "export", "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "safetensors": "export"}
+EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -48,6 +49,13 @@ def fail(message: str, status: int) -> NoReturn:
     """Print one line and exit."""
     click.echo(f"Error: {message}", err=True)
     sys.exit(status)
+
+
+def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse NaN and infinity, which click's ranges let through; a click callback."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number to compare with", ctx, param)
+    return value
 
 
 def bundle_option(function: F) -> F:

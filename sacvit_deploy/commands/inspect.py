@@ -96,6 +96,8 @@ def table(facts: dict[str, Any]) -> str:
             f"    parity    largest error {parity['largest_error']:.1e} of the largest logit "
             f"(allowed {parity['tolerance']:.0e}), targets {same}, {len(parity['cases'])} cases",
         ]
+        if variant["eta"] != facts["eta"]:
+            lines.append(f"    eta       {variant['eta']:g}, this variant's default")
         lines += report_lines(variant["report"])
     origin = facts["provenance"]
     lines.append(f"  from        {origin['checkpoint']} ({origin['family']}), exported {origin['exported']}")

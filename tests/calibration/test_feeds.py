@@ -11,7 +11,7 @@ import pytest
 from sacvit_deploy import SACViT
 from sacvit_deploy.calibration.baseline import full_view
 from sacvit_deploy.calibration.data import Pictures, open_unlabelled
-from sacvit_deploy.calibration.feeds import BATCH, Calibration, gather
+from sacvit_deploy.calibration.feeds import Calibration, gather
 from sacvit_deploy.calibration.options import prepared
 from sacvit_deploy.calibration.scenes import open_scenes
 from sacvit_deploy.errors import ImageError, OutputError
@@ -161,10 +161,19 @@ def test_the_digest_is_of_the_pixels_in_their_order(model: SACViT, scenes: Pictu
     assert len({digest(few), digest(other), digest(few.pick(np.array([1, 0, 2, 3]))), digest(scenes)}) == 4
 
 
-def test_a_part_is_of_whole_batches(model: SACViT, scenes: Pictures) -> None:
-    found = gather(model.cascade, scenes, eta=0.6, alphas=[0.5])
-    part = found.part(BATCH)
-    assert np.array_equal(np.stack(part.images), np.stack(found.images[:BATCH]))
-    assert len(part.requests) == 1 and part.requests[0] is found.requests[0]
-    assert len(found.part(1000).images) == 40 and len(found.part(1000).requests) == len(found.requests)
-    assert len(found.part(1).images) == BATCH
+def test_a_part_is_spread_over_all_pictures_and_alphas(model: SACViT, scenes: Pictures) -> None:
+    found = gather(model.cascade, scenes, eta=1.0, alphas=[0.4, 0.5])
+    part = found.part(8)
+    assert [image.tobytes() for image in part.images] == [image.tobytes() for image in found.images[::5]]
+    assert [(request.size, request.targets.shape[1]) for request in part.requests] == [(8, 19), (8, 24)]
+    # Of each of the three batches some, in the order of the pictures.
+    whole = [request for request in found.requests if request.targets.shape[1] == 24]
+    expected = np.concatenate([request.patches[:3] for request in whole])[:8]
+    assert np.array_equal(part.requests[1].patches, expected)
+
+
+def test_a_part_may_be_all_there_is(model: SACViT, scenes: Pictures) -> None:
+    found = gather(model.cascade, scenes, eta=1.0, alphas=[0.5])
+    assert len(found.part(1000).images) == 40
+    assert sum(request.size for request in found.part(1000).requests) == 40
+    assert len(found.part(1).images) == 1

@@ -360,7 +360,7 @@ def test_the_command_says_sizes_parity_and_what_to_do_next(finished: Finished) -
     assert re.search(rf"wrote {re.escape(str(target))} \([\d.]+ MB: fp32, fp16\)", out)
     assert len(re.findall(r"largest error [\d.e-]+ of the largest logit", out)) == 2
     assert "identical targets" in out
-    assert out.splitlines()[-1] == f"next: sacvit-infer PICTURE --bundle {target} --eta 0.25"
+    assert out.splitlines()[-1] == f"next: sacvit-infer PICTURE --bundle {target}"
     assert "\r" not in out
 
 
