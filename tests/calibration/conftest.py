@@ -104,46 +104,49 @@ def jury(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.Temp
         left, top = (int(rng.integers(0, room - side + 1)) for room in photo.size)
         found.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))
     images = np.stack(found)
-    low = model.cascade.stage_one(model.cascade.low_view(images))
-    every = np.arange(len(images))
-    targets = select_targets(low["scores"], 24)
-    request = build_request(images, low, every, targets, model.config)
-    sac = model.cascade.stage_two(request.inputs(model.config)).argmax(axis=1)
+    ee, sac = both_answers(model, images)
     folder = tmp_path_factory.mktemp("jury")
-    write_scenes(folder, images, np.where(every % 2, low["logits"].argmax(axis=1), sac))
+    write_scenes(folder, images, np.where(np.arange(96) % 2, ee, sac))
     return folder
+
+
+def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
+    """What stage 1 says of each picture, and stage 2 at alpha 0.5."""
+    low = model.cascade.stage_one(model.cascade.low_view(images))
+    targets = select_targets(low["scores"], 24)
+    request = build_request(images, low, np.arange(len(images)), targets, model.config)
+    return low["logits"].argmax(axis=1), model.cascade.stage_two(request.inputs(model.config)).argmax(axis=1)
 
 
 @pytest.fixture(scope="session")
 def border(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 scenes on which stage 1 can't decide between two classes; the truth is what it says in fp32.
+    """60 scenes on which stage 1, or stage 2, can't decide between two classes; the truth is what it says in fp32.
 
     Each is a blend of two pictures with different answers, at the point where the answer changes: any rounding moves
     about half of them to the other side.
     """
-
-    def answers(images: Pixels) -> Index:
-        low = model.cascade.low_view(images)
-        found: Index = model.cascade.stage_one(low)["logits"].argmax(axis=1)
-        return found
-
     images = np.load(jury / "images.npy")
-    said = answers(images)
-    pairs = np.argwhere(said[:, None] != said[None, :])
-    first, second = np.random.default_rng(0).permutation(pairs)[:40].T
 
-    def blend(share: Float) -> Pixels:
-        step = share[:, None, None, None]
-        found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
-        return found
+    def blends(stage: int) -> tuple[Pixels, Index]:
+        said = both_answers(model, images)[stage]
+        pairs = np.argwhere(said[:, None] != said[None, :])
+        first, second = np.random.default_rng(stage).permutation(pairs)[:30].T
 
-    low, high = np.zeros(40), np.ones(40)
-    for _ in range(16):
-        middle = (low + high) / 2
-        same = answers(blend(middle)) == said[first]
-        low, high = np.where(same, middle, low), np.where(same, high, middle)
+        def blend(share: Float) -> Pixels:
+            step = share[:, None, None, None]
+            found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
+            return found
+
+        low, high = np.zeros(30), np.ones(30)
+        for _ in range(16):
+            middle = (low + high) / 2
+            same = both_answers(model, blend(middle))[stage] == said[first]
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        return blend(low), said[first]
+
     folder = tmp_path_factory.mktemp("border")
-    write_scenes(folder, blend(low), said[first])
+    ee, sac = blends(0), blends(1)
+    write_scenes(folder, np.concatenate([ee[0], sac[0]]), np.concatenate([ee[1], sac[1]]))
     return folder
 
 

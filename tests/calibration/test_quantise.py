@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from sacvit_deploy.calibration.feeds import Calibration
 from sacvit_deploy.calibration.linears import LINEAR, by_node, linears
@@ -19,7 +19,7 @@ from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
 from sacvit_deploy.errors import OutputError
 
-from .making import ROLES, run, weights_of
+from .making import ROLES, graph, run, weights_of
 
 KEPT = ("blocks.0.mlp.fc2", "head", "reuse_block.1.fc1")
 Ranges = dict[str, dict[str, float]]
@@ -169,3 +169,31 @@ def test_the_engine_given_stays_as_it_is(fp32: Mapping[str, onnx.ModelProto], ra
     model = quantise(fp32["ee"], ranges["ee"])
     assert fp32["ee"].SerializeToString(deterministic=True) == before
     assert not model.metadata_props and model.producer_name == fp32["ee"].producer_name
+
+
+def test_biases_stay_as_they_are() -> None:
+    random = np.random.default_rng(7)
+    tensors = {
+        "one.weight.T": random.normal(size=(8, 6)),
+        "one.bias": random.normal(size=6),
+        "two.weight": random.normal(size=(5, 6)),
+        "two.bias": random.normal(size=5),
+    }
+    model = graph(
+        [
+            helper.make_node("MatMul", ["x", "one.weight.T"], ["product"], name="matmul"),
+            helper.make_node("Add", ["product", "one.bias"], ["sum"], name="add"),
+            helper.make_node("Gemm", ["sum", "two.weight", "two.bias"], ["logits"], name="gemm", transB=1),
+        ],
+        tensors,
+        width=8,
+    )
+    rows = random.normal(size=(50, 8)).astype(np.float32)
+    found = quantise(model, {"one": 4.0, "two": 12.0})
+    nodes, constants = by_node(found), weights_of(found)
+    assert nodes["add"].input[1] == "one.bias" and nodes["gemm"].input[2] == "two.bias"
+    for name in ("one.bias", "two.bias"):
+        assert constants[name].dtype == np.float32 and np.array_equal(constants[name], weights_of(model)[name])
+    assert TensorProto.INT32 not in {tensor.data_type for tensor in found.graph.initializer}
+    expected = run(model, {"x": rows})["logits"]
+    assert np.abs(run(found, {"x": rows})["logits"] - expected).max() < 0.05 * np.abs(expected).max()
