@@ -19,10 +19,8 @@ from sacvit_deploy import SACViT
 from sacvit_deploy.calibration.data import Float
 from sacvit_deploy.calibration.feeds import Calibration, gather
 from sacvit_deploy.calibration.scenes import open_scenes
-from sacvit_deploy.decode import Pixels
-from sacvit_deploy.glue import Index, build_request, select_targets
 
-from .making import ROLES, calibrate
+from .making import ROLES, both_answers, calibrate, on_the_border
 
 # The runner of commands as processes that can't import torch, which the tests of the commands have, too.
 _spec = importlib.util.spec_from_file_location("commands_conftest", Path(__file__).parents[1] / "commands/conftest.py")
@@ -110,43 +108,25 @@ def jury(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.Temp
     return folder
 
 
-def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
-    """What stage 1 says of each picture, and stage 2 at alpha 0.5."""
-    low = model.cascade.stage_one(model.cascade.low_view(images))
-    targets = select_targets(low["scores"], 24)
-    request = build_request(images, low, np.arange(len(images)), targets, model.config)
-    return low["logits"].argmax(axis=1), model.cascade.stage_two(request.inputs(model.config)).argmax(axis=1)
+@pytest.fixture(scope="session")
+def border(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 scenes on which stage 1, or stage 2, can't decide; the truth is what it says in fp32.
+
+    Any rounding moves about half of them to the other side.
+    """
+    return _scenes_near_borders(model, jury, tmp_path_factory.mktemp("border"), np.zeros(30))
 
 
 @pytest.fixture(scope="session")
-def border(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 scenes on which stage 1, or stage 2, can't decide between two classes; the truth is what it says in fp32.
+def slopes(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 scenes at growing distances from where an answer changes: the coarser a variant, the more of them it loses."""
+    return _scenes_near_borders(model, jury, tmp_path_factory.mktemp("slopes"), np.geomspace(0.01, 0.4, 30))
 
-    Each is a blend of two pictures with different answers, at the point where the answer changes: any rounding moves
-    about half of them to the other side.
-    """
-    images = np.load(jury / "images.npy")
 
-    def blends(stage: int) -> tuple[Pixels, Index]:
-        said = both_answers(model, images)[stage]
-        pairs = np.argwhere(said[:, None] != said[None, :])
-        first, second = np.random.default_rng(stage).permutation(pairs)[:30].T
-
-        def blend(share: Float) -> Pixels:
-            step = share[:, None, None, None]
-            found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
-            return found
-
-        low, high = np.zeros(30), np.ones(30)
-        for _ in range(16):
-            middle = (low + high) / 2
-            same = both_answers(model, blend(middle))[stage] == said[first]
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-        return blend(low), said[first]
-
-    folder = tmp_path_factory.mktemp("border")
-    ee, sac = blends(0), blends(1)
-    write_scenes(folder, np.concatenate([ee[0], sac[0]]), np.concatenate([ee[1], sac[1]]))
+def _scenes_near_borders(model: SACViT, jury: Path, folder: Path, back: Float) -> Path:
+    parts = [on_the_border(model, np.load(jury / "images.npy"), stage, back) for stage in (0, 1)]
+    images, truths = (np.concatenate(part) for part in zip(*parts, strict=True))
+    write_scenes(folder, images, truths)
     return folder
 
 

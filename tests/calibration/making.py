@@ -13,10 +13,14 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from sacvit_deploy import SACViT
 from sacvit_deploy.calibration.cli_calibrate import command
+from sacvit_deploy.calibration.data import Float
 from sacvit_deploy.calibration.session import open_session
+from sacvit_deploy.decode import Pixels
 from sacvit_deploy.export.graph import OPSET
 from sacvit_deploy.export.weights import write_engines
+from sacvit_deploy.glue import Index, build_request, select_targets
 
 ROLES = ("ee", "sac", "deit")
 Feed = Mapping[str, Any]
@@ -109,3 +113,33 @@ def plant_in_bundle(bundle: Path, by: float) -> None:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file's bytes by its name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
+    """What stage 1 says of each picture, and stage 2 at alpha 0.5."""
+    low = model.cascade.stage_one(model.cascade.low_view(images))
+    targets = select_targets(low["scores"], 24)
+    request = build_request(images, low, np.arange(len(images)), targets, model.config)
+    return low["logits"].argmax(axis=1), model.cascade.stage_two(request.inputs(model.config)).argmax(axis=1)
+
+
+def on_the_border(model: SACViT, images: Pixels, stage: int, back: Float) -> tuple[Pixels, Index]:
+    """Blend pairs of pictures with different answers to where the answer of stage 0 or 1 changes, a share `back` less.
+
+    back: [n], one for each pair. Returns n pictures and the answers on their side of the border.
+    """
+    said = both_answers(model, images)[stage]
+    pairs = np.argwhere(said[:, None] != said[None, :])
+    first, second = np.random.default_rng(stage).permutation(pairs)[: len(back)].T
+
+    def blend(share: Float) -> Pixels:
+        step = share[:, None, None, None]
+        found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
+        return found
+
+    low, high = np.zeros(len(back)), np.ones(len(back))
+    for _ in range(16):
+        middle = (low + high) / 2
+        same = both_answers(model, blend(middle))[stage] == said[first]
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    return blend(low * (1 - back)), said[first]

@@ -34,14 +34,15 @@ def kept(bundle: Path) -> set[str]:
     return set(report(bundle)["calibration"]["kept_in_fp32"])
 
 
-def test_layers_are_kept_until_the_budget_is_met(planted: Path, jury: Path) -> None:
+def test_layers_are_kept_until_the_budget_is_met(planted: Path, jury: Path, slopes: Path) -> None:
+    options = ("--calib", jury, "--judge", slopes, "--pictures", 32, *ROUGH, "--max-drop")
     # Whatever points it may lose, the answers on the golden pictures must be the reference's.
-    said = calibrate(planted, "--calib", jury, "--pictures", 32, *ROUGH, "--max-drop", 100)
+    said = calibrate(planted, *options, 100)
     first, drop = kept(planted), report(planted)["drop"]
-    assert "int8 is too far from the reference" in said and 1 <= len(first) < 12 and drop > 1
+    assert "int8 is too far from the reference" in said and 1 <= len(first) < 12 and drop > 4
     damage = report(planted)["calibration"]["damage"]
     assert first == set(list(damage)[: len(first)])
-    said = calibrate(planted, "--calib", jury, "--pictures", 32, *ROUGH, "--max-drop", drop / 2)
+    said = calibrate(planted, *options, drop / 2)
     assert f"int8 loses {drop:.2f} points; keeping {2 * len(first)} layers in fp32" in said
     assert first < kept(planted) < set(damage)
     assert report(planted)["drop"] <= drop / 2
