@@ -37,13 +37,3 @@ def linears(model: onnx.ModelProto) -> list[Linear]:
 def layer_name(weight: str) -> str:
     """`blocks.0.attn.qkv.weight.T` -> `blocks.0.attn.qkv`."""
     return weight.removesuffix(".T").removesuffix(".weight")
-
-
-def layer_names(models: Models) -> list[str]:
-    """Every layer of any engine once, in order of appearance."""
-    return list(dict.fromkeys(linear.layer for model in models.values() for linear in linears(model)))
-
-
-def by_node(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Nodes by their names."""
-    return {node.name: node for node in model.graph.node}

@@ -44,7 +44,7 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
 
     The layers that do most damage stay in fp32, more and more of them, until the golden vectors' answers are met and,
     where the jury's pictures are labelled, no accuracy falls by more than `budget` points. Raises OutputError,
-    ImageError, and ExportError where nothing short of every layer would do.
+    ImageError, and ExportError where half the layers are not enough.
     """
     bundle, threads = court.bundle, court.backend.threads
     folder, files = bundle.path, bundle.checked_files("fp32")
@@ -75,12 +75,13 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
             trouble = f"int8 loses {drop:.2f} points"
         else:
             break
-        if len(keep) >= len(order) - 1:  # one more would be fp32 by another name
+        most = len(order) // 2  # beyond, it would be fp32 by another name
+        if len(keep) >= most:
             raise ExportError(
                 f"{trouble} even with {len(keep)} of {len(order)} layers in fp32; calibrate with more pictures, or "
                 "allow a larger --max-drop"
             )
-        keep = order[: min(max(1, 2 * len(keep)), len(order) - 1)]
+        keep = order[: min(max(1, 2 * len(keep)), most)]
         say.note(f"{trouble}; keeping {counted(len(keep), 'layer')} in fp32, the worst first")
     save(bundle, {PRECISION: variant})
 

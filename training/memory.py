@@ -13,7 +13,7 @@ def keep_memory() -> bool:
     """Make this process hold on to freed memory; returns False where the C library has no such switch.
 
     A step allocates the same large tensors as the one before. By default glibc maps and unmaps each of them, and having
-    the system hand out zeroed pages anew, 4 KiB at a time, took a third of a training step on a CPU. To be called
+    the system hand out zeroed pages anew, 4 KiB at a time, costs a good part of a training step on a CPU. To be called
     before torch's first tensor.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for pages of 2 MiB

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sacvit_deploy import SACViT
 from sacvit_deploy.calibration.cli_calibrate import command
 from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.calibration.session import open_session
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.export.graph import OPSET
@@ -143,3 +144,13 @@ def on_the_border(model: SACViT, images: Pixels, stage: int, back: Float) -> tup
         same = both_answers(model, blend(middle))[stage] == said[first]
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     return blend(low * (1 - back)), said[first]
+
+
+def layer_names(models: Models) -> list[str]:
+    """Every layer of any engine once, in order of appearance."""
+    return list(dict.fromkeys(linear.layer for model in models.values() for linear in linears(model)))
+
+
+def by_node(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Nodes by their names."""
+    return {node.name: node for node in model.graph.node}

@@ -18,14 +18,14 @@ from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
-from sacvit_deploy.calibration.linears import layer_names, linears
+from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.metrics import goes_on
 from sacvit_deploy.calibration.outputs import Outputs, collect
 from sacvit_deploy.calibration.scenes import open_scenes
 from sacvit_deploy.errors import SacvitError
 
 from .conftest import Calibrated
-from .making import ROLES, calibrate, snapshot
+from .making import ROLES, calibrate, layer_names, snapshot
 
 AGAIN = "the bundle already has the ranges of these pictures and settings"
 

@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.linears import layer_names, linears
+from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.errors import ExportError
 
-from .making import ROLES, calibrate, plant_in_bundle, snapshot
+from .making import ROLES, calibrate, layer_names, plant_in_bundle, snapshot
 
 ROUGH = ("--smoothing", 0, "--ranges", "minmax")  # the plainest calibration there is
 
@@ -43,7 +43,7 @@ def test_layers_are_kept_until_the_budget_is_met(planted: Path, jury: Path, slop
     damage = report(planted)["calibration"]["damage"]
     assert first == set(list(damage)[: len(first)])
     said = calibrate(planted, *options, drop / 2)
-    assert f"int8 loses {drop:.2f} points; keeping {2 * len(first)} layers in fp32" in said
+    assert f"int8 loses {drop:.2f} points; keeping {min(2 * len(first), 6)} layers in fp32" in said  # no more than half
     assert first < kept(planted) < set(damage)
     assert report(planted)["drop"] <= drop / 2
     # What the manifest says is what was built.
@@ -71,7 +71,7 @@ def test_a_drop_that_can_not_be_avoided_leaves_the_old_bundle(
 ) -> None:
     calibrate(planted, "--calib", pictures)  # with an int8 variant that must stay
     before = snapshot(planted)
-    with pytest.raises(ExportError, match=r"int8 loses .* points even with 11 of 12 layers in fp32"):
+    with pytest.raises(ExportError, match=r"int8 loses .* points even with 6 of 12 layers in fp32"):
         calibrate(planted, "--calib", border, "--max-drop", 0, *(ROUGH if rough else ()))
     assert snapshot(planted) == before
     assert [path.name for path in planted.parent.iterdir()] == [planted.name]

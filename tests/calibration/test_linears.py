@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from sacvit_deploy.calibration.linears import LINEAR, by_node, layer_name, layer_names, linears
+from sacvit_deploy.calibration.linears import LINEAR, layer_name, linears
 
-from .making import graph, weights_of
+from .making import by_node, graph, layer_names, weights_of
 
 BLOCKS = [f"blocks.{n}.{name}" for n in (0, 1) for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
 COMMON = {"patch_embed.proj", *BLOCKS, "head"}

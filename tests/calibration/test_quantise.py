@@ -14,12 +14,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from sacvit_deploy.calibration.feeds import Calibration
-from sacvit_deploy.calibration.linears import LINEAR, by_node, linears
+from sacvit_deploy.calibration.linears import LINEAR, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
 from sacvit_deploy.errors import OutputError
 
-from .making import ROLES, graph, run, weights_of
+from .making import ROLES, by_node, graph, run, weights_of
 
 KEPT = ("blocks.0.mlp.fc2", "head", "reuse_block.1.fc1")
 Ranges = dict[str, dict[str, float]]
