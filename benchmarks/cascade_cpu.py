@@ -36,6 +36,7 @@ from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages import HostStages
 
 PICTURES = 100  # whole per cents
 
@@ -162,7 +163,7 @@ def run_cascade(
     start = time.perf_counter()
     items = [Item(str(number), pixels) for number, pixels in enumerate(images)]
     batches = (items[at : at + batch] for at in range(0, len(images), batch))
-    answers = list(Scheduler(cascade, eta, count, sac_batch=batch, patience=8 * batch).run(batches))
+    answers = list(Scheduler(HostStages(cascade, count), eta, sac_batch=batch, patience=8 * batch).run(batches))
     return time.perf_counter() - start, answers
 
 

@@ -35,7 +35,7 @@ class EEStage(nn.Module):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with; a batch of one would be taken for a constant."""
         half = self.model.config.geometry.image_size // 2
-        return (torch.zeros(2, 3, half, half, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, half, half, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
@@ -58,7 +58,7 @@ class SACStage(nn.Module):
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
-        geometry, dtype = self.model.config.geometry, precision(self.model)
+        geometry, dtype = self.model.config.geometry, dtype_of(self.model)
         targets, rest = 3, geometry.tokens - 3
         return (
             torch.zeros(2, CHILDREN * targets, geometry.patch_values, dtype=dtype),
@@ -103,7 +103,7 @@ class PlainDeiT(nn.Module):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
         size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
@@ -113,7 +113,7 @@ class PlainDeiT(nn.Module):
 Stage = EEStage | SACStage | PlainDeiT
 
 
-def precision(model: SACViT) -> torch.dtype:
+def dtype_of(model: SACViT) -> torch.dtype:
     """The precision of the linear layers, which is that of the tensors between the engines."""
     return model.patch_embed.proj.weight.dtype
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from sacvit_deploy.backends import open_backend, usable_cores
@@ -15,6 +16,7 @@ from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import ImageSource, load_image
+from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
@@ -22,6 +24,7 @@ from sacvit_deploy.precision import choose_precision
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preprocess import fit
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages import HostStages, Stages
 
 T = TypeVar("T")
 
@@ -52,7 +55,12 @@ class SACViT:
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels
-        self.cascade = Cascade(self.backend, self.bundle.checked_files(self.precision), self.config)
+        files = self.backend.files(self.bundle, self.precision)
+        self.cascade = Cascade(self.backend, files, self.config)
+        device = self.backend.device(files)
+        self.pool = None if device is None else Pool(device, self.config)
+        # What keeps the engines from opening is to show now.
+        (self.cascade if self.pool is None else self.pool).warm()
 
     @property
     def eta(self) -> float:
@@ -93,16 +101,26 @@ class SACViT:
         if batch_size < 1 or (workers is not None and workers < 1):
             raise UsageError("batch_size and workers must be at least 1")
         eta = check_eta(self.eta if eta is None else eta)
+        if self.pool is not None:
+            self.pool.check(batch_size)
         method = self.config.method
         count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
-        scheduler = Scheduler(self.cascade, eta, count, sac_batch=batch_size, patience=8 * batch_size)
-        return self._stream(scheduler, sources, batch_size, workers or usable_cores())
+        return self._stream(eta, count, sources, batch_size, workers or usable_cores())
 
     def _stream(
-        self, scheduler: Scheduler, sources: Iterable[ImageSource], batch_size: int, workers: int
+        self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
-        for answer in scheduler.run(_batches(self._prepared(sources, batch_size, workers), batch_size)):
-            yield self._prediction(answer)
+        batches = _batches(self._prepared(sources, batch_size, workers), batch_size)
+        with self._stages(count, batch_size) as stages:
+            scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
+            for answer in scheduler.run(batches):
+                yield self._prediction(answer)
+
+    def _stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
+        """Both stages where they are: on a device, or here."""
+        if self.pool is not None:
+            return self.pool.stages(count, batch)
+        return nullcontext(HostStages(self.cascade, count))
 
     def _prepared(self, sources: Iterable[ImageSource], ahead: int, workers: int) -> Iterator[Item]:
         """Decode and resize in worker threads, at most two batches ahead."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sacvit_deploy.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from sacvit_deploy.bundle.bundle import Bundle
+    from sacvit_deploy.device import Device
 
 Array = npt.NDArray[Any]
 BACKENDS = ("onnxruntime",)
@@ -37,8 +41,16 @@ class Backend(Protocol):
         """Library, version and device, for people."""
         ...
 
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
+        """A variant's files by role, checked, in the form this backend opens. Raises BundleError."""
+        ...
+
     def open(self, stage: Path, weights: Path | None) -> Engine:
         """Load one stage. Raises BackendError."""
+        ...
+
+    def device(self, files: Mapping[str, Path]) -> Device | None:
+        """The same files with everything kept on a device; None where the processor computes. Raises BackendError."""
         ...
 
 
