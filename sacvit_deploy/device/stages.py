@@ -75,20 +75,19 @@ class DeviceStages:
         return Ticket(size, held=First(tensors, logits, slot, (start, seen, known, memory.mark(stream))))
 
     def look(self, ticket: Ticket) -> Array:
-        """Wait for the logits."""
+        """Wait for the logits; they stay until the slot's next batch."""
         first: First = ticket.held
         start, seen, known, end = first.marks
         self._memory.wait(end)
         ticket.book("glue", self._memory.seconds(start, seen) + self._memory.seconds(known, end))
         ticket.book("ee", self._memory.seconds(seen, known))
-        return first.logits.copy()
+        return first.logits
 
     def hold(self, ticket: Ticket, rows: Index) -> None:
         """Queue the gather and put what it gives behind what waits already."""
         lane, memory, first = self._lane, self._memory, ticket.held
         stream, size = lane.streams[1], len(rows)
-        memory.follow(stream, first.marks[2])
-        start = memory.mark(stream)
+        start = memory.mark(stream)  # `look` has waited for stage 1
         tokens = self._config.geometry.tokens
         sizes = {"rows": rows, "slots": np.arange(self._count), "rest": np.arange(tokens - self._count)}
         tensors = dict(first.tensors)
@@ -136,7 +135,7 @@ class DeviceStages:
         between = sum(self._memory.seconds(*marks) for marks in second.gathers)
         ticket.book("glue", between + self._memory.seconds(done, end))
         ticket.book("sac", self._memory.seconds(before, done))
-        return second.logits.copy(), second.targets.copy()
+        return second.logits, second.targets.copy()
 
     def _gathered(self, name: str, most: int, size: int) -> dict[str, Placed]:
         """Places for what `gather` gives for `size` pictures, in memory for `most`."""

@@ -64,6 +64,7 @@ class LateMemory(HostMemory):
         stream.put(lambda: HostMemory.download(self, target, source, None))
 
     def copy(self, target: int, source: int, nbytes: int, stream: Queue) -> None:
+        assert target + nbytes <= source or source + nbytes <= target, "CUDA does not copy what overlaps"
         stream.put(lambda: HostMemory.copy(self, target, source, nbytes, None))
 
     def mark(self, stream: Queue) -> tuple[Queue, int]:
