@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sacvit_deploy.device import Device
 
 Array = npt.NDArray[Any]
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 WEIGHTS = ("packed", "mapped")
 
 
@@ -57,7 +57,7 @@ class Backend(Protocol):
 def open_backend(
     name: str = "auto", *, provider: str | None = None, threads: int | None = None, weights: str = "packed"
 ) -> Backend:
-    """Open a backend by name; `auto` takes the first that this machine can load.
+    """Open a backend by name; `auto` is ONNX Runtime, which every bundle runs on (see `precision.choose_backend`).
 
     provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
     get it. threads: CPU threads of one engine call; None is one for each core this process may use.
@@ -70,6 +70,12 @@ def open_backend(
         raise UsageError(f"threads is {threads}; it must be at least 1")
     if weights not in WEIGHTS:
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
+    if name in ("tensorrt", "tensorrt-rtx"):
+        if provider is not None:
+            raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
+        from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
+
+        return TensorRTBackend(name)
     from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores(), weights)

@@ -18,7 +18,7 @@ BATCHES = (1, 2)
 
 @click.command("verify")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime.")
+@click.option("--backend", default="auto", show_default=True, help="auto, onnxruntime, tensorrt, tensorrt-rtx.")
 @click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

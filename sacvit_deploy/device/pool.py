@@ -44,7 +44,7 @@ class Pool:
         with self._free:
             lane = self._idle.pop() if self._idle else Lane(self.device, self._config)
             try:
-                yield DeviceStages(lane, count, batch, batch)
+                yield DeviceStages(lane, count, batch)
                 lane.settle()
             except BaseException:
                 # Work may be left in its streams, and an error of the device stays with what met it.

@@ -37,13 +37,13 @@ class Second:
 
 
 class DeviceStages:
-    """See `Stages`. One thread, one lane; `count` is M, `batch` and `sac_batch` the most pictures of a call."""
+    """See `Stages`. One thread, one lane; `count` is M, `batch` the most pictures of a call, in either stage."""
 
     depth = SLOTS
 
-    def __init__(self, lane: Lane, count: int, batch: int, sac_batch: int) -> None:
+    def __init__(self, lane: Lane, count: int, batch: int) -> None:
         self._lane, self._memory, self._config = lane, lane.memory, lane.config
-        self._count, self._batch, self._room = count, batch, sac_batch + batch
+        self._count, self._batch, self._room = count, batch, 2 * batch
         self._begun = self._started = self._waiting = 0
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 last started
         self._left: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
@@ -97,7 +97,7 @@ class DeviceStages:
             memory.upload(tensors[name].address, np.ascontiguousarray(values, WHOLE), stream)
         found = self._gathered("found", self._batch, size)
         self._left[first.slot] = lane.run("gather", tensors | found)
-        queue = self._queue(self._started)
+        queue = self._gathered("queue", self._room, self._room)
         for name, its in found.items():
             place = queue[name].rows(self._waiting, self._waiting + size)
             memory.copy(place.address, its.address, its.nbytes, stream)
@@ -105,10 +105,10 @@ class DeviceStages:
         self._gathers.append((start, memory.mark(stream)))
 
     def start(self, size: int) -> Ticket:
-        """Queue the SAC engine; what waits behind its batch moves to the front of the other queue."""
+        """Queue the SAC engine; what waits behind its batch moves to the front."""
         lane, memory, stream = self._lane, self._memory, self._lane.streams[1]
         number, self._started = self._started, self._started + 1
-        queue = self._queue(number)
+        queue = self._gathered("queue", self._room, self._room)
         tensors = {name: its.rows(0, size) for name, its in queue.items()}
         kind = lane.engine("sac").outputs["logits"]
         tensors["logits"] = lane.place("answers", closed(kind, self._room), kind.dtype).rows(0, size)
@@ -119,11 +119,11 @@ class DeviceStages:
         memory.download(logits, tensors["logits"].address, stream)
         memory.download(targets, tensors["targets"].address, stream)
         end = memory.mark(stream)
-        left = self._waiting - size
-        for name, its in self._queue(number + 1).items():
-            rest = queue[name].rows(size, self._waiting)
+        for its in queue.values():
+            # Fewer than a batch are left, so the two places do not overlap.
+            rest = its.rows(size, self._waiting)
             memory.copy(its.address, rest.address, rest.nbytes, stream)
-        self._waiting = left
+        self._waiting -= size
         gathers, self._gathers = tuple(self._gathers), []
         return Ticket(size, held=Second(logits, targets, (before, done, end), gathers))
 
@@ -144,7 +144,3 @@ class DeviceStages:
             key: self._lane.place(f"{name} {key}", shape, kinds[key].dtype).rows(0, size)
             for key, shape in gathered_shapes(self._config, most, self._count).items()
         }
-
-    def _queue(self, number: int) -> dict[str, Placed]:
-        """The queue that the stage-2 batch of this number is taken from."""
-        return self._gathered(f"queue {number % SLOTS}", self._room, self._room)
