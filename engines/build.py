@@ -88,7 +88,7 @@ def _read_cache(library: Library, config: Any, path: Path | None) -> Any:
     library.forget()
     if cache is None or not config.set_timing_cache(cache, False):
         raise BackendError(
-            f"{path} is no timing cache of this {library.title} and GPU ({library.reason()}); remove it, or name another"
+            f"{path} is no timing cache of this {library.title} and GPU ({library.reason()}); remove it or name another"
         )
     return cache
 

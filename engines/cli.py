@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +37,7 @@ N = TypeVar("N", int, float)
 @click.option("--workspace", type=click.IntRange(min=1), help="MB the builder may try layers with.")
 @click.option("--compute-capability", "capabilities", help="GPUs to compile for without having them (TensorRT-RTX): "
               "8.6,8.9,12.0 or 86,89,120.  [default: this machine's]")
-@click.option("--timing-cache", type=click.Path(path_type=Path, dir_okay=False), help="File of timings to use again.")
+@click.option("--timing-cache", type=click.Path(path_type=Path, dir_okay=False), help="Timings to keep (TensorRT).")
 @click.option("--baseline", is_flag=True, help="Build the plain DeiT, too, for benchmarks.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -62,8 +63,10 @@ def command(
     variants = opened.manifest.variants
     precision = precision or ("fp16" if "fp16" in variants else "fp32")
     opened.variant(precision)
-    targets = target_span(opened.manifest.config, _alphas(alpha))
+    targets = target_span(opened.manifest.config, _numbers(alpha, float, "--alpha") if alpha else None)
     library = load_library(runtime) if runtime else first_library()
+    if timing_cache is not None and is_rtx(library):
+        raise UsageError("TensorRT-RTX keeps no timings; --timing-cache is for --runtime tensorrt")
     place, here = find_place(library, capabilities)
     limits = Limits(
         place.capabilities if is_rtx(library) else (),
@@ -74,7 +77,7 @@ def command(
     if dry_run:
         click.echo(json.dumps(plan_facts(order), indent=1) if as_json else dry_table(order))
         return
-    target, record = build_plans(library, order, Progress(click.get_text_stream("stderr" if as_json else "stdout")))
+    target, record = build_plans(library, order, Progress(sys.stderr if as_json else sys.stdout))
     if as_json:
         click.echo(json.dumps({"folder": str(target), **asdict(record)}, indent=1))
         return
@@ -138,13 +141,6 @@ def _capability(text: str) -> str:
     """`86` -> "8.6"."""
     text = text.strip()
     return f"{text[:-1]}.{text[-1]}" if text.isdigit() and len(text) > 1 else text
-
-
-def _alphas(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    values = _numbers(text, float, "--alpha")
-    return values[0], values[-1]
 
 
 def _numbers(text: str, kind: Callable[[str], N], option: str) -> list[N]:

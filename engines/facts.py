@@ -12,7 +12,7 @@ from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.errors import BackendError
 
 # How the inspector's words for formats begin, and what they are called here.
-WORDS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float", "int8": "int8", "int64": "int64", "int32": "int32"}
+WORDS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | {t: t for t in ("int8", "int64", "int32")}
 
 
 def load_plan(library: Library, plan: bytes) -> Any:
@@ -39,7 +39,7 @@ def read_back(library: Library, engine: Any) -> dict[str, Any]:
 
 
 def parse_layers(text: str) -> list[tuple[str, str]]:
-    """The inspector's JSON -> (name, type of its first output) for each layer; an unknown type stays as it is written."""
+    """The inspector's JSON -> (name, type of its first output) for each layer; unknown types stay as written."""
     found = []
     for layer in json.loads(text).get("Layers", []):
         if isinstance(layer, str):  # names alone, where the plan was built without details

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,18 +38,19 @@ class Shapes(NamedTuple):
     greatest: Shape
 
 
-def target_span(config: ModelConfig, alphas: tuple[float, float] | None = None) -> Span:
-    """M, the number of targets, for alphas from the first to the second; without them, for every alpha there is.
+def target_span(config: ModelConfig, alphas: Sequence[float] | None = None) -> Span:
+    """M, the number of targets, for alphas least, usual, greatest; without them, for every alpha there is.
 
-    Usual is the M of the model's own alpha, or the nearest in the range. Raises UsageError for an alpha that leaves a
-    cluster empty, and for alphas in the wrong order.
+    Without a usual alpha, usual is the M of the model's own, or the nearest in the range. Raises UsageError for an
+    alpha that leaves a cluster empty, and for alphas in the wrong order.
     """
     tokens, method = config.geometry.tokens, config.method
     own = num_targets(method.alpha, tokens, method.rounding)
     if alphas is None:
         return Span(1, own, tokens - 1)
-    least, greatest = (num_targets(alpha, tokens, method.rounding) for alpha in alphas)
-    return Span(least, min(max(own, least), greatest), greatest)
+    counts = [num_targets(alpha, tokens, method.rounding) for alpha in alphas]
+    least, greatest = counts[0], counts[-1]
+    return Span(least, counts[1] if len(counts) == 3 else min(max(own, least), greatest), greatest)
 
 
 def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | None = None) -> Mapping[str, Shapes]:

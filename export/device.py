@@ -1,7 +1,7 @@
 """The glue as two more engines, so that on a GPU nothing but pictures, logits and indices crosses the bus.
 
-They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone: every
-runtime has those, and no tensor's size depends on what a picture shows.
+They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone:
+every runtime has those, and no tensor's size depends on what a picture shows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class ViewStage(nn.Module):
     role = "view"
     inputs = ("pictures",)
     outputs = ("image",)
+    scale: Tensor
+    shift: Tensor
+    low: Tensor
+    share: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__()
@@ -66,13 +70,20 @@ class ViewStage(nn.Module):
 class GatherStage(nn.Module):
     """What the SAC engine is asked with, for the continuing pictures of a batch.
 
-    pictures [B,S,S,3] uint8; scores [B,N] fp32, features and (unless the method reuses features) embeddings [B,N,D] of
-    the EE engine; rows [K], the pictures that continue; slots = 0..M-1 and rest = 0..N-M-1, which say how many targets are
-    wanted -> patches [K,4M,3PP], positions [K,4M], target_features [K,M,D], background [K,N-M,D], targets [K,M].
+    pictures [B,S,S,3] uint8; rows [K], the pictures that continue; slots = 0..M-1 and rest = 0..N-M-1, which say how
+    many targets are wanted; of the EE engine scores [B,N] fp32, features [B,N,D] and, unless the method reuses
+    features, embeddings [B,N,D]
+    -> patches [K,4M,3PP], positions [K,4M], target_features [K,M,D], background [K,N-M,D], targets [K,M].
     """
 
     role = "gather"
     outputs = ("patches", "positions", "target_features", "background", "targets")
+    scale: Tensor
+    shift: Tensor
+    before: Tensor
+    up_to: Tensor
+    numbers: Tensor
+    offsets: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__()

@@ -90,8 +90,8 @@ def export_variant(
             graphs[role] = trace(stage)
     with say.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
-        for stage in (ViewStage(model.config, dtype_of(weighted)), GatherStage(model.config, dtype_of(weighted))):
-            paths[stage.role] = write_graph(folder / f"{stage.role}.{precision}.onnx", trace(stage))
+        for glue in (ViewStage(model.config, dtype_of(weighted)), GatherStage(model.config, dtype_of(weighted))):
+            paths[glue.role] = write_graph(folder / f"{glue.role}.{precision}.onnx", trace(glue))
     with say.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
         check_baseline(paths, PlainDeiT(model), golden, precision, threads)

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from sacvit_deploy.backends import open_backend, usable_cores
+from sacvit_deploy.backends import choose_backend, open_backend, usable_cores
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
@@ -49,9 +49,12 @@ class SACViT:
         weights: str = "packed",
     ) -> None:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
+        if backend == "auto" and provider is None:
+            backend, _ = choose_backend(self.bundle)
         self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
-            precision, _ = choose_precision(list(self.bundle.manifest.variants), provider)
+            what = provider if backend in ("auto", "onnxruntime") else backend
+            precision, _ = choose_precision(self.backend.precisions(self.bundle), what)
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels

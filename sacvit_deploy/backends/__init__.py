@@ -41,6 +41,10 @@ class Backend(Protocol):
         """Library, version and device, for people."""
         ...
 
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """The variants of a bundle that it can open. Raises BundleError."""
+        ...
+
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
         """A variant's files by role, checked, in the form this backend opens. Raises BundleError."""
         ...
@@ -57,7 +61,7 @@ class Backend(Protocol):
 def open_backend(
     name: str = "auto", *, provider: str | None = None, threads: int | None = None, weights: str = "packed"
 ) -> Backend:
-    """Open a backend by name; `auto` is ONNX Runtime, which every bundle runs on (see `precision.choose_backend`).
+    """Open a backend by name; `auto` is ONNX Runtime, which every bundle runs on (see `choose_backend`).
 
     provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
     get it. threads: CPU threads of one engine call; None is one for each core this process may use.
@@ -79,6 +83,25 @@ def open_backend(
     from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores(), weights)
+
+
+def choose_backend(bundle: Bundle) -> tuple[str, str]:
+    """Return the backend that `auto` means for a bundle on this machine, and the reason.
+
+    TensorRT where the bundle has plans that fit the library and the GPU here, else ONNX Runtime. Raises BundleError for
+    a damaged plan.json.
+    """
+    from sacvit_deploy.bundle.plans import list_plans
+
+    trouble = []
+    for runtime in dict.fromkeys(record.place.runtime for _, record in list_plans(bundle)):
+        try:
+            if open_backend(runtime).precisions(bundle):
+                return runtime, "the bundle has plans for this machine"
+            trouble.append(f"its {runtime} plans were built for another machine or library")
+        except BackendError as error:
+            trouble.append(str(error))
+    return "onnxruntime", "; ".join(trouble) or "the bundle has no plans"
 
 
 def usable_cores() -> int:

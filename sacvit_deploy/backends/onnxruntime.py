@@ -52,6 +52,10 @@ class OnnxRuntimeBackend:
         device = self.provider.removesuffix("ExecutionProvider")
         return f"ONNX Runtime {self._library.__version__}, {device}, {self.threads} threads"
 
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """All of them."""
+        return list(bundle.manifest.variants)
+
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
         """The ONNX files."""
         return bundle.checked_files(precision)

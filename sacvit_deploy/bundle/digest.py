@@ -13,7 +13,7 @@ _EMPTY = b"sha256:" + b"0" * 64
 
 
 def seal(schema: int, data: Mapping[str, Any]) -> bytes:
-    """Readable JSON of schema, digest and data. The digest is the SHA-256 of the file with its 64 digits set to zero."""
+    """Readable JSON of schema, digest and data. The digest is the SHA-256 of the file with its 64 digits zeroed."""
     whole = {"schema": schema, "digest": _EMPTY.decode(), **data}
     text = (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
     return text.replace(_EMPTY, b"sha256:" + hashlib.sha256(text).hexdigest().encode(), 1)

@@ -1,4 +1,4 @@
-"""plan.json: what a plan was built from, by and for; a plan that does not fit here is refused before a byte is loaded."""
+"""plan.json: what a plan was built from, by and for. One that does not fit here is refused before a byte is loaded."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def misfits(record: PlanRecord, bundle: Bundle, here: Place) -> list[str]:
     return trouble
 
 
-def find_plans(bundle: Bundle, precision: str, here: Place) -> tuple[dict[str, Path], PlanRecord]:
+def find_plans(bundle: Bundle, precision: str, here: Place) -> dict[str, Path]:
     """The plans of a variant that fit this machine, by role, their hashes checked.
 
     Raises BundleError with what keeps the plans there are from running here, and the command that builds others.
@@ -133,7 +133,7 @@ def find_plans(bundle: Bundle, precision: str, here: Place) -> tuple[dict[str, P
         if not found:
             for plan in record.plans.values():
                 check_file(folder, plan.file, f"build it again with: {command}")
-            return {role: folder / plan.file.path for role, plan in record.plans.items()}, record
+            return {role: folder / plan.file.path for role, plan in record.plans.items()}
         trouble.append(f"{FOLDER}/{folder.name} was {', '.join(found)}")
     what = "; ".join(trouble) or f"it has no {precision} plans for {here.runtime}"
     raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {what}; build them with: {command}")

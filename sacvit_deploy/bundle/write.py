@@ -17,7 +17,8 @@ from sacvit_deploy.errors import ExportError
 def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST) -> Iterator[Path]:
     """Give a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
 
-    An existing bundle (a folder that holds the file `mark`) is replaced only with `replace`, and only by a rename; anything else of that name is refused.
+    What is there, a folder that holds the file `mark`, is replaced only with `replace`, and only by a rename; anything
+    else of that name is refused.
     A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
     """
     check_target(target, replace=replace, mark=mark)

@@ -1,7 +1,7 @@
 """The cascade with everything between decode and answer on one device: what memory, streams and engines must offer.
 
-Written against CUDA's model; `host.py` offers the same on the processor, so that the order of uploads, engine calls, queues and
-downloads is tested without a GPU, with real engines.
+Written against CUDA's model; `host.py` offers the same on the processor, so that the order of uploads, engine calls,
+queues and downloads is tested without a GPU, with real engines.
 """
 
 from __future__ import annotations

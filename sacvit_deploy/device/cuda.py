@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,11 @@ from sacvit_deploy.device import Event, Shape, Stream, size_of
 from sacvit_deploy.errors import BackendError, first_line
 
 INSTALL = "install it with: pip install 'sacvit-deploy[gpu]'"
-MEMORY_ERRORS = ("cudaErrorMemoryAllocation",)
+HINTS = {
+    "cudaErrorMemoryAllocation": "ask for smaller batches",
+    "cudaErrorInsufficientDriver": "there is no NVIDIA driver here, or it is older than these CUDA libraries need",
+    "cudaErrorNoDevice": "no NVIDIA GPU can be seen from here",
+}
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ def call(name: str, *arguments: Any) -> Any:
         _, text = library.cudaGetErrorString(status)
         reason = text.decode() if isinstance(text, bytes) else str(text)
         library.cudaGetLastError()  # what can be forgotten is: the process goes on
-        hint = "; ask for smaller batches" if status.name in MEMORY_ERRORS else ""
-        raise BackendError(f"CUDA: {name} failed: {reason} ({status.name}){hint}")
+        hint = f"; {HINTS[status.name]}" if status.name in HINTS else ""
+        raise BackendError(f"CUDA: {name} failed, {reason} ({status.name}){hint}")
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -86,7 +91,10 @@ class CudaMemory:
         """Page-locked memory, freed with the last array that looks at it."""
         nbytes = max(1, size_of(shape, dtype))
         address = int(call("cudaHostAlloc", nbytes, 0))
-        return np.frombuffer(_Pinned(address, nbytes).view, dtype, count=int(np.prod(shape))).reshape(shape)
+        whole = (ctypes.c_uint8 * nbytes).from_address(address)
+        weakref.finalize(whole, load_library().cudaFreeHost, address)
+        array: Array = np.frombuffer(whole, dtype, count=size_of(shape, dtype) // dtype.itemsize)  # type: ignore[call-overload]
+        return array.reshape(shape)
 
     def stream(self) -> Stream:
         """One that does not wait for the default stream."""
@@ -155,18 +163,6 @@ class _Event:
 
     def __del__(self) -> None:
         self._destroy(self.handle)
-
-
-class _Pinned:
-    """Page-locked bytes; numpy's view of them keeps this object alive."""
-
-    def __init__(self, address: int, nbytes: int) -> None:
-        self._address, self._free = address, load_library().cudaFreeHost
-        self.view = (ctypes.c_uint8 * nbytes).from_address(address)
-        self.view._owner = self
-
-    def __del__(self) -> None:
-        self._free(self._address)
 
 
 def _version(number: int) -> str:

@@ -13,7 +13,7 @@ from sacvit_deploy.geometry import CHILDREN
 
 SLOTS = 2  # batches under way in a stage
 
-# Stage 1 runs in the first stream, gather and stage 2 in the second: the next batch's upload and EE overlap this one's SAC.
+# Stage 1 runs in the first stream, the rest in the second: the next batch's upload and EE overlap this one's SAC.
 STREAM_OF = {"view": 0, "ee": 0, "gather": 1, "sac": 1}
 
 

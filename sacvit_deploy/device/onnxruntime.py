@@ -15,7 +15,7 @@ from sacvit_deploy.errors import BackendError, first_line
 
 
 class OnnxRuntimeDevice:
-    """See `Device`. Each engine is a session of its own, with its own copy of the weights: one lane is all it offers."""
+    """See `Device`. Each engine is a session with its own copy of the weights, so one lane is all it offers."""
 
     most = None  # pictures an engine call may have
     lanes = 1

@@ -1,4 +1,4 @@
-"""Both stages on a device: pictures go up, logits and the chosen targets come down, indices of continuing pictures go up."""
+"""Both stages on a device: pictures and indices of continuing pictures go up, logits and chosen targets come down."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from sacvit_deploy.backends import Engine
 from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import load_library
 from sacvit_deploy.bundle.bundle import Bundle
-from sacvit_deploy.bundle.plans import Place, find_plans
+from sacvit_deploy.bundle.plans import Place, find_plans, list_plans, misfits
 from sacvit_deploy.device import Device
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.device.round_trip import RoundTrip
@@ -21,7 +21,6 @@ class TensorRTBackend:
     def __init__(self, runtime: str) -> None:
         self._library = load_library(runtime)
         self.gpu = find_gpu()
-        self._device: tuple[Mapping[str, Path], TensorRTDevice] | None = None
 
     @property
     def description(self) -> str:
@@ -34,10 +33,13 @@ class TensorRTBackend:
         gpu = self.gpu
         return Place(self._library.runtime, self._library.version, gpu.name, (gpu.compute_capability,), gpu.driver)
 
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """Those with plans that fit."""
+        return [record.precision for _, record in list_plans(bundle) if not misfits(record, bundle, self.here)]
+
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
         """The plans that fit."""
-        files, _ = find_plans(bundle, precision, self.here)
-        return files
+        return find_plans(bundle, precision, self.here)
 
     def open(self, stage: Path, weights: Path | None) -> Engine:
         """Load one plan, to be run with arrays."""

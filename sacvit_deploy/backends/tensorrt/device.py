@@ -147,8 +147,8 @@ def choose_profile(profiles: list[Profile], tensors: Mapping[str, Placed], name:
         key = next(key for key, shapes in widest.items() if not _within(tensors[key].shape, shapes))
         least, _, greatest = widest[key]
         raise BackendError(
-            f"{name} takes `{key}` of {list(least)} to {list(greatest)}, not {list(tensors[key].shape)}; ask for another "
-            "batch or alpha, or build plans with another --batch or --alpha"
+            f"{name} takes `{key}` of {list(least)} to {list(greatest)}, not {list(tensors[key].shape)}; ask for "
+            "another batch or alpha, or build plans with another --batch or --alpha"
         )
     return min(fitting, key=lambda number: _volume(profiles[number]))
 

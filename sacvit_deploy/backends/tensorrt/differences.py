@@ -53,7 +53,7 @@ def find_capability(library: Library, capability: str) -> Any:
 
 
 def find_fault(library: Library, runtime: Any, plan: bytes) -> str | None:
-    """Why a plan can't run here, where the library can tell without deserialising it (RTX); None if nothing is known."""
+    """Why a plan can't run here, if the library can tell without deserialising it (RTX); None if it finds nothing."""
     if not is_rtx(library):
         return None
     verdict, found = runtime.get_engine_validity(plan)

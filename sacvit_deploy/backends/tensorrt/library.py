@@ -69,7 +69,7 @@ def load_library(runtime: str) -> Library:
     errors: list[str] = []
     loud = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
 
-    class Keeping(trt.ILogger):  # type: ignore[misc]
+    class Keeping(trt.ILogger):  # type: ignore[name-defined,misc]
         """Keeps errors for the exception that follows them, and keeps them off the terminal."""
 
         def __init__(self) -> None:
