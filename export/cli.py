@@ -35,7 +35,7 @@ from sacvit_deploy.glue import check_eta
 @click.option("--heads", type=click.IntRange(min=1), help="Attention heads.  [default: width / 64]")
 @click.option("--family", type=click.Choice(FAMILIES), help="Whose layout it is, where files look alike.")
 @click.option("--trust-checkpoint", is_flag=True, help="Let the checkpoint run code while it loads. Dangerous.")
-@click.option("--trt", is_flag=True, help="Build TensorRT plans for this machine's GPU, too (sacvit build does it later).")
+@click.option("--trt", is_flag=True, help="Build TensorRT plans for this machine's GPU, too.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
 def command(

@@ -22,7 +22,10 @@ AGX_ORIN = (
     "RAM 12000/62841MB (lfb 4x4MB) GR3D_FREQ 99%@[1300,1300] GPU@51.0C "
     "VDD_GPU_SOC 5000mW/4400mW VDD_CPU_CV 1500mW/1300mW VIN_SYS_5V0 3000mW/2900mW"
 )
-THOR = "RAM 9000/125772MB VDD_GPU 8000mW/8000mW VDD_CPU_SOC_MSS 9000mW/9000mW VIN_SYS_5V0 4000mW/4000mW VIN 30000mW/30000mW"
+THOR = (
+    "RAM 9000/125772MB VDD_GPU 8000mW/8000mW VDD_CPU_SOC_MSS 9000mW/9000mW VIN_SYS_5V0 4000mW/4000mW "
+    "VIN 30000mW/30000mW"
+)
 NANO = "RAM 1346/3964MB (lfb 2x1MB) GR3D_FREQ 12%@76 PMIC@50C GPU@33.5C POM_5V_IN 2065/2065 POM_5V_GPU 82/82"
 NO_AVERAGE = "RAM 2840/7620MB (lfb 512x4MB) GR3D_FREQ 40% VDD_IN 5765mW VDD_CPU_GPU_CV 1548mW"
 
@@ -37,7 +40,13 @@ def test_a_whole_line() -> None:
 
 @pytest.mark.parametrize(
     ("line", "watts", "memory"),
-    [(ORIN_NX, 5.765, 2722), (AGX_ORIN, 9.5, 12000), (THOR, 30.0, 9000), (NANO, 2.065, 1346), (NO_AVERAGE, 5.765, 2840)],
+    [
+        (ORIN_NX, 5.765, 2722),
+        (AGX_ORIN, 9.5, 12000),
+        (THOR, 30.0, 9000),
+        (NANO, 2.065, 1346),
+        (NO_AVERAGE, 5.765, 2840),
+    ],
 )
 def test_power_of_the_module(line: str, watts: float, memory: int) -> None:
     assert parse_line(line).power == pytest.approx(watts)

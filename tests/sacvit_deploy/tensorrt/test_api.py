@@ -1,7 +1,7 @@
 """Do TensorRT 10 and 11 have what the code calls? Their names alone are checked: no plan is built or run by them here.
 
-The run-time half comes from the lean wheels of 10 and 11, imported for real; the builder of 10 from its published types;
-TensorRT-RTX is there whole. 11's builder has no public types yet; RTX's, which is of the same generation, stands for it.
+The run-time half comes from the lean wheels of 10 and 11, imported for real; the builder of 10 from its published
+types; TensorRT-RTX is there whole. 11's builder has no public types yet; RTX's, of the same generation, stands for it.
 """
 
 from __future__ import annotations
