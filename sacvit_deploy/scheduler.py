@@ -87,7 +87,7 @@ class Scheduler:
         clock = Clock(len(numbers))
         images = [_pixels(answer.item) for answer in answers]
         low = self._cascade.low_view(images)
-        clock.lap("glue")
+        clock.lap("view")
         out = self._cascade.stage_one(low)
         clock.lap("ee")
         # Row by row: a picture on which the variant overflows must not cost the others their answers.
@@ -95,11 +95,12 @@ class Scheduler:
         probabilities = softmax(np.where(finite[:, None], out["logits"], 0))
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
+        clock.lap("gate")
         if rows.size:
             targets = select_targets(out["scores"][rows], self._count)
             self._requests.append(build_request(images, out, rows, targets, self._cascade.config))
             self._waiting += [numbers[row] for row in rows]
-        clock.lap("glue")
+            clock.lap("gather")
         for row, (number, answer) in enumerate(zip(numbers, answers, strict=True)):
             clock.add_to(answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
@@ -122,12 +123,12 @@ class Scheduler:
         self._requests = [later] if later.size else []
         numbers, self._waiting = self._waiting[:size], self._waiting[size:]
         inputs = now.inputs(self._cascade.config)
-        clock.lap("glue")
+        clock.lap("gather")
         logits = self._cascade.stage_two(inputs)
         clock.lap("sac")
         finite = finite_rows(logits)
         probabilities = softmax(np.where(finite[:, None], logits, 0))
-        clock.lap("glue")
+        clock.lap("answer")
         for row, number in enumerate(numbers):
             answer = self._held.pop(number)
             clock.add_to(answer.item.timing)

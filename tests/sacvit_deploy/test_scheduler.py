@@ -161,10 +161,10 @@ def test_finite_rows() -> None:
 
 def test_clock_shares_time_by_step() -> None:
     clock = Clock(4)
-    for step in ("glue", "ee", "glue"):
+    for step in ("gate", "ee", "gate"):
         clock.lap(step)
-    timing = {"glue": 1.0, "decode": 5.0}
+    timing = {"gate": 1.0, "decode": 5.0}
     clock.add_to(timing)
-    assert set(timing) == {"glue", "decode", "ee"}
+    assert set(timing) == {"gate", "decode", "ee"}
     assert timing["decode"] == 5.0
-    assert timing["glue"] > 1.0
+    assert timing["gate"] > 1.0
