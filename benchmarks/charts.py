@@ -96,11 +96,12 @@ def ratio_lines(report: Report) -> list[Lines]:
 
 def ratio_bars(rows: Sequence[Row]) -> Bars | None:
     """How many times faster than the plain DeiT of the same precision; None where nobody was compared with one."""
-    bars = [
-        Bar(row.name, [("measured", found.median)], found, row.ideal, f"{found.median:.2f}x")
-        for row in rows
-        if (found := row.ratios.get("deit")) is not None
-    ]
+    bars = []
+    for row in rows:
+        found = row.ratios.get("deit")
+        if found is not None:
+            part = ("cascade" if row.gate is not None else "opponents", found.median)
+            bars.append(Bar(row.name, [part], found, row.ideal, f"{found.median:.2f}x"))
     return Bars("Times faster than the plain DeiT", "times faster", bars, "fewer multiply-adds") if bars else None
 
 

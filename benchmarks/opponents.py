@@ -70,13 +70,18 @@ def find(folder: Path, bundle: Bundle, precision: str) -> Opponents | None:
 def find_or_export(folder: Path, bundle: Bundle, precision: str, say: Callable[[str], object]) -> Opponents:
     """The opponents of a bundle in one precision, exported now where the folder has none.
 
-    Raises BundleError, ExportError, and ModuleNotFoundError for torch where something must be exported.
+    Raises BundleError, and ExportError, which says so where something must be exported and torch is missing.
     """
     found = find(folder, bundle, precision)
     if found is not None:
         return found
-    from sacvit_deploy.benchmarks.opponent_export import export_opponents
-
+    try:
+        from sacvit_deploy.benchmarks.opponent_export import export_opponents
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"{folder} has no {precision} opponents, and exporting them needs {error.name}: pip install "
+            "'sacvit-deploy[export]', or copy that folder from a machine that has it, or say --against deit"
+        ) from error
     place = folder / precision
     if place.exists() and not (place / FACTS).exists():
         raise ExportError(f"{place} exists and holds no opponents; choose another folder with --opponents")

@@ -77,7 +77,7 @@ def _bars(axis: Any, chart: Bars) -> None:
     for row, bar in enumerate(chart.bars):
         start = 0.0
         for name, length in bar.parts:
-            label = None if name in seen or len(bar.parts) == 1 else name
+            label = None if name in seen else name
             axis.barh(row, length, left=start, color=COLOURS.get(name, "#666"), label=label)
             seen.add(name)
             start += length
@@ -90,5 +90,4 @@ def _bars(axis: Any, chart: Bars) -> None:
     axis.set_yticks(range(len(chart.bars)), [f"{bar.label}  {bar.text}" for bar in chart.bars], fontsize=8)
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
-    if seen - {"measured"}:
-        axis.legend(fontsize=7, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.12 if "\n" not in chart.title else 1.2))
+    axis.legend(fontsize=7, framealpha=0.9)

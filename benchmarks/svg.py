@@ -12,7 +12,7 @@ from sacvit_deploy.calibration.plot import STYLES
 WIDTH = 420  # units, about the pixels of a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 42
 HEIGHT = 290
-BAR, GAP = 15, 31  # height of a bar, distance of two
+BAR, GAP = 15, 34  # height of a bar, distance of two
 COLOURS = {
     "decode": "#999999",
     "preprocess": "#CCBB88",
@@ -25,9 +25,10 @@ COLOURS = {
     "sac": "#0072B2",
     "tail": "#0072B2",
     "engine": "#009E73",
-    "answer": "#D55E00",
+    "answer": "#8B5A2B",
     "rest": "#DDDDDD",
-    "measured": "#0072B2",
+    "cascade": "#0072B2",
+    "opponents": "#8FA3B3",
 }
 
 
@@ -70,7 +71,7 @@ def draw_bars(chart: Bars) -> str:
         for bar in chart.bars
     )
     end = longest * 1.02 or 1.0
-    key_rows = -(-len(keys) // 4) + bool(chart.mark)
+    key_rows = -(-len(keys) // 3) + bool(chart.mark)
     top = 18 * key_rows + 6
     height = top + GAP * len(chart.bars) + 40
     width = WIDTH - 8 - RIGHT
@@ -80,7 +81,7 @@ def draw_bars(chart: Bars) -> str:
 
     parts = [_open(chart.title, height)]
     for number, name in enumerate(keys):
-        at_x, at_y = 8 + (number % 4) * 100, 12 + 18 * (number // 4)
+        at_x, at_y = 8 + (number % 3) * 135, 12 + 18 * (number // 3)
         parts.append(f'<rect x="{at_x}" y="{at_y - 9}" width="11" height="11" fill="{COLOURS.get(name, "#666")}"/>')
         parts.append(f'<text x="{at_x + 15}" y="{at_y}">{escape(name)}</text>')
     if chart.mark:
