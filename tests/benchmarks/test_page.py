@@ -67,7 +67,8 @@ def open_page(path: Path, folder: Path, *options: str) -> tuple[str, list[str]]:
     command = [
         BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--enable-logging=stderr", "--v=0",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost", f"--user-data-dir={folder / 'profile'}",
+        f"--log-net-log={log}", "--enable-logging=stderr", "--v=0",
         *options, path.as_uri(),
     ]  # fmt: skip
     home = {**os.environ, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
