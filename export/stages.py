@@ -17,15 +17,33 @@ from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.geometry import CHILDREN
 
 
-class EEStage(nn.Module):
-    """image [B,3,S/2,S/2] -> logits [B,C], scores [B,N] (both fp32), features [B,N,D], embeddings [B,N,D]."""
+class Stage(nn.Module):
+    """What the exporter traces: a module with named inputs and outputs; the state dict of `model` names the weights.
 
-    inputs = ("image",)
-    outputs = ("logits", "scores", "features", "embeddings")
+    `example` gives inputs to trace with (a batch of one would be taken for a constant), `dynamic` the axes left open.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
     def __init__(self, model: SACViT) -> None:
         super().__init__()
         self.model = model
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace with."""
+        raise NotImplementedError
+
+    def dynamic(self) -> dict[str, dict[int, object]]:
+        """Axes left open."""
+        raise NotImplementedError
+
+
+class EEStage(Stage):
+    """image [B,3,S/2,S/2] -> logits [B,C], scores [B,N] (both fp32), features [B,N,D], embeddings [B,N,D]."""
+
+    inputs = ("image",)
+    outputs = ("logits", "scores", "features", "embeddings")
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run stage 1; what goes on to stage 2 leaves in the variant's precision."""
@@ -33,7 +51,7 @@ class EEStage(nn.Module):
         return out.logits, out.scores, out.features.to(image.dtype), out.embeddings.to(image.dtype)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with; a batch of one would be taken for a constant."""
+        """Inputs to trace with."""
         half = self.model.config.geometry.image_size // 2
         return (torch.zeros(2, 3, half, half, dtype=dtype_of(self.model)),)
 
@@ -42,15 +60,11 @@ class EEStage(nn.Module):
         return {"image": {0: torch.export.Dim("batch")}}
 
 
-class SACStage(nn.Module):
+class SACStage(Stage):
     """patches [B,4M,3PP], positions [B,4M], target_features [B,M,D], background [B,N-M,D] -> logits [B,C] fp32."""
 
     inputs = ("patches", "positions", "target_features", "background")
     outputs = ("logits",)
-
-    def __init__(self, model: SACViT) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor) -> Tensor:
         """Run stage 2."""
@@ -79,15 +93,11 @@ class SACStage(nn.Module):
         }
 
 
-class PlainDeiT(nn.Module):
+class PlainDeiT(Stage):
     """image [B,3,S,S] -> logits [B,C]: the same weights as a plain DeiT, the baseline of every comparison."""
 
     inputs = ("image",)
     outputs = ("logits",)
-
-    def __init__(self, model: SACViT) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
         """Run every hi-res token through every block."""
@@ -108,9 +118,6 @@ class PlainDeiT(nn.Module):
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
         return {"image": {0: torch.export.Dim("batch")}}
-
-
-Stage = EEStage | SACStage | PlainDeiT
 
 
 def dtype_of(model: SACViT) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable
@@ -24,6 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 MAX_PIXELS = 100_000_000  # about 300 MB as RGB; checked against the header
 MAX_BYTES = 256 << 20
 WHITE = (255, 255, 255)
+ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for a picture that is stored as it is seen
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -103,10 +105,11 @@ def check_size(image: Image.Image, name: str) -> None:
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Apply EXIF rotation and convert any mode to RGB. Raises ImageError for floating-point pictures."""
     check_size(image, name)
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception:  # a broken EXIF block: show the picture as it is stored, as viewers do
-        image = image.copy()
+    image.load()
+    # Only where there is something to turn: the function copies every other picture.
+    with contextlib.suppress(Exception):  # a broken EXIF block: show the picture as it is stored, as viewers do
+        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+            image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ImageError(f"{name} holds floating-point values, whose range is not known; convert it to 8 bits")
     if image.mode.startswith("I"):
@@ -117,7 +120,8 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         image = image.convert("RGBA")
         flat = Image.new("RGBA", image.size, (*WHITE, 255))
         image = Image.alpha_composite(flat, image)
-    return image.convert("RGB")
+    # Converting to the same mode would copy.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
 
+from sacvit_deploy.ahead import ahead, in_batches
 from sacvit_deploy.backends import choose_backend, open_backend, usable_cores
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
@@ -25,8 +22,6 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preprocess import fit
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages import HostStages, Stages
-
-T = TypeVar("T")
 
 
 class SACViT:
@@ -113,10 +108,10 @@ class SACViT:
     def _stream(
         self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
-        batches = _batches(self._prepared(sources, batch_size, workers), batch_size)
+        items = ahead(sources, self.prepare, most=2 * batch_size, workers=workers)
         with self._stages(count, batch_size) as stages:
             scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-            for answer in scheduler.run(batches):
+            for answer in scheduler.run(in_batches(items, batch_size)):
                 yield self._prediction(answer)
 
     def _stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
@@ -124,24 +119,6 @@ class SACViT:
         if self.pool is not None:
             return self.pool.stages(count, batch)
         return nullcontext(HostStages(self.cascade, count))
-
-    def _prepared(self, sources: Iterable[ImageSource], ahead: int, workers: int) -> Iterator[Item]:
-        """Decode and resize in worker threads, at most two batches ahead."""
-        if workers == 1:
-            # A thread of its own would only add its start-up to the latency of one picture.
-            yield from map(self.prepare, sources)
-            return
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-decode")
-        waiting: deque[Future[Item]] = deque()
-        try:
-            for source in sources:
-                waiting.append(pool.submit(self.prepare, source))
-                if len(waiting) >= 2 * ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def prepare(self, source: ImageSource) -> Item:
         """Decode and fit one picture to [S,S,3]; an error goes into the item."""
@@ -169,9 +146,3 @@ class SACViT:
             targets=answer.targets,
             timing=answer.item.timing,
         )
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch

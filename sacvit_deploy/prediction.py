@@ -16,7 +16,8 @@ class Prediction:
 
     stage: 1 if the EE engine's answer stood, 2 if the SAC engine's did. probabilities: [C] fp32 of that stage.
     stage_one_probability: the highest of stage 1, which the gate compared with eta. targets: [M] low-res indices, None
-    after an exit. timing: seconds by step (decode, preprocess, ee, glue, sac); a batch shares its engine calls equally.
+    after an exit. timing: seconds by step; a batch shares its engine calls equally. The steps are decode, preprocess,
+    view (the half-size picture), ee, gate, gather (select, gather, compact), sac and answer (its softmax).
     """
 
     source: str

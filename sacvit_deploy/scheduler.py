@@ -102,7 +102,7 @@ class Scheduler:
         probabilities = softmax(np.where(finite[:, None], logits, 0))
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
-        ticket.book("glue", clock.lap())
+        ticket.book("gate", clock.lap())
         if rows.size:
             self._stages.hold(ticket, rows)
             self._waiting += [numbers[row] for row in rows]
@@ -137,7 +137,7 @@ class Scheduler:
             clock = Clock()
             finite = finite_rows(logits)
             probabilities = softmax(np.where(finite[:, None], logits, 0))
-            ticket.book("glue", clock.lap())
+            ticket.book("answer", clock.lap())
             for row, number in enumerate(numbers):
                 answer = self._held.pop(number)
                 share(ticket, answer.item.timing)

@@ -69,7 +69,7 @@ class HostStages:
         """Run stage 1."""
         ticket, clock = Ticket(len(images)), Clock()
         low = self._cascade.low_view(images)
-        ticket.book("glue", clock.lap())
+        ticket.book("view", clock.lap())
         out = self._cascade.stage_one(low)
         ticket.book("ee", clock.lap())
         ticket.held = images, out
@@ -88,7 +88,7 @@ class HostStages:
         images, out = ticket.held
         targets = select_targets(out["scores"][rows], self._count)
         self._requests.append(build_request(images, out, rows, targets, self._cascade.config))
-        ticket.book("glue", clock.lap())
+        ticket.book("gather", clock.lap())
 
     def start(self, size: int) -> Ticket:
         """Run stage 2."""
@@ -97,7 +97,7 @@ class HostStages:
         now, later = request.part(0, size), request.part(size, request.size)
         self._requests = [later] if later.size else []
         inputs = now.inputs(self._cascade.config)
-        ticket.book("glue", clock.lap())
+        ticket.book("gather", clock.lap())
         ticket.held = self._cascade.stage_two(inputs), now.targets
         ticket.book("sac", clock.lap())
         return ticket

@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": ("sacvit_deploy.calibration.cli_eval", "Measure accuracy, cost and speed on labelled pictures."),
     "sweep": ("sacvit_deploy.calibration.cli_sweep", "Draw accuracy against cost, and choose eta."),
     "calibrate": ("sacvit_deploy.calibration.cli_calibrate", "Add an int8 variant, judge what precision costs."),
+    "bench": ("sacvit_deploy.benchmarks.cli", "Measure what a bundle gains on this machine."),
     "overlay-sheet": ("sacvit_deploy.calibration.cli_sheet", "Draw exits, continuing pictures and targets."),
     "train": ("sacvit_deploy.training.cli", "Train a SAC-ViT on your pictures."),
     "doctor": ("sacvit_deploy.commands.doctor", "Show what this machine can run, and why not."),

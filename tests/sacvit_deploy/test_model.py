@@ -370,8 +370,8 @@ def test_prediction_of_an_exit_and_of_a_second_look(model: SACViT, easy: Path, h
     assert late.target_mask is not None
     assert late.target_mask.shape == (7, 7)
     np.testing.assert_array_equal(np.flatnonzero(late.target_mask), late.targets)
-    steps = {"decode", "preprocess", "glue", "ee"}
-    assert (set(early.timing), set(late.timing)) == (steps, steps | {"sac"})
+    steps = {"decode", "preprocess", "view", "ee", "gate"}
+    assert (set(early.timing), set(late.timing)) == (steps, steps | {"gather", "sac", "answer"})
     for found in (early, late):
         assert all(seconds >= 0 for seconds in found.timing.values())
         assert found.probabilities.shape == (10,)

@@ -162,8 +162,8 @@ def test_finite_rows() -> None:
 
 def test_a_batchs_time_is_shared_by_its_pictures() -> None:
     ticket = Ticket(4)
-    for step, seconds in (("glue", 0.5), ("ee", 2.0), ("glue", 0.25)):
+    for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
         ticket.book(step, seconds)
-    timing = {"glue": 1.0, "decode": 5.0}
+    timing = {"gate": 1.0, "decode": 5.0}
     share(ticket, timing)
-    assert timing == {"glue": 1.1875, "decode": 5.0, "ee": 0.5}
+    assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

@@ -1,0 +1,45 @@
+"""Choosing the gate so that a named share of the pictures continues: the real gate decides, at a forced eta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.glue import softmax
+
+
+def stage_one_probabilities(cascade: Cascade, images: Sequence[Pixels], batch: int = 8) -> Float:
+    """[n]: the highest probability of stage 1 for each picture, as the gate sees it."""
+    parts = [
+        softmax(cascade.stage_one(cascade.low_view(images[at : at + batch]))["logits"]).max(axis=1)
+        for at in range(0, len(images), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def eta_for(probabilities: Float, share: float) -> float:
+    """The eta at which just that share of the pictures, rounded to whole ones, continues.
+
+    Raises UsageError for a share out of range, and where equal probabilities leave no eta between them.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"a continue fraction of {share} was asked for; it must lie between 0 and 1")
+    ordered = np.sort(probabilities)
+    at = round(share * len(ordered))
+    if at == 0:
+        return 0.0
+    if at == len(ordered):
+        return 1.0
+    low, high = float(ordered[at - 1]), float(ordered[at])
+    eta = (low + high) / 2
+    if not low <= eta < high:
+        raise UsageError(
+            f"no eta lets {share:.0%} of these {len(ordered)} pictures continue: several have the probability "
+            f"{low:.4g}; choose another fraction, or more pictures"
+        )
+    return eta

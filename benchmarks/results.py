@@ -1,0 +1,158 @@
+"""What a bench found, as values and as JSON (`bench.schema.json`): one row for each contender in each case."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sacvit_deploy.benchmarks.spread import Spread
+from sacvit_deploy.errors import SacvitError, UsageError
+
+KIND = "sacvit-bench"
+SCHEMA = 1
+BASELINE = "deit"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender in one case. Times are those of one picture, in ms; spreads are over rounds.
+
+    scope: `engine` is from decoded pictures to probabilities, `file` from a JPEG's path to them. gate: None for all but
+    the cascade, whose share was `forced` or came from an `eta`. ratios: times faster than the row's opponents, by their
+    names; `ideal` is the ratio of multiply-adds to the plain DeiT. accuracy and joules: None where nothing could tell.
+    """
+
+    scope: str
+    batch: int
+    threads: int
+    contender: str
+    precision: str
+    gate: Mapping[str, float] | None
+    pictures: int
+    rounds: int
+    steady: bool
+    ms: Spread
+    rounds_ms: Sequence[float]
+    latency_ms: Mapping[str, float]  # p50, p95, p99
+    steps_ms: Mapping[str, float]
+    gmacs: float | None
+    continued: float | None
+    ideal: float | None
+    ratios: Mapping[str, Spread] = field(default_factory=dict)
+    accuracy: float | None = None
+    joules: float | None = None
+    failed: int = 0
+    note: str = ""
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput."""
+        return 1000 / self.ms.median
+
+    @property
+    def name(self) -> str:
+        """Contender, gate and precision: what tells the rows of a case apart."""
+        return " ".join(filter(None, [self.contender, gate_name(self.gate), self.precision]))
+
+    @property
+    def key(self) -> tuple[str, int, int, str]:
+        """What a row of another run must share to be compared with this one."""
+        return self.scope, self.batch, self.threads, self.name
+
+
+@dataclass(frozen=True)
+class Process:
+    """One contender as a process of its own that answers one picture, from its start to its end."""
+
+    contender: str
+    precision: str
+    seconds: Spread
+    open_ms: Spread  # loading library, model and engines
+    first_ms: Spread  # the first picture's own
+    peak_mb: float | None  # resident; None where the system does not tell
+    runs: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """As `Row.key`."""
+        return self.contender, self.precision
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole bench."""
+
+    facts: Mapping[str, Any]  # machine, bundle, runtime, pictures, command, notes
+    rows: Sequence[Row]
+    processes: Sequence[Process] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        rows = [{**asdict(row), "images_per_second": row.images_per_second, "name": row.name} for row in self.rows]
+        return {
+            "kind": KIND,
+            "schema": SCHEMA,
+            **self.facts,
+            "rows": rows,
+            "processes": [asdict(process) for process in self.processes],
+        }
+
+
+def gate_name(gate: Mapping[str, float] | None) -> str:
+    """`23%` for a forced share, `eta 0.6` for a real gate, nothing where there is none."""
+    if gate is None:
+        return ""
+    return f"{gate['forced']:.0%}" if "forced" in gate else f"eta {gate['eta']:g}"
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write the JSON form. Raises SacvitError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SacvitError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> Report:
+    """Read what `write_json` wrote. Raises UsageError for anything else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON ({error}); name a file that sacvit bench wrote") from error
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise UsageError(f"{path} is no result of sacvit bench; name a file that its --json or --out wrote")
+    if data.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{path} has schema {data.get('schema')!r}, this sacvit-deploy reads {SCHEMA}; bench both with one version"
+        )
+    try:
+        facts = {key: value for key, value in data.items() if key not in ("kind", "schema", "rows", "processes")}
+        return Report(facts, [_row(row) for row in data["rows"]], [_process(entry) for entry in data["processes"]])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is incomplete or was changed ({error!r}); bench again") from error
+
+
+def _row(data: Mapping[str, Any]) -> Row:
+    fields = {key: value for key, value in data.items() if key not in ("images_per_second", "name")}
+    ratios = {name: _spread(value) for name, value in fields.pop("ratios").items()}
+    return Row(**{**fields, "ms": _spread(fields["ms"]), "ratios": ratios})
+
+
+def _process(data: Mapping[str, Any]) -> Process:
+    times = {key: _spread(data[key]) for key in ("seconds", "open_ms", "first_ms")}
+    return Process(**{**data, **times})
+
+
+def _spread(data: Mapping[str, Any]) -> Spread:
+    found = Spread(*(float(data[key]) for key in ("median", "low", "high")))
+    finite = all(map(math.isfinite, (found.median, found.low, found.high)))
+    if not finite or not found.low <= found.median <= found.high:
+        raise ValueError(f"no spread: {data}")
+    return found

@@ -1,0 +1,38 @@
+"""Preparing pictures in worker threads, a bounded number ahead of whoever uses them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def ahead(sources: Iterable[S], prepare: Callable[[S], T], *, most: int, workers: int) -> Iterator[T]:
+    """`prepare` of every source, in order, by so many threads; at most `most` are taken before they are used."""
+    if workers == 1:
+        # A thread of its own would only add its start-up to the latency of one picture.
+        yield from map(prepare, sources)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-decode")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for source in sources:
+            waiting.append(pool.submit(prepare, source))
+            if len(waiting) >= most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

@@ -1,0 +1,282 @@
+"""`sacvit bench` from its options to its files."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from sacvit_deploy.benchmarks.opponents import FACTS, Opponents, find
+from sacvit_deploy.benchmarks.results import read_json
+from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.costs import costs
+from sacvit_deploy.errors import BundleError, UsageError
+
+from .conftest import Benched, run
+
+
+def rows(benched: Benched, **wanted: object) -> list[dict[str, Any]]:
+    found = [row for row in benched.data["rows"] if all(row[key] == value for key, value in wanted.items())]
+    assert found, wanted
+    return found
+
+
+def test_the_json_is_what_its_schema_says(benched: Benched) -> None:
+    schema = json.loads((resources.files("sacvit_deploy.benchmarks") / "bench.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(benched.data, schema)
+    again = read_json(benched.folder / "bench.json").to_dict()
+    assert json.loads(json.dumps(again)) == benched.data
+
+
+def test_every_case_has_every_contender(benched: Benched) -> None:
+    cascades = [f"cascade {gate} fp32" for gate in ("50%", "100%", "eta 0.6")]
+    others = [f"{name} fp32" for name in ("deit", "sait", "sait-mass")]
+    for scope in ("engine", "file"):
+        for batch in (1, 3):
+            names = [row["name"] for row in rows(benched, scope=scope, batch=batch)]
+            assert sorted(names) == sorted([*cascades, *others, "vs:foreign.onnx as is"])
+            for name in names:
+                assert name in benched.printed
+    assert any("stvit not run" in note and "4 blocks" in note for note in benched.data["notes"])
+
+
+def test_forced_shares_are_reached_and_counted(benched: Benched, tiny_bundle: Path) -> None:
+    config = open_bundle(tiny_bundle).manifest.config
+    for row in rows(benched, contender="cascade"):
+        if "forced" in row["gate"]:
+            assert row["continued"] == round(row["gate"]["forced"] * 7) / 7
+        assert row["gmacs"] == pytest.approx(costs(config).cascade(row["continued"]) / 1e9)
+        assert row["ideal"] == pytest.approx(costs(config).ideal_speedup(row["continued"]))
+
+
+def test_ratios_are_of_the_rounds_that_were_shared(benched: Benched) -> None:
+    for row in benched.data["rows"]:
+        case = {key: row[key] for key in ("scope", "batch", "threads")}
+        (deit,) = rows(benched, contender="deit", **case)
+        if row["contender"] == "deit":
+            assert "deit" not in row["ratios"]
+        else:
+            expected = [a / b for a, b in zip(deit["rounds_ms"], row["rounds_ms"], strict=True)]
+            found = row["ratios"]["deit"]
+            assert (found["low"], found["high"]) == pytest.approx((min(expected), max(expected)))
+
+
+def test_steps_make_up_the_time_and_latencies_are_in_order(benched: Benched) -> None:
+    for row in benched.data["rows"]:
+        if row["contender"] == "cascade":
+            steps = {"view", "ee", "gate", "gather", "sac", "answer"}
+        elif row["contender"] == "sait-mass":
+            steps = {"view", "head", "select+gather", "tail", "answer"}
+        else:
+            steps = {"view", "engine", "answer"}
+        if row["scope"] == "file":
+            steps |= {"decode", "preprocess"}
+        assert set(row["steps_ms"]) == steps, row["name"]
+        if row["scope"] == "engine" or row["batch"] == 1:  # decoding ahead overlaps the engines
+            for number, spent in enumerate(row["rounds_ms"]):
+                assert sum(row["steps_ms"].values()) < 2.5 * spent, number
+        latency = row["latency_ms"]
+        assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
+
+
+def test_accuracy_is_that_of_the_labels(benched: Benched) -> None:
+    # By how the folders were made: the odd pictures are right in stage 2, the even ones in stage 1.
+    everybody = rows(benched, name="cascade 100% fp32")
+    assert {row["accuracy"] for row in everybody} == {everybody[0]["accuracy"]}
+    assert 3 / 7 <= everybody[0]["accuracy"] <= 1
+    assert all(row["accuracy"] is None for row in rows(benched, contender="sait"))
+    deit, foreign = (rows(benched, name=name)[0] for name in ("deit fp32", "vs:foreign.onnx as is"))
+    assert deit["accuracy"] == foreign["accuracy"]
+
+
+def test_what_is_left_out_is_said(benched: Benched) -> None:
+    assert benched.data["pictures"]["count"] == 7
+    assert any("1 unreadable picture left out" in note for note in benched.data["notes"])
+    if not benched.data["energy"]:
+        assert all(row["joules"] is None for row in benched.data["rows"])
+        assert "J a picture" not in benched.printed
+
+
+def test_processes(benched: Benched) -> None:
+    found = {(one["contender"], one["precision"]): one for one in benched.data["processes"]}
+    names = ("cascade, exits", "cascade, continues", "deit", "sait")
+    assert set(found) == {(name, "fp32") for name in names}
+    for one in found.values():
+        assert one["seconds"]["median"] > (one["open_ms"]["median"] + one["first_ms"]["median"]) / 1000
+        assert one["peak_mb"] is None or 20 < one["peak_mb"] < 2000
+
+
+def test_files(benched: Benched) -> None:
+    assert sorted(path.name for path in benched.folder.iterdir()) == [
+        "bench.json", "contenders.png", "ratio.png", "report.html", "steps.png",
+    ]  # fmt: skip
+
+
+def test_a_bench_agrees_with_itself(benched: Benched) -> None:
+    path = benched.folder / "bench.json"
+    told = run("--compare", path, path)
+    assert f"0 faster, 0 slower, {told.count(' same') - 1} same" in told
+    data = json.loads(run("--compare", path, path, "--json"))
+    assert data["same_machine"]
+    assert {one["change"] for one in data["verdicts"]} == {1.0}
+    assert len(data["verdicts"]) == 2 * len(benched.data["rows"]) - 4 + len(benched.data["processes"])
+
+
+def test_without_data_pictures_are_made(tiny_bundle: Path, opponents: Opponents, opponents_folder: Path) -> None:
+    printed = run(
+        tiny_bundle, "--pictures", 4, "--batch", 4, "--continue", 0.25, "--against", "deit", "--precision", "fp32",
+        "--rounds", 1, "--processes", 0, "--json",
+    )  # fmt: skip
+    data = json.loads(printed)
+    assert "640x480" in data["pictures"]["name"]
+    assert [row["name"] for row in data["rows"]] == ["cascade 25% fp32", "deit fp32"]
+    assert data["rows"][0]["continued"] == 0.25
+    assert all(math.isfinite(row["ms"]["median"]) for row in data["rows"])
+
+
+# --- on a device: no torch
+
+
+def test_a_finished_folder_of_opponents_needs_no_torch(
+    command: Any, tiny_bundle: Path, opponents: Opponents, opponents_folder: Path
+) -> None:
+    arguments = ["sacvit", "bench", tiny_bundle, "--pictures", "2", "--batch", "2", "--continue", "0.5", "--precision",
+                 "fp32", "--rounds", "1", "--processes", "0"]  # fmt: skip
+    done = command(*arguments, "--opponents", opponents_folder)
+    assert "sait-mass fp32" in done.stdout
+    done = command(*arguments, "--opponents", "elsewhere", expect=1)
+    assert "pip install 'sacvit-deploy[export]', or copy that folder" in done.stderr
+    assert command.notes.read_text().split()[0] in ("torch", "onnx", "onnx_ir")
+    command.notes.unlink()  # here it was asked for rightly
+
+
+# --- bad input
+
+
+def test_words_and_numbers_that_mean_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
+    for arguments, said in (
+        (["--scope", "gpu"], "--scope gpu: choose among engine, file"),
+        (["--against", "resnet"], "--against resnet: choose among deit"),
+        (["--against", ""], "choose among"),
+        (["--eta", "2"], "eta is 2.0"),
+        (["--continue", "1.5", "--against", "deit"], "continue fraction of 1.5"),
+        (["--alpha", "1"], "alpha is 1.0"),
+        (["--precision", "fp8"], "no fp8 variant"),
+        (["--png"], "--out"),
+        (["--data", str(tmp_path)], "holds no pictures"),
+        (["--data", str(tmp_path / "none")], "can't read pictures"),
+        (["--vs", str(tmp_path / "none.onnx")], "no such file"),
+        (["--compare", str(tmp_path / "a"), str(tmp_path / "b")], "can't read"),
+    ):
+        with pytest.raises((UsageError, BundleError), match=said):
+            run(tiny_bundle, "--pictures", 2, "--rounds", 1, "--processes", 0, *arguments)
+
+
+def test_a_folder_with_nothing_but_damage(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match="none of the 1 pictures can be read"):
+        run(tiny_bundle, "--data", tmp_path, "--against", "deit", "--processes", 0)
+
+
+def test_scope_file_needs_files(tiny_bundle: Path, scenes: Path) -> None:
+    with pytest.raises(UsageError, match="needs picture files"):
+        run(tiny_bundle, "--data", scenes, "--scope", "file", "--against", "deit", "--processes", 0)
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A rendered split of two scenes."""
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", rng.integers(0, 255, (2, 224, 224, 3)).astype(np.uint8))
+    np.save(tmp_path / "labels.npy", np.array([0, 1]))
+    np.save(tmp_path / "object_px.npy", np.array([20, 90], np.float32))
+    np.save(tmp_path / "boxes.npy", np.array([[0, 0, 20, 20], [5, 5, 95, 95]], np.int16))
+    (tmp_path / "scenes.json").write_text(json.dumps({"split": "test"}))
+    return tmp_path
+
+
+# --- opponents
+
+
+def test_opponents_are_the_bundles_own_weights(opponents: Opponents) -> None:
+    assert "own DeiT weights" in opponents.weights
+    assert set(opponents.files) == {"weights", "sait", "sait_head", "sait_tail"}
+    assert "4 blocks" in opponents.missing["stvit"]
+
+
+def test_changed_opponents_are_refused(
+    tiny_bundle: Path, opponents_folder: Path, opponents: Opponents, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(opponents_folder, tmp_path / "copy"))
+    bundle = open_bundle(tiny_bundle)
+    assert find(copy, bundle, "fp32") is not None
+    path = copy / "fp32" / opponents.files["sait"].name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match="was changed"):
+        find(copy, bundle, "fp32")
+    (copy / "fp32" / FACTS).write_text("{}")
+    with pytest.raises(BundleError, match="can't be read"):
+        find(copy, bundle, "fp32")
+    assert find(tmp_path / "none", bundle, "fp32") is None
+
+
+# --- foreign files
+
+
+@pytest.fixture
+def foreign(tiny_bundle: Path, tmp_path: Path) -> Any:
+    """The plain DeiT under another interface."""
+
+    def make(batch: int | str = "n", size: int | str = 224, name: str = "pixels", more_inputs: bool = False) -> Path:
+        model = onnx.load(tiny_bundle / "deit.fp32.onnx")
+        graph = model.graph
+        for node in graph.node:
+            for at, value in enumerate(node.input):
+                if value == graph.input[0].name:
+                    node.input[at] = name
+        graph.input[0].CopyFrom(helper.make_tensor_value_info(name, 1, [batch, 3, size, size]))
+        if more_inputs:
+            graph.input.append(helper.make_tensor_value_info("mask", 1, [batch, 1]))
+        path = tmp_path / f"foreign-{batch}-{size}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return make
+
+
+def bench_vs(bundle: Path, path: Path, *more: object) -> list[dict[str, Any]]:
+    printed = run(bundle, "--pictures", 5, "--continue", 0.4, "--against", "deit", "--precision", "fp32", "--rounds", 1,
+                  "--processes", 0, "--json", "--vs", path, *more)  # fmt: skip
+    found: list[dict[str, Any]] = json.loads(printed)["rows"]
+    return found
+
+
+def test_other_input_names_and_fixed_batches_run(tiny_bundle: Path, foreign: Any) -> None:
+    names = [row["name"] for row in bench_vs(tiny_bundle, foreign(), "--batch", 4)]
+    assert names[-1] == "vs:foreign-n-224.onnx as is"
+    row = bench_vs(tiny_bundle, foreign(batch=2), "--batch", 4)[-1]
+    assert (row["failed"], row["note"]) == (0, "its file takes batches of 2")
+
+
+def test_foreign_files_that_can_not_be_compared(tiny_bundle: Path, foreign: Any, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    for path, said in (
+        (foreign(batch=3), "batches of 3 alone"),
+        (foreign(more_inputs=True), "takes 2 inputs"),
+        (text, "can't load"),
+        (tiny_bundle / "sac.fp32.onnx", "takes 4 inputs"),
+        (tiny_bundle / "ee.fp32.onnx", "112 px"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            bench_vs(tiny_bundle, path, "--batch", 4)
