@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from sacvit_deploy.ahead import ahead, in_batches
 from sacvit_deploy.backends import open_backend, usable_cores
@@ -41,13 +42,16 @@ class SACViT:
         weights: str = "packed",
     ) -> None:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
-        self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
             precision, _ = choose_precision(list(self.bundle.manifest.variants), provider)
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels
-        self.cascade = Cascade(self.backend, self.bundle.checked_files(self.precision), self.config)
+        with ThreadPoolExecutor(1) as pool:
+            # Hashing the weights takes most of the opening; the backend's library is loaded meanwhile.
+            files = pool.submit(self.bundle.checked_files, precision)
+            self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
+        self.cascade = Cascade(self.backend, files.result(), self.config)
 
     @property
     def eta(self) -> float:
