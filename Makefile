@@ -30,7 +30,15 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) install -q -e ".[export,train,dev]"
+	-$(MAKE) --no-print-directory $(VENV)/tensorrt
 	touch $@
+
+# The run-time half of TensorRT 10 and 11, whose wheels can't stand in one environment, and the types of 10's builder.
+# Tests compare what the code calls with them, and are skipped where there are no wheels.
+$(VENV)/tensorrt:
+	$(PIP) install -q --no-deps --target $@/10 "tensorrt-lean-cu12-bindings>=10.3,<11" "tensorrt-lean-cu12-libs>=10.3,<11"
+	$(PIP) install -q --no-deps --target $@/11 "tensorrt-lean-cu13-bindings>=11" "tensorrt-lean-cu13-libs>=11"
+	$(PIP) install -q --no-deps --target $@/stubs "tensorrt-stubs>=10.3,<11"
 
 wheel: $(VENV)/bin/python
 	$(PIP) wheel -q --no-deps -w dist .

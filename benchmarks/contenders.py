@@ -11,13 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
+from sacvit_deploy import SACViT
 from sacvit_deploy.backends import Array, Engine
 from sacvit_deploy.calibration.baseline import full_view
-from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.glue import Index, softmax
-from sacvit_deploy.scheduler import Answer, Clock, Item, Scheduler
+from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
+from sacvit_deploy.stages import Clock, Ticket
 
 GROUP = 4  # pictures of one tail call in SaiT's adaptive mode
 
@@ -34,13 +35,14 @@ class Contender(Protocol):
 class CascadeContender:
     """The cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets, continuing ones joined."""
 
-    cascade: Cascade
+    model: SACViT
     eta: float
     count: int
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """Send them through both engines."""
-        return Scheduler(self.cascade, self.eta, self.count, sac_batch=batch, patience=8 * batch).run(batches)
+        """Send them through both stages, wherever the backend keeps them."""
+        with self.model.stages(self.count, batch) as stages:
+            yield from Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch).run(batches)
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,15 @@ class Direct:
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """One engine call for a batch."""
         for items in batches:
-            clock = Clock(len(items))
+            ticket, clock = Ticket(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
-            clock.lap("view")
+            ticket.book("view", clock.lap())
             logits = self.classify(view)
-            clock.lap("engine")
+            ticket.book("engine", clock.lap())
             probabilities = softmax(logits)
-            clock.lap("answer")
+            ticket.book("answer", clock.lap())
             for item, row in zip(items, probabilities, strict=True):
-                clock.add_to(item.timing)
+                share(ticket, item.timing)
                 yield Answer(item, probabilities=row)
 
 
@@ -85,27 +87,27 @@ class SaiTMass:
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """One head call for a batch, a tail call for each group."""
         for items in batches:
-            clock = Clock(len(items))
+            ticket, clock = Ticket(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
-            clock.lap("view")
+            ticket.book("view", clock.lap())
             out = self.head.run({"image": view})
-            clock.lap("head")
+            ticket.book("head", clock.lap())
             scores, tokens = out["scores"], out["tokens"]
             best = np.argsort(-scores, axis=1)
             counts = counts_by_mass(scores, self.threshold)
             logits: list[Array | None] = [None] * len(items)
-            clock.lap("select+gather")
+            ticket.book("select+gather", clock.lap())
             for group, kept in groups(counts):
                 chosen = np.concatenate([np.zeros((len(group), 1), np.int64), best[group, :kept] + 1], axis=1)
                 inputs = {"tokens": tokens[group[:, None], chosen]}
-                clock.lap("select+gather")
+                ticket.book("select+gather", clock.lap())
                 for row, found in zip(group, self.tail.run(inputs)["logits"], strict=True):
                     logits[row] = found
-                clock.lap("tail")
+                ticket.book("tail", clock.lap())
             probabilities = softmax(np.stack([found for found in logits if found is not None]))
-            clock.lap("answer")
+            ticket.book("answer", clock.lap())
             for item, row in zip(items, probabilities, strict=True):
-                clock.add_to(item.timing)
+                share(ticket, item.timing)
                 yield Answer(item, probabilities=row)
 
 

@@ -121,7 +121,9 @@ def copy_bundle(source: Path, folder: Path) -> None:
     """
     opened = open_bundle(source)
     old = opened.manifest.variants.get("int8")
-    replaced = set() if old is None else {entry.path for entry in old.files.values()}
+    others = [variant for variant in opened.manifest.variants.values() if variant is not old]
+    shared = {entry.path for variant in others for entry in variant.files.values()}
+    replaced = set() if old is None else {entry.path for entry in old.files.values()} - shared
     shutil.copyfile(source / MANIFEST, folder / MANIFEST)
     for entry in opened.entries():
         if entry.path in replaced:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, Bundle, open_bundle
-from sacvit_deploy.bundle.manifest import Variant
+from sacvit_deploy.bundle.manifest import GLUE, Variant
 from sacvit_deploy.calibration.data import Pictures, counted
 from sacvit_deploy.calibration.feeds import gather
 from sacvit_deploy.calibration.gate import Verdict, judge, table
@@ -65,7 +65,9 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
             variant, parity = write_int8(folder, models, found, keep, golden, fp32)
         continued = sum(request.size for request in calibration.requests) // len(settings.alphas)
         facts = describe(found, keep, settings, len(calibration.images), continued)
-        return dataclasses.replace(variant, report={"calibration": facts}), parity
+        # Its engines take and give the same types as fp32's, so the glue for devices is the same.
+        shared = {role: entry for role, entry in bundle.variant("fp32").files.items() if role in GLUE}
+        return dataclasses.replace(variant, files={**variant.files, **shared}, report={"calibration": facts}), parity
 
     while True:
         variant, parity = write()

@@ -1,4 +1,4 @@
-"""An ONNX file, its weights file beside it, to a TensorRT-RTX network."""
+"""An ONNX file, its weights file beside it, to a TensorRT network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.engines.library import Library, load_library
+from sacvit_deploy.backends.tensorrt.differences import network_flags
+from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.errors import BackendError
 
 
@@ -31,20 +32,19 @@ class Network:
     outputs: Mapping[str, Tensor]
 
 
-def parse(engine: Path) -> Network:
+def parse(library: Library, engine: Path) -> Network:
     """Read one engine; its weights are looked for in the same folder, under the name the file says.
 
     The network is strongly typed: every layer computes in the precision the file says, none is chosen by the builder.
-    Raises BackendError if the library is missing, and with all that it objects to if it can't read the file.
+    Raises BackendError with all that the library objects to if it can't read the file.
     """
-    library = load_library()
     trt = library.trt
     library.forget()
     builder = trt.Builder(library.logger)
-    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    definition = builder.create_network(network_flags(library))
     parser = trt.OnnxParser(definition, library.logger)
     if not parser.parse_from_file(str(engine)):
-        raise BackendError(f"TensorRT-RTX can't read {engine}: {objections(parser, library)}")
+        raise BackendError(f"{library.title} can't read {engine}: {objections(parser, library)}")
     if definition.num_outputs == 0:  # what is no ONNX at all passes for an empty network
         raise BackendError(f"{engine} holds no network")
     inputs = [definition.get_input(index) for index in range(definition.num_inputs)]

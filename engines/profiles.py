@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,41 +38,58 @@ class Shapes(NamedTuple):
     greatest: Shape
 
 
-def target_span(config: ModelConfig, alphas: tuple[float, float] | None = None) -> Span:
-    """M, the number of targets, for alphas from the first to the second; without them, for every alpha there is.
+def target_span(config: ModelConfig, alphas: Sequence[float] | None = None) -> Span:
+    """M, the number of targets, for alphas least, usual, greatest; without them, for every alpha there is.
 
-    Usual is the M of the model's own alpha, or the nearest in the range. Raises UsageError for an alpha that leaves a
-    cluster empty, and for alphas in the wrong order.
+    Without a usual alpha, usual is the M of the model's own, or the nearest in the range. Raises UsageError for an
+    alpha that leaves a cluster empty, and for alphas in the wrong order.
     """
     tokens, method = config.geometry.tokens, config.method
     own = num_targets(method.alpha, tokens, method.rounding)
     if alphas is None:
         return Span(1, own, tokens - 1)
-    least, greatest = (num_targets(alpha, tokens, method.rounding) for alpha in alphas)
-    return Span(least, min(max(own, least), greatest), greatest)
+    counts = [num_targets(alpha, tokens, method.rounding) for alpha in alphas]
+    least, greatest = counts[0], counts[-1]
+    return Span(least, counts[1] if len(counts) == 3 else min(max(own, least), greatest), greatest)
 
 
 def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | None = None) -> Mapping[str, Shapes]:
-    """The shapes of each input of one engine (`ee`, `sac` or the baseline), by the contract's names.
+    """The shapes of each input of one engine (`ee`, `sac`, `view`, `gather` or the baseline), by the contract's names.
 
-    batch: pictures a call. targets: M, for `sac` alone; None is every alpha's. Raises UsageError for another role and
-    for targets that leave no background.
+    batch: pictures a call. targets: M, for `sac` and `gather`; None is every alpha's. Raises UsageError for another
+    role and for targets that leave no background.
     """
     geometry = config.geometry
     size = geometry.image_size
     if role in ("ee", BASELINE):
         side = size // 2 if role == "ee" else size
         return {"image": Shapes(*((count, 3, side, side) for count in batch))}
-    if role != "sac":
-        raise UsageError(f"there is no engine {role!r}; there are: ee, sac, {BASELINE}")
+    pictures = {"pictures": Shapes(*((count, size, size, 3) for count in batch))}
+    if role == "view":
+        return pictures
+    if role not in ("sac", "gather"):
+        raise UsageError(f"there is no engine {role!r}; there are: ee, sac, view, gather, {BASELINE}")
     m = targets or target_span(config)
     if m.greatest >= geometry.tokens:
         raise UsageError(f"{m.greatest} targets of {geometry.tokens} tokens leave no background")
     # The most targets leave the least background. The library treats the two as independent sizes.
     rest = Span(*(geometry.tokens - count for count in reversed(tuple(m))))
+    if role == "gather":
+        every = Shapes(*((count, geometry.tokens, geometry.width) for count in batch))
+        reused = {} if config.method.background == "features" else {"embeddings": every}
+        return {
+            **pictures,
+            "scores": Shapes(*((count, geometry.tokens) for count in batch)),
+            # Anything from one picture of a batch to all of it may continue.
+            "rows": Shapes((1,), (batch.usual,), (batch.greatest,)),
+            "slots": Shapes(*((count,) for count in m)),
+            "rest": Shapes(*((count,) for count in rest)),
+            "features": every,
+            **reused,
+        }
 
     def shapes(per_target: int, *last: int, of: Span) -> Shapes:
-        return Shapes(*((pictures, per_target * count, *last) for pictures, count in zip(batch, of, strict=True)))
+        return Shapes(*((count, per_target * tokens, *last) for count, tokens in zip(batch, of, strict=True)))
 
     return {
         "patches": shapes(CHILDREN, geometry.patch_values, of=m),
@@ -80,3 +97,9 @@ def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | No
         "target_features": shapes(1, geometry.width, of=m),
         "background": shapes(1, geometry.width, of=rest),
     }
+
+
+def batch_spans(batch: Span) -> list[Span]:
+    """The profiles' batches: one picture alone, for latency, and the whole range."""
+    alone = [Span(1, 1, 1)] if batch.least == 1 < batch.greatest else []
+    return [*alone, batch]

@@ -8,10 +8,13 @@ from typing import NoReturn
 import click
 
 from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.backends.tensorrt.library import first_library
 from sacvit_deploy.bundle.bundle import SUFFIX
 from sacvit_deploy.bundle.write import check_target
 from sacvit_deploy.commands.common import finite, run
 from sacvit_deploy.commands.infer import expand
+from sacvit_deploy.engines.cli import command as build
+from sacvit_deploy.engines.cli import find_place
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import FAMILIES
 from sacvit_deploy.glue import check_eta
@@ -32,6 +35,7 @@ from sacvit_deploy.glue import check_eta
 @click.option("--heads", type=click.IntRange(min=1), help="Attention heads.  [default: width / 64]")
 @click.option("--family", type=click.Choice(FAMILIES), help="Whose layout it is, where files look alike.")
 @click.option("--trust-checkpoint", is_flag=True, help="Let the checkpoint run code while it loads. Dangerous.")
+@click.option("--trt", is_flag=True, help="Build TensorRT plans for this machine's GPU, too.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
 def command(
@@ -48,6 +52,7 @@ def command(
     heads: int | None,
     family: str | None,
     trust_checkpoint: bool,
+    trt: bool,
     force: bool,
     threads: int | None,
 ) -> None:
@@ -71,6 +76,9 @@ def command(
         raise UsageError(f"--out {target} must end in {SUFFIX}")
     check_target(target, replace=force)
     names = read_labels(labels) if labels else None
+    if trt:
+        # What keeps the plans from being built is to show before the long work.
+        find_place(first_library(), None)
     # torch takes seconds to import: only once the arguments are known to be good.
     import torch
 
@@ -106,6 +114,8 @@ def command(
     manifest = export_bundle(checkpoint, request, progress)
     total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())
     click.echo(f"wrote {target} ({total / 1e6:.1f} MB: {', '.join(manifest.variants)})")
+    if trt:
+        build.main([str(target)], standalone_mode=False)
     click.echo(f"next: sacvit-infer PICTURE --bundle {target}")
 
 

@@ -20,6 +20,7 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer
 
 from sacvit_deploy.errors import ExportError
+from sacvit_deploy.export.device import GatherStage, ViewStage
 from sacvit_deploy.export.gelu import reorder_gelus
 from sacvit_deploy.export.stages import Stage
 
@@ -28,8 +29,8 @@ IR_VERSION = 9
 FOLD_LIMIT = 1 << 30  # bytes; without a limit this high, transposed weights would be left to the runtime
 
 
-def trace(stage: Stage) -> ir.Model:
-    """Export one stage with dynamic batch and token counts, simplified. Raises ExportError."""
+def trace(stage: Stage | ViewStage | GatherStage) -> ir.Model:
+    """Export one stage or piece of glue with dynamic batch and token counts, simplified. Raises ExportError."""
     with torch.no_grad(), _quiet():
         try:
             program = torch.onnx.export(
@@ -46,7 +47,8 @@ def trace(stage: Stage) -> ir.Model:
             raise ExportError(f"torch could not trace {type(stage).__name__}: {error}") from error
     assert program is not None
     model = simplify(program.model)
-    name_weights(model, stage)
+    if not isinstance(stage, (ViewStage, GatherStage)):
+        name_weights(model, stage)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "sacvit-deploy", ""
     model.graph.name = type(stage).__name__

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sacvit_deploy.costs import SEMANTIC_TOKENS, sait_dense_blocks, stvit_image_blocks
 from sacvit_deploy.export.blocks import Attention, Block, attend
 from sacvit_deploy.export.model import SACViT
-from sacvit_deploy.export.stages import Stage, precision
+from sacvit_deploy.export.stages import Stage, dtype_of
 
 PRUNED = 3  # tokens in an example to trace with
 
@@ -54,7 +54,7 @@ class SaiTHead(Stage):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
         size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
@@ -153,7 +153,7 @@ class STViT(Stage):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
         size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""

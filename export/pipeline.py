@@ -21,12 +21,13 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import ImageSource
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
+from sacvit_deploy.export.device import GatherStage, ViewStage, check_glue
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage, halve
-from sacvit_deploy.export.weights import write_engines
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage, dtype_of, halve
+from sacvit_deploy.export.weights import write_engines, write_graph
 from sacvit_deploy.golden import TOLERANCES, Golden, Parity, measure
 
 NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
@@ -89,9 +90,12 @@ def export_variant(
             graphs[role] = trace(stage)
     with say.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
+        for glue in (ViewStage(model.config, dtype_of(weighted)), GatherStage(model.config, dtype_of(weighted))):
+            paths[glue.role] = write_graph(folder / f"{glue.role}.{precision}.onnx", trace(glue))
     with say.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
         check_baseline(paths, PlainDeiT(model), golden, precision, threads)
+        check_glue(paths, golden, model.config, OnnxRuntimeBackend("cpu", threads))
     say.note(parity.summary())
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
 

@@ -53,7 +53,7 @@ class EEStage(Stage):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
         half = self.model.config.geometry.image_size // 2
-        return (torch.zeros(2, 3, half, half, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, half, half, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
@@ -72,7 +72,7 @@ class SACStage(Stage):
 
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
-        geometry, dtype = self.model.config.geometry, precision(self.model)
+        geometry, dtype = self.model.config.geometry, dtype_of(self.model)
         targets, rest = 3, geometry.tokens - 3
         return (
             torch.zeros(2, CHILDREN * targets, geometry.patch_values, dtype=dtype),
@@ -113,14 +113,14 @@ class PlainDeiT(Stage):
     def example(self) -> tuple[Tensor, ...]:
         """Inputs to trace with."""
         size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=precision(self.model)),)
+        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Axes left open."""
         return {"image": {0: torch.export.Dim("batch")}}
 
 
-def precision(model: SACViT) -> torch.dtype:
+def dtype_of(model: SACViT) -> torch.dtype:
     """The precision of the linear layers, which is that of the tensors between the engines."""
     return model.patch_embed.proj.weight.dtype
 

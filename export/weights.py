@@ -47,10 +47,15 @@ def write_engines(folder: Path, models: dict[str, ir.Model], precision: str) -> 
                 )
     paths = {"weights": weights}
     for role, model in models.items():
-        paths[role] = folder / f"{role}.{precision}.onnx"
-        paths[role].write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-        try:
-            onnx.checker.check_model(str(paths[role]), full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ExportError(f"the ONNX checker refuses {paths[role].name}: {error}") from error
+        paths[role] = write_graph(folder / f"{role}.{precision}.onnx", model)
     return paths
+
+
+def write_graph(path: Path, model: ir.Model) -> Path:
+    """Write one ONNX file as it is and return its path. Raises ExportError if the ONNX checker refuses it."""
+    path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the ONNX checker refuses {path.name}: {error}") from error
+    return path

@@ -14,20 +14,26 @@ from sacvit_deploy.preprocess import low_view
 
 
 class Cascade:
-    """EE and SAC engine over one backend. Safe to use from several threads."""
+    """EE and SAC engine over one backend, with arrays in and out; each is opened by its first call.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, backend: Backend, files: Mapping[str, Path], config: ModelConfig) -> None:
         self.config = config
         self.backend = backend
         self._files = files
-        self._ee = backend.open(files["ee"], files.get("weights"))
-        self._sac: Engine | None = None
+        self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Open the EE engine now. Raises BackendError."""
+        self._engine("ee")
 
     @property
     def sac_opened(self) -> bool:
         """Whether a picture has continued yet; until then the SAC engine takes neither time nor memory."""
-        return self._sac is not None
+        return "sac" in self._engines
 
     def low_view(self, images: Sequence[Pixels] | Pixels) -> Array:
         """B pictures [S,S,3] uint8 -> the EE engine's input."""
@@ -35,11 +41,14 @@ class Cascade:
 
     def stage_one(self, low: Array) -> dict[str, Array]:
         """Run the EE engine on [B,3,S/2,S/2]: logits, scores, features, embeddings."""
-        return self._ee.run({"image": low})
+        return self._engine("ee").run({"image": low})
 
     def stage_two(self, inputs: Mapping[str, Array]) -> Array:
-        """Run the SAC engine on a request's inputs: logits [B,C]. The first call opens it."""
+        """Run the SAC engine on a request's inputs: logits [B,C]."""
+        return self._engine("sac").run(inputs)["logits"]
+
+    def _engine(self, role: str) -> Engine:
         with self._lock:
-            if self._sac is None:
-                self._sac = self.backend.open(self._files["sac"], self._files.get("weights"))
-        return self._sac.run(inputs)["logits"]
+            if role not in self._engines:
+                self._engines[role] = self.backend.open(self._files[role], self._files.get("weights"))
+            return self._engines[role]

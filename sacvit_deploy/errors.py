@@ -33,3 +33,9 @@ class OutputError(SacvitError):
 
 class UsageError(SacvitError, ValueError):
     """An argument out of its range; a command exits with 2."""
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of what a library's exception says, or its name if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

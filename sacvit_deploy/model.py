@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 from sacvit_deploy.ahead import ahead, in_batches
-from sacvit_deploy.backends import open_backend, usable_cores
+from sacvit_deploy.backends import choose_backend, open_backend, usable_cores
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import ImageSource, load_image
+from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
@@ -20,6 +21,7 @@ from sacvit_deploy.precision import choose_precision
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preprocess import fit
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages import HostStages, Stages
 
 
 class SACViT:
@@ -42,16 +44,21 @@ class SACViT:
         weights: str = "packed",
     ) -> None:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
+        if backend == "auto" and provider is None:
+            backend, _ = choose_backend(self.bundle)
+        self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
-            precision, _ = choose_precision(list(self.bundle.manifest.variants), provider)
+            what = provider if backend in ("auto", "onnxruntime") else backend
+            precision, _ = choose_precision(self.backend.precisions(self.bundle), what)
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels
-        with ThreadPoolExecutor(1) as pool:
-            # Hashing the weights takes most of the opening; the backend's library is loaded meanwhile.
-            files = pool.submit(self.bundle.checked_files, precision)
-            self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
-        self.cascade = Cascade(self.backend, files.result(), self.config)
+        files = self.backend.files(self.bundle, self.precision)
+        self.cascade = Cascade(self.backend, files, self.config)
+        device = self.backend.device(files)
+        self.pool = None if device is None else Pool(device, self.config)
+        # What keeps the engines from opening is to show now.
+        (self.cascade if self.pool is None else self.pool).warm()
 
     @property
     def eta(self) -> float:
@@ -92,17 +99,27 @@ class SACViT:
         if batch_size < 1 or (workers is not None and workers < 1):
             raise UsageError("batch_size and workers must be at least 1")
         eta = check_eta(self.eta if eta is None else eta)
+        if self.pool is not None:
+            self.pool.check(batch_size)
         method = self.config.method
         count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
-        scheduler = Scheduler(self.cascade, eta, count, sac_batch=batch_size, patience=8 * batch_size)
-        return self._stream(scheduler, sources, batch_size, workers or usable_cores())
+        return self._stream(eta, count, sources, batch_size, workers or usable_cores())
 
     def _stream(
-        self, scheduler: Scheduler, sources: Iterable[ImageSource], batch_size: int, workers: int
+        self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
         items = ahead(sources, self.prepare, most=2 * batch_size, workers=workers)
-        for answer in scheduler.run(in_batches(items, batch_size)):
-            yield self._prediction(answer)
+        batches = in_batches(items, batch_size)
+        with self.stages(count, batch_size) as stages:
+            scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
+            for answer in scheduler.run(batches):
+                yield self._prediction(answer)
+
+    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
+        """Both stages where they are, on a device or here: for `count` targets and batches of at most `batch`."""
+        if self.pool is not None:
+            return self.pool.stages(count, batch)
+        return nullcontext(HostStages(self.cascade, count))
 
     def prepare(self, source: ImageSource) -> Item:
         """Decode and fit one picture to [S,S,3]; an error goes into the item."""

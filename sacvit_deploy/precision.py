@@ -24,15 +24,16 @@ def is_cpu(provider: str | None) -> bool:
 
 
 def choose_precision(
-    available: Collection[str], provider: str | None, features: Collection[str] | None = None
+    available: Collection[str], device: str | None, features: Collection[str] | None = None
 ) -> tuple[str, str]:
     """Return the variant that `auto` means among those a bundle has, and the reason.
 
     CPU: int8 where the processor has instructions for it, else fp32; x86 cores compute half precision slowly, so fp16
-    comes last. Elsewhere fp16. features: the processor's, found by itself.
+    comes last. Elsewhere fp16. device: an execution provider or a backend, None is the CPU; features: the processor's,
+    found by itself.
     """
-    if not is_cpu(provider):
-        order, why = ("fp16", "fp32", "int8"), f"{provider} computes fastest in half precision"
+    if not is_cpu(device):
+        order, why = ("fp16", "fp32", "int8"), f"{device} computes fastest in half precision"
     else:
         fast = [feature for feature in FAST_INT8 if feature in (cpu_features() if features is None else features)]
         if fast:

@@ -91,13 +91,17 @@ def _mean_of_four(image: Pixels, out: Float) -> None:
 
 def _bilinear_corners(image: Pixels) -> Float:
     """Bilinear resize [S,S,3] -> [S/2,S/2,3] with aligned corners, as CF-ViT and LF-ViT do."""
-    size = len(image)
+    low, share = corner_weights(len(image))
+    rows = _lerp(image[low], image[low + 1], share[:, None, None])
+    return _lerp(rows[:, low], rows[:, low + 1], share[:, None])
+
+
+def corner_weights(size: int) -> tuple[npt.NDArray[np.int64], Float]:
+    """S -> for each of S/2 output lines the first of its two input lines, and the share of the second."""
     half = size // 2
     at = np.arange(half) * ((size - 1) / (half - 1))
     low = np.minimum(np.floor(at).astype(np.int64), size - 2)
-    share = (at - low).astype(np.float32)
-    rows = _lerp(image[low], image[low + 1], share[:, None, None])
-    return _lerp(rows[:, low], rows[:, low + 1], share[:, None])
+    return low, (at - low).astype(np.float32)
 
 
 def _lerp(a: Float | Pixels, b: Float | Pixels, share: Float) -> Float:

@@ -41,6 +41,7 @@ VARIANTS = {
     "defaults": Variant({}, {}),
     "background = features": Variant({"background": "features"}, {}),
     "class_token = union": Variant({"class_token": "union"}, {}),
+    "background = features, class_token = union": Variant({"background": "features", "class_token": "union"}, {}),
     "fusion = expand": Variant({"fusion": "expand"}, {}),
     "fusion = none": Variant({"fusion": "none"}, {}),
     "positions = separate": Variant({"positions": "separate"}, {}),

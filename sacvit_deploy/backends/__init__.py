@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sacvit_deploy.errors import BackendError, UsageError
 
+if TYPE_CHECKING:
+    from sacvit_deploy.bundle.bundle import Bundle
+    from sacvit_deploy.device import Device
+
 Array = npt.NDArray[Any]
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
 WEIGHTS = ("packed", "mapped")
 
 
@@ -37,15 +41,27 @@ class Backend(Protocol):
         """Library, version and device, for people."""
         ...
 
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """The variants of a bundle that it can open. Raises BundleError."""
+        ...
+
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
+        """A variant's files by role, checked, in the form this backend opens. Raises BundleError."""
+        ...
+
     def open(self, stage: Path, weights: Path | None) -> Engine:
         """Load one stage. Raises BackendError."""
+        ...
+
+    def device(self, files: Mapping[str, Path]) -> Device | None:
+        """The same files with everything kept on a device; None where the processor computes. Raises BackendError."""
         ...
 
 
 def open_backend(
     name: str = "auto", *, provider: str | None = None, threads: int | None = None, weights: str = "packed"
 ) -> Backend:
-    """Open a backend by name; `auto` takes the first that this machine can load.
+    """Open a backend by name; `auto` is ONNX Runtime, which every bundle runs on (see `choose_backend`).
 
     provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
     get it. threads: CPU threads of one engine call; None is one for each core this process may use.
@@ -58,9 +74,34 @@ def open_backend(
         raise UsageError(f"threads is {threads}; it must be at least 1")
     if weights not in WEIGHTS:
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
+    if name in ("tensorrt", "tensorrt-rtx"):
+        if provider is not None:
+            raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
+        from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
+
+        return TensorRTBackend(name)
     from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores(), weights)
+
+
+def choose_backend(bundle: Bundle) -> tuple[str, str]:
+    """Return the backend that `auto` means for a bundle on this machine, and the reason.
+
+    TensorRT where the bundle has plans that fit the library and the GPU here, else ONNX Runtime. Raises BundleError for
+    a damaged plan.json.
+    """
+    from sacvit_deploy.bundle.plans import list_plans
+
+    trouble = []
+    for runtime in dict.fromkeys(record.place.runtime for _, record in list_plans(bundle)):
+        try:
+            if open_backend(runtime).precisions(bundle):
+                return runtime, "the bundle has plans for this machine"
+            trouble.append(f"its {runtime} plans were built for another machine or library")
+        except BackendError as error:
+            trouble.append(str(error))
+    return "onnxruntime", "; ".join(trouble) or "the bundle has no plans"
 
 
 def usable_cores() -> int:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sacvit_deploy.backends import Array
-from sacvit_deploy.errors import BackendError
+from sacvit_deploy.errors import BackendError, first_line
 
-DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+if TYPE_CHECKING:
+    from sacvit_deploy.bundle.bundle import Bundle
+    from sacvit_deploy.device import Device
+
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+}
 SHORT_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 INSTALL = "install it with: pip install onnxruntime (or onnxruntime-gpu for NVIDIA GPUs)"
 
@@ -43,8 +52,28 @@ class OnnxRuntimeBackend:
         device = self.provider.removesuffix("ExecutionProvider")
         return f"ONNX Runtime {self._library.__version__}, {device}, {self.threads} threads"
 
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """All of them."""
+        return list(bundle.manifest.variants)
+
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
+        """The ONNX files."""
+        return bundle.checked_files(precision)
+
+    def device(self, files: Mapping[str, Path]) -> Device | None:
+        """Sessions bound to device memory on the CUDA provider; other providers get arrays."""
+        if self.provider != SHORT_NAMES["cuda"]:
+            return None
+        from sacvit_deploy.device.onnxruntime import OnnxRuntimeDevice
+
+        return OnnxRuntimeDevice(self, files)
+
     def open(self, stage: Path, weights: Path | None) -> OnnxRuntimeEngine:
         """Load one ONNX file; the runtime maps the weights file that it names."""
+        return OnnxRuntimeEngine(self.session(stage), stage)
+
+    def session(self, stage: Path, provider_options: Mapping[str, str] | None = None) -> Any:
+        """Open a session on this provider and no other. Raises BackendError."""
         options = self._library.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
@@ -54,16 +83,17 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if self.weights == "mapped":
             options.add_session_config_entry("session.disable_prepacking", "1")
+        providers = [(self.provider, dict(provider_options or {}))]
         try:
-            session = self._library.InferenceSession(str(stage), options, providers=[self.provider])
+            session = self._library.InferenceSession(str(stage), options, providers=providers)
         except Exception as error:  # the library's own exceptions share no base class but this
-            raise BackendError(f"ONNX Runtime can't load {stage} ({_first_line(error)})") from error
+            raise BackendError(f"ONNX Runtime can't load {stage} ({first_line(error)})") from error
         got = session.get_providers()
         # The library falls back to the CPU without an error when a provider can't be loaded.
         if got[0] != self.provider:
             asked = self.provider
             raise BackendError(f"{asked} was asked for, but ONNX Runtime gave {got[0]}; its libraries can't load")
-        return OnnxRuntimeEngine(session, stage)
+        return session
 
 
 class OnnxRuntimeEngine:
@@ -88,9 +118,4 @@ class OnnxRuntimeEngine:
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         except Exception as error:  # as above
-            raise BackendError(f"{self._stage.name} failed in ONNX Runtime ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+            raise BackendError(f"{self._stage.name} failed in ONNX Runtime ({first_line(error)})") from error

@@ -73,20 +73,20 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     return Bundle(folder, manifest, labels)
 
 
-def check_file(folder: Path, entry: FileEntry) -> None:
-    """Raise BundleError unless the file is there with the size and hash that the manifest gives."""
+def check_file(folder: Path, entry: FileEntry, remedy: str = "export the bundle again") -> None:
+    """Raise BundleError, which ends with the remedy, unless the file is there with the size and hash of its entry."""
     path = folder / entry.path
     try:
         size = path.stat().st_size
         if size != entry.bytes:
-            raise BundleError(f"{path} has {size} bytes, the manifest says {entry.bytes}; export the bundle again")
+            raise BundleError(f"{path} has {size} bytes instead of {entry.bytes}; {remedy}")
         actual = hash_file(path)
     except FileNotFoundError as error:
-        raise BundleError(f"{path} is missing; export the bundle again") from error
+        raise BundleError(f"{path} is missing; {remedy}") from error
     except OSError as error:
         raise BundleError(f"can't read {path}: {error.strerror}") from error
     if actual != entry.sha256:
-        raise BundleError(f"{path} was changed after the export (its hash differs); export the bundle again")
+        raise BundleError(f"{path} was changed after it was written (its hash differs); {remedy}")
 
 
 def hash_file(path: Path) -> str:

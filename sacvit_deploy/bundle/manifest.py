@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sacvit_deploy.bundle.digest import is_sealed, seal
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
@@ -16,8 +16,8 @@ from sacvit_deploy.glue import check_eta
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
 STAGES = ("ee", "sac")
+GLUE = ("view", "gather")  # what stands before and between the stages, as engines, for runtimes on a device
 BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed is compared with
-_DIGEST = re.compile(rb'"digest": "sha256:([0-9a-f]{64})"')
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -72,8 +72,6 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """The file's content: readable JSON with the digest of itself."""
         data: dict[str, Any] = {
-            "schema": self.schema,
-            "digest": "sha256:" + "0" * 64,
             "name": self.name,
             "eta": self.eta,
             **self.config.to_dict(),
@@ -90,8 +88,7 @@ class Manifest:
             },
             "provenance": dict(self.provenance),
         }
-        text = (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
-        return text.replace(b"sha256:" + b"0" * 64, b"sha256:" + hashlib.sha256(text).hexdigest().encode(), 1)
+        return seal(self.schema, data)
 
 
 def parse_manifest(raw: bytes) -> Manifest:
@@ -107,8 +104,7 @@ def parse_manifest(raw: bytes) -> Manifest:
             f"the bundle was written by a newer sacvit-deploy (schema {data['schema']}, this one reads {SCHEMA}); "
             "upgrade sacvit-deploy"
         )
-    found = _DIGEST.search(raw)
-    if found is None or hashlib.sha256(_without_digest(raw, found)).hexdigest() != found[1].decode():
+    if not is_sealed(raw):
         raise BundleError("manifest.json was changed after the export; export it again")
     try:
         return Manifest(
@@ -122,10 +118,6 @@ def parse_manifest(raw: bytes) -> Manifest:
         )
     except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
         raise BundleError(f"manifest.json is incomplete or wrong ({error}); export it again") from error
-
-
-def _without_digest(raw: bytes, found: re.Match[bytes]) -> bytes:
-    return raw[: found.start(1)] + b"0" * 64 + raw[found.end(1) :]
 
 
 def _precision(name: str) -> str:

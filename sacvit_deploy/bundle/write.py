@@ -14,23 +14,25 @@ from sacvit_deploy.errors import ExportError
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
+def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST) -> Iterator[Path]:
     """Give a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
 
-    An existing bundle is replaced only with `replace`, and only by a rename; anything else of that name is refused.
+    What is there, a folder that holds the file `mark`, is replaced only with `replace`, and only by a rename; anything
+    else of that name is refused.
     A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
     """
-    check_target(target, replace=replace)
+    check_target(target, replace=replace, mark=mark)
     partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
         partial.mkdir()
         yield partial
-        for path in partial.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        check_target(target, replace=replace)  # something may have come there during the long work
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        check_target(target, replace=replace, mark=mark)  # something may have come there during the long work
         _swap(partial, target)
     except OSError as error:
         raise ExportError(f"can't write {target}: {error.strerror or error}") from error
@@ -38,12 +40,12 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_target(target: Path, *, replace: bool) -> None:
+def check_target(target: Path, *, replace: bool, mark: str = MANIFEST) -> None:
     """Raise ExportError if `target` may not be written; asked before the long work, too."""
     if not target.exists():
         return
-    if not (target.is_dir() and (target / MANIFEST).exists()):
-        raise ExportError(f"{target} exists and is not a bundle; choose another place with --out")
+    if not (target.is_dir() and (target / mark).exists()):
+        raise ExportError(f"{target} exists and has no {mark}; choose another place with --out")
     if not replace:
         raise ExportError(f"{target} exists; say --force to replace it, or choose another place with --out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -12,7 +13,10 @@ import click
 import sacvit_deploy
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.backends.onnxruntime import load_library
+from sacvit_deploy.backends.tensorrt.library import RUNTIMES
+from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
 from sacvit_deploy.bundle.manifest import PRECISIONS
+from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.precision import choose_precision, cpu_features
 
@@ -49,7 +53,25 @@ def examine() -> dict[str, Any]:
         "precision": {"auto": precision, "reason": reason},
         "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
         "onnxruntime": onnxruntime_facts(),
+        "gpu": gpu_facts(),
+        "tensorrt": {runtime: tensorrt_facts(runtime) for runtime in RUNTIMES},
     }
+
+
+def gpu_facts() -> dict[str, Any]:
+    """The GPU, as the CUDA bindings see it, or why there is none."""
+    try:
+        return asdict(find_gpu())
+    except BackendError as error:
+        return {"error": str(error)}
+
+
+def tensorrt_facts(runtime: str) -> dict[str, Any]:
+    """A TensorRT library's version, or why it can't be loaded."""
+    try:
+        return {"version": load_tensorrt(runtime).version}
+    except BackendError as error:
+        return {"error": str(error)}
 
 
 def version(name: str) -> str | None:
@@ -110,7 +132,13 @@ def table(facts: dict[str, Any]) -> str:
     runtime = facts["onnxruntime"]
     lines.append(f"  onnxruntime  {runtime.get('version') or runtime['error']}")
     lines += [f"    {name:<28} {state}" for name, state in runtime["providers"].items()]
-    lines.append("  tensorrt     no backend for it in this version")
+    gpu = facts["gpu"]
+    state = gpu.get("error") or (
+        f"{gpu['name']}, compute capability {gpu['compute_capability']}, {gpu['memory'] / 2**30:.0f} GiB, "
+        f"driver for CUDA {gpu['driver']}"
+    )
+    lines.append(f"  gpu          {state}")
+    lines += [f"  {name:<12} {its.get('version') or its['error']}" for name, its in facts["tensorrt"].items()]
     return "\n".join(lines)
 
 

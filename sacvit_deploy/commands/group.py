@@ -13,6 +13,7 @@ from sacvit_deploy.commands.common import run
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {
     "export": ("sacvit_deploy.export.cli", "Turn a checkpoint into a bundle."),
+    "build": ("sacvit_deploy.engines.cli", "Build TensorRT plans from a bundle's engines."),
     "infer": ("sacvit_deploy.commands.infer", "Classify pictures."),
     "inspect": ("sacvit_deploy.commands.inspect", "Show what a bundle holds and costs."),
     "verify": ("sacvit_deploy.commands.verify", "Check a bundle's hashes, then its answers on this machine."),

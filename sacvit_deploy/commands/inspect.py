@@ -1,9 +1,10 @@
-"""`sacvit inspect`: what a bundle holds and costs, without opening an engine."""
+"""`sacvit inspect`: what a bundle or a plan holds and costs, without opening an engine."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import click
 
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.bundle.plans import list_plans
+from sacvit_deploy.commands.inspect_plan import describe_plan, is_plan, plan_table
 from sacvit_deploy.costs import costs
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
@@ -22,7 +25,14 @@ FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # with the paper's table 3 in be
 @click.option("--alpha", type=float, help="Count tokens and costs at this alpha.  [default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
-    """Show a BUNDLE's geometry, token counts, multiply-adds, sizes, parity and provenance."""
+    """Show a BUNDLE's geometry, token counts, multiply-adds, sizes, parity and provenance.
+
+    Or a plan's layers, precisions, profiles and memory: name a .plan file, or its folder in plans/ of a bundle.
+    """
+    if bundle is not None and is_plan(bundle):
+        found = describe_plan(bundle)
+        click.echo(json.dumps(found, indent=1) if as_json else plan_table(found))
+        return
     opened = open_bundle(bundle or find_bundle())
     facts = describe(opened, alpha)
     click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
@@ -67,6 +77,7 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
             }
             for precision, variant in manifest.variants.items()
         },
+        "plans": {folder.name: asdict(record.place) for folder, record in list_plans(bundle)},
         "provenance": manifest.provenance,
     }
 
@@ -99,6 +110,7 @@ def table(facts: dict[str, Any]) -> str:
         if variant["eta"] != facts["eta"]:
             lines.append(f"    eta       {variant['eta']:g}, this variant's default")
         lines += report_lines(variant["report"])
+    lines += [f"  plans       {name}" for name in facts["plans"]]
     origin = facts["provenance"]
     lines.append(f"  from        {origin['checkpoint']} ({origin['family']}), exported {origin['exported']}")
     lines += [f"  note        {note}" for note in origin["notes"]]

@@ -11,37 +11,64 @@ from sacvit_deploy.backends import open_backend
 from sacvit_deploy.bundle.bundle import check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.golden import load_golden, measure
+from sacvit_deploy.commands.infer import expand
+from sacvit_deploy.compare import Comparison, compare_bundle
+from sacvit_deploy.decode import ImageSource
+from sacvit_deploy.golden import Parity, load_golden, measure
+from sacvit_deploy.precision import is_cpu
 
 BATCHES = (1, 2)
 
 
 @click.command("verify")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", show_default=True, help="auto or onnxruntime.")
+@click.option("--pictures", help="Compare answers and every tensor on these, too: file, folder or glob.")
+@click.option("--precision", help="This variant alone.  [default: all]")
+@click.option("--backend", default="onnxruntime", show_default=True, help="onnxruntime, tensorrt, tensorrt-rtx.")
 @click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(bundle: Path | None, backend: str, provider: str | None, threads: int | None, as_json: bool) -> int:
-    """Check a BUNDLE's hashes, then every variant's answers on this machine against the reference's golden vectors."""
+def command(
+    bundle: Path | None,
+    pictures: str | None,
+    precision: str | None,
+    backend: str,
+    provider: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> int:
+    """Check a BUNDLE's hashes, then its variants' answers on this machine against the reference's golden vectors.
+
+    On a backend other than the CPU's, and with --pictures, also against ONNX Runtime's fp32 on the CPU: the error of
+    every tensor, the targets in common, the answers of the whole cascade.
+    """
     opened = open_bundle(bundle or find_bundle())
+    sources: list[ImageSource] = [*expand([pictures])] if pictures else []
     entries = opened.entries()
     for entry in entries:
         check_file(opened.path, entry)
     runner = open_backend(backend, provider=provider, threads=threads)
     golden = load_golden(opened.path / opened.manifest.golden.path)
     config = opened.manifest.config
-    results = {}
-    for precision in opened.manifest.variants:
-        cascade = Cascade(runner, opened.checked_files(precision), config)
-        results[precision] = measure(cascade, golden, precision, BATCHES)
-    passed = all(parity.passed for parity in results.values())
+    if not sources and not (backend in ("auto", "onnxruntime") and is_cpu(provider)):
+        sources = list(golden.images)
+    parities: dict[str, Parity] = {}
+    comparisons: dict[str, Comparison] = {}
+    # Where no variant can be opened, the first says why.
+    for name in [precision] if precision else runner.precisions(opened) or list(opened.manifest.variants)[:1]:
+        parities[name] = measure(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
+        if sources:
+            comparisons[name] = compare_bundle(opened.path, backend, provider, name, sources, threads)
+    passed = all(parity.passed for parity in parities.values())
     if as_json:
-        parities = {precision: {"passed": p.passed, **p.to_dict()} for precision, p in results.items()}
-        facts = {"bundle": str(opened.path), "files": len(entries), "passed": passed, "parity": parities}
-        click.echo(json.dumps(facts))
+        parity = {name: {"passed": its.passed, **its.to_dict()} for name, its in parities.items()}
+        against = {name: its.to_dict() for name, its in comparisons.items()}
+        facts = {"bundle": str(opened.path), "files": len(entries), "passed": passed, "parity": parity}
+        click.echo(json.dumps({**facts, "against_cpu_fp32": against}))
         return 0 if passed else 1
     click.echo(f"{opened.path}: {len(entries)} files whole; {runner.description}")
-    for precision, parity in results.items():
-        click.echo(f"  {precision}: {'ok' if parity.passed else 'FAILED'}, {parity.summary()}")
+    for name, its in parities.items():
+        click.echo(f"  {name}: {'ok' if its.passed else 'FAILED'}, {its.summary()}")
+        if name in comparisons:
+            click.echo(f"    {comparisons[name].summary()}")
     return 0 if passed else 1

@@ -18,6 +18,7 @@ from sacvit_deploy.errors import ImageError, OutputError
 from sacvit_deploy.geometry import child_positions, num_targets
 from sacvit_deploy.glue import Index
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages import HostStages
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,8 @@ def scenes(model: SACViT, jury: Path) -> Pictures:
 
 def runtime_answers(model: SACViT, pictures: Pictures, eta: float, alpha: float) -> list[Answer]:
     """What the runtime does with the same pictures, by its own scheduler."""
-    scheduler = Scheduler(model.cascade, eta, num_targets(alpha, 49, "floor"), sac_batch=8, patience=64)
+    stages = HostStages(model.cascade, num_targets(alpha, 49, "floor"))
+    scheduler = Scheduler(stages, eta, sac_batch=8, patience=64)
     items = [Item(name, pictures.load(row)) for row, name in enumerate(pictures.names)]
     return list(scheduler.run([items]))
 

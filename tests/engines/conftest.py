@@ -10,16 +10,20 @@ import onnx_ir as ir
 import pytest
 import torch
 
+from sacvit_deploy.backends.tensorrt.library import Library, load_library
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.export.device import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_model, halve
-from sacvit_deploy.export.weights import write_engines
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
+from sacvit_deploy.export.weights import write_engines, write_graph
 
 Files = dict[str, Path]
 PRECISIONS = ("fp32", "fp16", "int8")
-ROLES = ("ee", "sac", "deit")
+STAGES = ("ee", "sac", "deit")
+GLUE = ("view", "gather")
+ROLES = (*STAGES, *GLUE)
 
 
 def tiny(size: int = 224, **method: object) -> ModelConfig:
@@ -34,17 +38,23 @@ def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tupl
     if precision == "fp16":
         model = halve(model)
     stages = {"ee": EEStage, "sac": SACStage, "deit": PlainDeiT}
-    return write_engines(folder, {role: trace(stages[role](model)) for role in roles}, precision)
+    glue = {"view": ViewStage, "gather": GatherStage}
+    files = write_engines(folder, {role: trace(stages[role](model)) for role in roles if role in stages}, precision)
+    for role in roles:
+        if role in glue:
+            stage = glue[role](config, dtype_of(model))
+            files[role] = write_graph(folder / f"{role}.{precision}.onnx", trace(stage))
+    return files
 
 
 def write_eight_bits(folder: Path, fp32: Files) -> Files:
     """The int8 engines of fp32 ones, with ranges from nowhere: they change numbers, not the graph."""
     graphs = {}
-    for role in ROLES:
+    for role in STAGES:
         model = onnx.load(str(fp32[role]))
         graphs[role] = ir.from_proto(quantise(model, {linear.layer: 4.0 for linear in linears(model)}))
         graphs[role].graph.sort()
-    return write_engines(folder, graphs, "int8")
+    return {**write_engines(folder, graphs, "int8"), **{role: fp32[role] for role in GLUE}}
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +76,13 @@ def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
         return done[size, precision]
 
     return variant
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Library:
+    """TensorRT-RTX; tests that ask for it are skipped where it has no wheel."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
+    return load_library("tensorrt-rtx")
 
 
 @pytest.fixture

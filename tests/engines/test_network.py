@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.engines.network import Tensor, parse
 from sacvit_deploy.errors import BackendError
 
 from .conftest import PRECISIONS, Files
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
 Variants = Callable[[int, str], Files]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_inputs_and_outputs_keep_contract_and_precision(precision: str, variants: Variants) -> None:
+def test_inputs_and_outputs_keep_contract_and_precision(rtx: Library, precision: str, variants: Variants) -> None:
     files = variants(224, precision)
     kind = "half" if precision == "fp16" else "float"
-    ee, sac, deit = (parse(files[role]) for role in ("ee", "sac", "deit"))
+    ee, sac, deit = (parse(rtx, files[role]) for role in ("ee", "sac", "deit"))
     assert ee.inputs == {"image": Tensor(kind, (-1, 3, 112, 112))}
     assert ee.outputs == {
         "logits": Tensor("float", (-1, 10)),
@@ -39,43 +39,45 @@ def test_inputs_and_outputs_keep_contract_and_precision(precision: str, variants
     assert deit.inputs == {"image": Tensor(kind, (-1, 3, 224, 224))}
 
 
-def refuse(path: Path) -> str:
+def refuse(rtx: Library, path: Path) -> str:
     with pytest.raises(BackendError) as said:
-        parse(path)
+        parse(rtx, path)
     message = str(said.value)
     assert str(path) in message
     assert "\n" not in message
     return message
 
 
-def test_every_objection_is_in_one_error(onnx_file: Callable[[str], Path]) -> None:
+def test_every_objection_is_in_one_error(rtx: Library, onnx_file: Callable[[str], Path]) -> None:
     path = onnx_file("g (float[3] x) => (float[3] a, float[3] b) {\n[first] a = Foo(x)\n[second] b = Bar(x)\n}")
-    message = refuse(path)
+    message = refuse(rtx, path)
     assert "node first (Foo): " in message
     assert "node second (Bar): " in message
 
 
-def test_objections_to_one_file_are_not_told_of_the_next(onnx_file: Callable[[str], Path], tmp_path: Path) -> None:
-    refuse(onnx_file("g (float[3] x) => (float[3] a) {\n[first] a = Foo(x)\n}"))
-    assert "Foo" not in refuse(tmp_path / "missing.onnx")
+def test_objections_to_one_file_are_not_told_of_the_next(
+    rtx: Library, onnx_file: Callable[[str], Path], tmp_path: Path
+) -> None:
+    refuse(rtx, onnx_file("g (float[3] x) => (float[3] a) {\n[first] a = Foo(x)\n}"))
+    assert "Foo" not in refuse(rtx, tmp_path / "missing.onnx")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert "cannot be found" in refuse(tmp_path / "missing.onnx")
+def test_a_missing_file_is_named(rtx: Library, tmp_path: Path) -> None:
+    assert "cannot be found" in refuse(rtx, tmp_path / "missing.onnx")
 
 
-def test_what_is_no_onnx_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_onnx_is_refused(rtx: Library, tmp_path: Path) -> None:
     path = tmp_path / "junk.onnx"
     path.write_bytes(b"hello world" * 10)
-    assert "holds no network" in refuse(path)
+    assert "holds no network" in refuse(rtx, path)
 
 
 @pytest.mark.parametrize("size", [None, 10_000])
-def test_missing_and_cut_weights_are_named(size: int | None, variants: Variants, tmp_path: Path) -> None:
+def test_missing_and_cut_weights_are_named(rtx: Library, size: int | None, variants: Variants, tmp_path: Path) -> None:
     files = variants(224, "fp32")
     path = Path(shutil.copy(files["ee"], tmp_path))
     if size is not None:
         (tmp_path / files["weights"].name).write_bytes(files["weights"].read_bytes()[:size])
-    message = refuse(path)
+    message = refuse(rtx, path)
     assert files["weights"].name in message
     assert ("Failed to open" if size is None else "out of range") in message

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, empty_model, halve, precision
+from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
 
 from .making import config_of, images_for, lively_model
 from .naive import Naive
@@ -53,7 +53,7 @@ def test_halve_halves_the_products_and_nothing_else() -> None:
     whole = {name for name, value in half.state_dict().items() if value.dtype == torch.float32}
     assert {"cls_token", "pos_embed", "norm.weight", "blocks.0.norm1.bias", "reuse_block.0.weight"} <= whole
     assert {"head.weight", "head.bias"} <= whole
-    assert (precision(half), precision(model)) == (torch.float16, torch.float32)
+    assert (dtype_of(half), dtype_of(model)) == (torch.float16, torch.float32)
 
 
 def test_halve_leaves_the_model_itself_alone() -> None:

@@ -12,7 +12,8 @@ from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.decode import ImageSource, Pixels
 from sacvit_deploy.glue import Array
-from sacvit_deploy.scheduler import Answer, Clock, Item, Scheduler, finite_rows
+from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share
+from sacvit_deploy.stages import HostStages, Ticket
 
 WHITE = np.full((224, 224, 3), 255, dtype=np.uint8)
 
@@ -60,7 +61,7 @@ def items(numbers: Sequence[int | None], prepared: list[Pixels]) -> list[Item]:
 
 
 def run(cascade: Cascade, batches: list[list[Item]], *, sac_batch: int, patience: int = 100) -> list[Answer]:
-    return list(Scheduler(cascade, 0.6, 24, sac_batch, patience).run(batches))
+    return list(Scheduler(HostStages(cascade, 24), 0.6, sac_batch, patience).run(batches))
 
 
 def test_nobody_continues(cascade: Counting, prepared: list[Pixels]) -> None:
@@ -113,7 +114,7 @@ def test_patience_bounds_the_answers_that_wait(cascade: Counting, prepared: list
             taken += 1
             yield items([EASY], prepared)
 
-    answers = Scheduler(cascade, 0.6, 24, sac_batch=8, patience=5).run(batches())
+    answers = Scheduler(HostStages(cascade, 24), 0.6, sac_batch=8, patience=5).run(batches())
     assert next(answers).stage == 2
     assert taken == 6  # the sixth finished answer is one too many
     assert [answer.stage for answer in answers] == [1] * 20
@@ -159,12 +160,10 @@ def test_finite_rows() -> None:
     assert finite_rows(clean, dirty).tolist() == [True, False, False, True]
 
 
-def test_clock_shares_time_by_step() -> None:
-    clock = Clock(4)
-    for step in ("gate", "ee", "gate"):
-        clock.lap(step)
+def test_a_batchs_time_is_shared_by_its_pictures() -> None:
+    ticket = Ticket(4)
+    for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
+        ticket.book(step, seconds)
     timing = {"gate": 1.0, "decode": 5.0}
-    clock.add_to(timing)
-    assert set(timing) == {"gate", "decode", "ee"}
-    assert timing["decode"] == 5.0
-    assert timing["gate"] > 1.0
+    share(ticket, timing)
+    assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

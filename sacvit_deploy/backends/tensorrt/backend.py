@@ -1,0 +1,51 @@
+"""TensorRT and TensorRT-RTX behind the backend protocol: plans instead of ONNX files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sacvit_deploy.backends import Engine
+from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
+from sacvit_deploy.backends.tensorrt.library import load_library
+from sacvit_deploy.bundle.bundle import Bundle
+from sacvit_deploy.bundle.plans import Place, find_plans, list_plans, misfits
+from sacvit_deploy.device import Device
+from sacvit_deploy.device.cuda import find_gpu
+from sacvit_deploy.device.round_trip import RoundTrip
+
+
+class TensorRTBackend:
+    """One of the two libraries on the first GPU. Raises BackendError if the library or a GPU is missing."""
+
+    def __init__(self, runtime: str) -> None:
+        self._library = load_library(runtime)
+        self.gpu = find_gpu()
+
+    @property
+    def description(self) -> str:
+        """For example `TensorRT 10.3.0, NVIDIA A10`."""
+        return f"{self._library.title} {self._library.version}, {self.gpu.name}"
+
+    @property
+    def here(self) -> Place:
+        """What plans must be built for."""
+        gpu = self.gpu
+        return Place(self._library.runtime, self._library.version, gpu.name, (gpu.compute_capability,), gpu.driver)
+
+    def precisions(self, bundle: Bundle) -> list[str]:
+        """Those with plans that fit."""
+        return [record.precision for _, record in list_plans(bundle) if not misfits(record, bundle, self.here)]
+
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
+        """The plans that fit."""
+        return find_plans(bundle, precision, self.here)
+
+    def open(self, stage: Path, weights: Path | None) -> Engine:
+        """Load one plan, to be run with arrays."""
+        device = TensorRTDevice(self._library, {"only": stage})
+        return RoundTrip(device, "only")
+
+    def device(self, files: Mapping[str, Path]) -> Device | None:
+        """The plans with everything kept on the GPU."""
+        return TensorRTDevice(self._library, files)

@@ -1,0 +1,79 @@
+"""All that differs between TensorRT 10, TensorRT 11 and TensorRT-RTX. Nothing else asks which one it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.errors import BackendError, UsageError
+
+SOUND = ("VALID", "SUBOPTIMAL")
+
+
+def is_rtx(library: Library) -> bool:
+    """Whether plans are compiled for capabilities named, on any machine, instead of for the GPU at hand."""
+    return library.runtime == "tensorrt-rtx"
+
+
+def network_flags(library: Library) -> int:
+    """Every layer in the precision the file says: a flag on 10, always so where there is no such flag."""
+    flag = getattr(library.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def set_capabilities(library: Library, config: Any, capabilities: Sequence[str]) -> None:
+    """Say which GPUs a plan is for. Raises UsageError, BackendError.
+
+    RTX: at least one compute capability such as "8.6". TensorRT builds for the GPU at hand alone.
+    """
+    if not is_rtx(library):
+        if capabilities:
+            raise UsageError("TensorRT builds for the GPU it finds; only TensorRT-RTX takes --compute-capability")
+        return
+    if not capabilities:
+        raise UsageError("name at least one compute capability to build for, such as 8.6")
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        config.set_compute_capability(find_capability(library, capability), index)
+
+
+def find_capability(library: Library, capability: str) -> Any:
+    """RTX's word for "8.6". Raises UsageError for another form, BackendError for one it can't build for."""
+    parts = re.fullmatch(r"(\d+)\.(\d)", capability)
+    if parts is None:
+        raise UsageError(f"{capability!r} is no compute capability; write it as 8.6")
+    known = library.trt.ComputeCapability.__members__
+    name = f"SM{parts[1]}{parts[2]}"
+    if name not in known:
+        offered = ", ".join(f"{key[2:-1]}.{key[-1]}" for key in known if re.fullmatch(r"SM\d+", key))
+        raise BackendError(f"this TensorRT-RTX can't build for compute capability {capability}; it offers {offered}")
+    return known[name]
+
+
+def find_fault(library: Library, runtime: Any, plan: bytes) -> str | None:
+    """Why a plan can't run here, if the library can tell without deserialising it (RTX); None if it finds nothing."""
+    if not is_rtx(library):
+        return None
+    verdict, found = runtime.get_engine_validity(plan)
+    if verdict.name in SOUND:
+        return None
+    flags = library.trt.EngineInvalidityDiagnostics.__members__
+    named = [name for name, flag in flags.items() if int(found) & int(flag)]
+    return ", ".join(name.lower().replace("_", " ") for name in named) or verdict.name.lower()
+
+
+def make_context(library: Library, engine: Any) -> Any:
+    """An execution context; RTX is told to capture CUDA graphs by itself, which knows when its kernels are final."""
+    if not is_rtx(library):
+        return engine.create_execution_context()
+    config = engine.create_runtime_config()
+    config.cuda_graph_strategy = library.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    return engine.create_execution_context(config)
+
+
+def device_memory(engine: Any) -> int:
+    """Bytes a context needs; 10.3 may know only the older of the two names."""
+    size = getattr(engine, "device_memory_size_v2", None)
+    return int(engine.device_memory_size if size is None else size)

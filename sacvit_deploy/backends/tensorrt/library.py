@@ -1,0 +1,94 @@
+"""TensorRT or TensorRT-RTX, imported when first asked for, and what it says while it works."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from sacvit_deploy.errors import BackendError, UsageError
+
+
+@dataclass(frozen=True)
+class Vendor:
+    """A library by the names that people, Python and pip know it by."""
+
+    title: str
+    module: str
+    install: str
+
+
+RUNTIMES = {
+    "tensorrt": Vendor("TensorRT", "tensorrt", "pip install tensorrt (on a Jetson it comes with JetPack)"),
+    "tensorrt-rtx": Vendor("TensorRT-RTX", "tensorrt_rtx", "pip install 'sacvit-deploy[tensorrt-rtx]'"),
+}
+
+
+@dataclass(frozen=True)
+class Library:
+    """The module, the logger it was given, and the errors logged since `forget`."""
+
+    runtime: str
+    trt: Any
+    logger: Any
+    errors: list[str]
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return RUNTIMES[self.runtime].title
+
+    @property
+    def version(self) -> str:
+        """For example `10.3.0`."""
+        return str(self.trt.__version__)
+
+    def forget(self) -> None:
+        """Start a new account of errors."""
+        self.errors.clear()
+
+    def reason(self) -> str:
+        """What was logged since, in one line."""
+        return " ".join(" ".join(self.errors).split()) or "it does not say why"
+
+
+@functools.cache
+def load_library(runtime: str) -> Library:
+    """Import one of RUNTIMES. Raises UsageError for another name, BackendError with the install command.
+
+    Once a process: the library keeps the first logger it sees and sends some messages only there.
+    """
+    if runtime not in RUNTIMES:
+        raise UsageError(f"unknown runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
+    vendor = RUNTIMES[runtime]
+    try:
+        trt = importlib.import_module(vendor.module)
+    except (ImportError, OSError) as error:  # OSError: its shared libraries can't be loaded
+        raise BackendError(f"{vendor.title} can't be loaded ({error}); install it with: {vendor.install}") from error
+    errors: list[str] = []
+    loud = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+
+    class Keeping(trt.ILogger):  # type: ignore[name-defined,misc]
+        """Keeps errors for the exception that follows them, and keeps them off the terminal."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            """Called by the library."""
+            if severity in loud:
+                errors.append(message)
+
+    return Library(runtime, trt, Keeping(), errors)
+
+
+def first_library() -> Library:
+    """The one that is installed, TensorRT before TensorRT-RTX. Raises BackendError if none is."""
+    trouble = []
+    for runtime in RUNTIMES:
+        try:
+            return load_library(runtime)
+        except BackendError as error:
+            trouble.append(str(error))
+    raise BackendError("; ".join(trouble))

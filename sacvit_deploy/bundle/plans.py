@@ -1,0 +1,152 @@
+"""plan.json: what a plan was built from, by and for. One that does not fit here is refused before a byte is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sacvit_deploy.bundle.bundle import Bundle, check_file
+from sacvit_deploy.bundle.digest import is_sealed, seal
+from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.errors import BundleError
+
+SCHEMA = 1
+FOLDER, RECORD = "plans", "plan.json"
+RECORD_LIMIT = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """A library and a GPU: what a plan is built by and for, or what is here. capabilities: several only in a record."""
+
+    runtime: str  # tensorrt or tensorrt-rtx
+    version: str
+    device: str | None  # the GPU's name; None for a plan compiled ahead of time for all GPUs of its capabilities
+    capabilities: tuple[str, ...]
+    driver: str | None = None
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """One engine's plan. onnx: SHA-256 by name of the files it was built from. facts: what the build measured."""
+
+    file: FileEntry
+    onnx: Mapping[str, str]
+    profiles: tuple[Mapping[str, tuple[tuple[int, ...], ...]], ...]  # by input: least, usual, greatest shape
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """All of plan.json but the digest. batch, targets: least, usual and greatest B and M."""
+
+    place: Place
+    precision: str
+    batch: tuple[int, int, int]
+    targets: tuple[int, int, int]
+    plans: Mapping[str, PlanFile]
+    built: str = ""
+
+    def folder_name(self) -> str:
+        """`<runtime>-<version>-<device>-<precision>`."""
+        capabilities = "+".join(f"sm{capability.replace('.', '')}" for capability in self.place.capabilities)
+        device = (self.place.device or capabilities).lower()
+        plain = "".join(letter if letter.isalnum() or letter in "+." else "-" for letter in device)
+        return f"{self.place.runtime}-{self.place.version}-{plain}-{self.precision}"
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        data = asdict(self)
+        return seal(SCHEMA, data)
+
+
+def read_record(folder: Path) -> PlanRecord:
+    """Read a plan folder's plan.json. Raises BundleError for damage, changes, and newer schemas."""
+    path = folder / RECORD
+    try:
+        with path.open("rb") as file:
+            raw = file.read(RECORD_LIMIT + 1)
+        data = json.loads(raw)
+        if len(raw) > RECORD_LIMIT or not isinstance(data, dict):
+            raise ValueError("it is no plan.json")
+        if data.get("schema", 0) > SCHEMA:
+            raise BundleError(f"{path} was written by a newer sacvit-deploy; upgrade sacvit-deploy, or build anew")
+        if not is_sealed(raw):
+            raise BundleError(f"{path} was changed after the build; build the plans anew")
+        place = {**data["place"], "capabilities": tuple(data["place"]["capabilities"])}
+        return PlanRecord(
+            place=Place(**place),
+            precision=str(data["precision"]),
+            batch=_span(data["batch"]),
+            targets=_span(data["targets"]),
+            plans={role: _plan(value) for role, value in data["plans"].items()},
+            built=str(data["built"]),
+        )
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder} has no {RECORD}; it is no plan folder, or not a whole one") from error
+    except OSError as error:
+        raise BundleError(f"can't read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged ({error}); build the plans anew") from error
+
+
+def list_plans(bundle: Bundle) -> Iterator[tuple[Path, PlanRecord]]:
+    """Every plan folder of a bundle, in the order of their names. Raises BundleError for a damaged one."""
+    for path in sorted((bundle.path / FOLDER).glob(f"*/{RECORD}")):
+        yield path.parent, read_record(path.parent)
+
+
+def misfits(record: PlanRecord, bundle: Bundle, here: Place) -> list[str]:
+    """Why a record's plans can't run here; empty if they can. Nothing is loaded."""
+    built, trouble = record.place, []
+    if (built.runtime, built.version) != (here.runtime, here.version):
+        trouble.append(f"built by {built.runtime} {built.version}, here is {here.runtime} {here.version}")
+    if built.device is not None and (built.device, built.capabilities) != (here.device, here.capabilities):
+        trouble.append(f"built on {built.device}, here is {here.device}")
+    elif not set(here.capabilities) <= set(built.capabilities):
+        wanted, have = ", ".join(built.capabilities), ", ".join(here.capabilities)
+        trouble.append(f"built for compute capability {wanted}, this GPU has {have}")
+    entries = {entry.path: entry.sha256 for entry in bundle.entries()}
+    for plan in record.plans.values():
+        stale = [name for name, digest in plan.onnx.items() if entries.get(name) != digest]
+        if stale:
+            trouble.append(f"built from another {stale[0]} than the bundle has now")
+            break
+    return trouble
+
+
+def find_plans(bundle: Bundle, precision: str, here: Place) -> dict[str, Path]:
+    """The plans of a variant that fit this machine, by role, their hashes checked.
+
+    Raises BundleError with what keeps the plans there are from running here, and the command that builds others.
+    """
+    command = f"sacvit build {bundle.path} --runtime {here.runtime} --precision {precision}"
+    bundle.variant(precision)
+    trouble = []
+    for folder, record in list_plans(bundle):
+        if record.precision != precision or record.place.runtime != here.runtime:
+            continue
+        found = misfits(record, bundle, here)
+        if not found:
+            for plan in record.plans.values():
+                check_file(folder, plan.file, f"build it again with: {command}")
+            return {role: folder / plan.file.path for role, plan in record.plans.items()}
+        trouble.append(f"{FOLDER}/{folder.name} was {', '.join(found)}")
+    what = "; ".join(trouble) or f"it has no {precision} plans for {here.runtime}"
+    raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {what}; build them with: {command}")
+
+
+def _span(values: Any) -> tuple[int, int, int]:
+    least, usual, greatest = (int(value) for value in values)
+    return least, usual, greatest
+
+
+def _plan(data: Mapping[str, Any]) -> PlanFile:
+    profiles = tuple(
+        {name: tuple(tuple(int(size) for size in shape) for shape in shapes) for name, shapes in profile.items()}
+        for profile in data["profiles"]
+    )
+    return PlanFile(FileEntry(**data["file"]), dict(data["onnx"]), profiles, data["facts"])

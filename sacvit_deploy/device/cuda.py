@@ -1,0 +1,170 @@
+"""CUDA's memory, streams, events and graphs through NVIDIA's own Python bindings."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sacvit_deploy.backends import Array
+from sacvit_deploy.device import Event, Shape, Stream, size_of
+from sacvit_deploy.errors import BackendError, first_line
+
+INSTALL = "install it with: pip install 'sacvit-deploy[gpu]'"
+HINTS = {
+    "cudaErrorMemoryAllocation": "ask for smaller batches",
+    "cudaErrorInsufficientDriver": "there is no NVIDIA driver here, or it is older than these CUDA libraries need",
+    "cudaErrorNoDevice": "no NVIDIA GPU can be seen from here",
+}
+
+
+@dataclass(frozen=True)
+class GPU:
+    """What a plan is built for: the device's name, compute capability as "8.6", memory in bytes, and CUDA versions."""
+
+    name: str
+    compute_capability: str
+    memory: int
+    driver: str
+    cuda: str
+
+
+@functools.cache
+def load_library() -> Any:
+    """Import the bindings. Raises BackendError with the install command."""
+    try:
+        from cuda.bindings import runtime
+    except (ImportError, OSError) as error:
+        raise BackendError(f"the CUDA bindings can't be loaded ({error}); {INSTALL}") from error
+    return runtime
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call one function of the CUDA runtime; returns its result, or a tuple of several. Raises BackendError."""
+    library = load_library()
+    try:
+        status, *results = getattr(library, name)(*arguments)
+    except RuntimeError as error:  # the bindings find the driver's or CUDA's own library only now
+        raise BackendError(f"CUDA can't be used ({first_line(error)}); is an NVIDIA driver installed?") from error
+    if status != library.cudaError_t.cudaSuccess:
+        _, text = library.cudaGetErrorString(status)
+        reason = text.decode() if isinstance(text, bytes) else str(text)
+        library.cudaGetLastError()  # what can be forgotten is: the process goes on
+        hint = f"; {HINTS[status.name]}" if status.name in HINTS else ""
+        raise BackendError(f"CUDA: {name} failed, {reason} ({status.name}){hint}")
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def find_gpu(number: int = 0) -> GPU:
+    """The GPU that is there. Raises BackendError if there is none, or no driver."""
+    if call("cudaGetDeviceCount") <= number:
+        raise BackendError(f"there is no GPU {number} in this machine")
+    facts = call("cudaGetDeviceProperties", number)
+    name = facts.name.decode() if isinstance(facts.name, bytes) else str(facts.name)
+    driver, cuda = call("cudaDriverGetVersion"), call("cudaRuntimeGetVersion")
+    capability = f"{facts.major}.{facts.minor}"
+    return GPU(name.rstrip("\0"), capability, int(facts.totalGlobalMem), _version(driver), _version(cuda))
+
+
+class CudaMemory:
+    """See `Memory`."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.gpu = find_gpu(number)
+        self._kinds = load_library().cudaMemcpyKind
+        call("cudaSetDevice", number)
+
+    def allocate(self, nbytes: int) -> int:
+        """CUDA aligns to 256 bytes."""
+        return int(call("cudaMalloc", max(1, nbytes)))
+
+    def free(self, address: int) -> None:
+        """Waits for the device."""
+        call("cudaFree", address)
+
+    def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """Page-locked memory, freed with the last array that looks at it."""
+        nbytes = max(1, size_of(shape, dtype))
+        address = int(call("cudaHostAlloc", nbytes, 0))
+        whole = (ctypes.c_uint8 * nbytes).from_address(address)
+        weakref.finalize(whole, load_library().cudaFreeHost, address)
+        array: Array = np.frombuffer(whole, dtype, count=size_of(shape, dtype) // dtype.itemsize)  # type: ignore[call-overload]
+        return array.reshape(shape)
+
+    def stream(self) -> Stream:
+        """One that does not wait for the default stream."""
+        return call("cudaStreamCreateWithFlags", load_library().cudaStreamNonBlocking)
+
+    def upload(self, target: int, source: Array, stream: Stream) -> None:
+        """From ordinary memory the bytes are taken before this returns, from pinned memory later."""
+        self._copy(target, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, stream)
+
+    def download(self, target: Array, source: int, stream: Stream) -> None:
+        """Into pinned memory."""
+        self._copy(target.ctypes.data, source, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, stream)
+
+    def copy(self, target: int, source: int, nbytes: int, stream: Stream) -> None:
+        """Within the device."""
+        self._copy(target, source, nbytes, self._kinds.cudaMemcpyDeviceToDevice, stream)
+
+    def _copy(self, target: int, source: int, nbytes: int, kind: Any, stream: Stream) -> None:
+        if nbytes:
+            call("cudaMemcpyAsync", target, source, nbytes, kind, stream)
+
+    def mark(self, stream: Stream) -> Event:
+        """Record an event with a time stamp."""
+        event = _Event(call("cudaEventCreate"))
+        call("cudaEventRecord", event.handle, stream)
+        return event
+
+    def follow(self, stream: Stream, event: Event) -> None:
+        """On the device alone."""
+        call("cudaStreamWaitEvent", stream, event.handle, 0)
+
+    def wait(self, event: Event) -> None:
+        """An error of the work before it shows here."""
+        call("cudaEventSynchronize", event.handle)
+
+    def seconds(self, start: Event, end: Event) -> float:
+        """By the device's clock."""
+        return float(call("cudaEventElapsedTime", start.handle, end.handle)) / 1000
+
+
+def capture(stream: Stream, work: Callable[[], None]) -> Any:
+    """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError."""
+    library = load_library()
+    call("cudaStreamBeginCapture", stream, library.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+    try:
+        work()
+    finally:
+        graph = call("cudaStreamEndCapture", stream)
+    try:
+        return call("cudaGraphInstantiate", graph, 0)
+    finally:
+        call("cudaGraphDestroy", graph)
+
+
+def launch(graph: Any, stream: Stream) -> None:
+    """Queue a recorded graph."""
+    call("cudaGraphLaunch", graph, stream)
+
+
+class _Event:
+    """An event, destroyed with the last reference."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self._destroy = load_library().cudaEventDestroy
+
+    def __del__(self) -> None:
+        self._destroy(self.handle)
+
+
+def _version(number: int) -> str:
+    """12060 -> "12.6"."""
+    return f"{number // 1000}.{number % 1000 // 10}"

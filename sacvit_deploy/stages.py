@@ -1,0 +1,121 @@
+"""What the scheduler drives: both stages and the glue between them, on the processor or on a device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.decode import Pixels
+from sacvit_deploy.glue import Array, Index, StageTwoRequest, build_request, join, select_targets
+
+
+@dataclass
+class Ticket:
+    """A batch on its way through a stage: how many pictures, seconds by step, and what the stage keeps for itself."""
+
+    size: int
+    timing: dict[str, float] = field(default_factory=dict)
+    held: Any = None
+
+    def book(self, step: str, seconds: float) -> None:
+        """Add to a step's time."""
+        self.timing[step] = self.timing.get(step, 0.0) + seconds
+
+
+class Stages(Protocol):
+    """Begin and end are apart, so that a device works on one batch while the next one is made ready."""
+
+    @property
+    def depth(self) -> int:
+        """How many batches may be under way in one stage: 1 where beginning is finishing."""
+        ...
+
+    def begin(self, images: Sequence[Pixels]) -> Ticket:
+        """Put pictures [S,S,3] uint8 into stage 1."""
+        ...
+
+    def look(self, ticket: Ticket) -> Array:
+        """Wait for stage 1's logits [B,C] fp32; a row that is not finite is no answer."""
+        ...
+
+    def hold(self, ticket: Ticket, rows: Index) -> None:
+        """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs."""
+        ...
+
+    def start(self, size: int) -> Ticket:
+        """Put the `size` pictures that have waited longest into stage 2."""
+        ...
+
+    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
+        """Wait for stage 2's logits [size,C] fp32 and the targets [size,M] it looked at."""
+        ...
+
+
+class HostStages:
+    """Both stages as plain calls with arrays; `count` is M."""
+
+    depth = 1
+
+    def __init__(self, cascade: Cascade, count: int) -> None:
+        self._cascade, self._count = cascade, count
+        self._requests: list[StageTwoRequest] = []
+
+    def begin(self, images: Sequence[Pixels]) -> Ticket:
+        """Run stage 1."""
+        ticket, clock = Ticket(len(images)), Clock()
+        low = self._cascade.low_view(images)
+        ticket.book("view", clock.lap())
+        out = self._cascade.stage_one(low)
+        ticket.book("ee", clock.lap())
+        ticket.held = images, out
+        return ticket
+
+    def look(self, ticket: Ticket) -> Array:
+        """Stage 1's logits, NaN in the rows whose scores are not finite."""
+        out = ticket.held[1]
+        usable = np.isfinite(out["scores"]).all(axis=1)
+        logits: Array = np.where(usable[:, None], out["logits"], np.nan)
+        return logits
+
+    def hold(self, ticket: Ticket, rows: Index) -> None:
+        """Build a request."""
+        clock = Clock()
+        images, out = ticket.held
+        targets = select_targets(out["scores"][rows], self._count)
+        self._requests.append(build_request(images, out, rows, targets, self._cascade.config))
+        ticket.book("gather", clock.lap())
+
+    def start(self, size: int) -> Ticket:
+        """Run stage 2."""
+        ticket, clock = Ticket(size), Clock()
+        request = join(self._requests)
+        now, later = request.part(0, size), request.part(size, request.size)
+        self._requests = [later] if later.size else []
+        inputs = now.inputs(self._cascade.config)
+        ticket.book("gather", clock.lap())
+        ticket.held = self._cascade.stage_two(inputs), now.targets
+        ticket.book("sac", clock.lap())
+        return ticket
+
+    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
+        """What `start` found."""
+        logits, targets = ticket.held
+        return logits, targets
+
+
+class Clock:
+    """Time since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the beginning."""
+        now = time.perf_counter()
+        passed, self._last = now - self._last, now
+        return passed

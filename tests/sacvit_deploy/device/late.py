@@ -1,0 +1,115 @@
+"""A device whose streams are really queues: work is done as early or as late as events allow, never in between.
+
+The engines and the memory are real; only the order in which two streams get on is chosen, at its extremes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacvit_deploy.backends import Array
+from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.device import Kind, Memory, Placed, Shape
+from sacvit_deploy.device.host import HostMemory
+from sacvit_deploy.device.onnxruntime import BoundSession, OnnxRuntimeDevice
+
+
+class Queue:
+    """A stream: work not done yet, and whether it is done as soon as it is put in."""
+
+    def __init__(self, eager: bool) -> None:
+        self.eager, self.work, self.done, self.put_in = eager, deque[Callable[[], None]](), 0, 0
+
+    def put(self, work: Callable[[], None]) -> None:
+        self.work.append(work)
+        self.put_in += 1
+        if self.eager:
+            self.reach(self.put_in)
+
+    def reach(self, end: int) -> None:
+        while self.done < end:
+            work = self.work.popleft()
+            self.done += 1
+            work()
+
+
+class LateMemory(HostMemory):
+    """Host memory behind queues. `eager` says of each stream, in the order they are made, when its work is done."""
+
+    def __init__(self, eager: tuple[bool, ...]) -> None:
+        super().__init__()
+        self._eager = list(eager)
+        self._page_locked: list[Array] = []
+        self.uploaded = 0
+
+    def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        self._page_locked.append(super().pinned(shape, dtype))
+        return self._page_locked[-1]
+
+    def stream(self) -> Queue:
+        return Queue(self._eager.pop(0))
+
+    def upload(self, target: int, source: Array, stream: Queue) -> None:
+        self.uploaded += source.nbytes
+        late = any(np.shares_memory(source, array) for array in self._page_locked)
+        kept = source if late else source.copy()
+        stream.put(lambda: HostMemory.upload(self, target, kept, None))
+
+    def download(self, target: Array, source: int, stream: Queue) -> None:
+        stream.put(lambda: HostMemory.download(self, target, source, None))
+
+    def copy(self, target: int, source: int, nbytes: int, stream: Queue) -> None:
+        assert target + nbytes <= source or source + nbytes <= target, "CUDA does not copy what overlaps"
+        stream.put(lambda: HostMemory.copy(self, target, source, nbytes, None))
+
+    def mark(self, stream: Queue) -> tuple[Queue, int]:
+        return stream, stream.put_in
+
+    def follow(self, stream: Queue, event: tuple[Queue, int]) -> None:
+        stream.put(lambda: event[0].reach(event[1]))
+
+    def wait(self, event: tuple[Queue, int]) -> None:
+        event[0].reach(event[1])
+
+    def seconds(self, start: tuple[Queue, int], end: tuple[Queue, int]) -> float:
+        assert start[0].done >= start[1] and end[0].done >= end[1], "asked before both events have passed"
+        return 1.0
+
+
+class LateEngine:
+    """An engine whose calls are queued."""
+
+    def __init__(self, engine: BoundSession) -> None:
+        self._engine = engine
+        self.inputs: Mapping[str, Kind] = engine.inputs
+        self.outputs: Mapping[str, Kind] = engine.outputs
+
+    def enqueue(self, tensors: Mapping[str, Placed], stream: Queue) -> None:
+        tensors = dict(tensors)
+        stream.put(lambda: self._engine.enqueue(tensors, None))
+
+
+class LateDevice(OnnxRuntimeDevice):
+    """ONNX Runtime on the processor, queued."""
+
+    def __init__(self, files: Mapping[str, Path], eager: tuple[bool, ...], most: int | None = None) -> None:
+        super().__init__(OnnxRuntimeBackend("cpu", 1), files)
+        self.memory: Memory = LateMemory(eager)
+        self.most = most  # type: ignore[assignment]
+        self.sizes: dict[str, list[int]] = {}
+
+    def engine(self, role: str, stream: Queue) -> LateEngine:  # type: ignore[override]
+        engine = LateEngine(super().engine(role, stream))
+        queue = engine.enqueue
+
+        def counting(tensors: Mapping[str, Placed], its: Queue) -> None:
+            self.sizes.setdefault(role, []).append(tensors[next(iter(engine.outputs))].shape[0])
+            queue(tensors, its)
+
+        engine.enqueue = counting  # type: ignore[method-assign]
+        return engine
