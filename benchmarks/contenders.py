@@ -11,14 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
+from sacvit_deploy import SACViT
 from sacvit_deploy.backends import Array, Engine
 from sacvit_deploy.calibration.baseline import full_view
-from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.glue import Index, softmax
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
-from sacvit_deploy.stages import Clock, HostStages, Ticket
+from sacvit_deploy.stages import Clock, Ticket
 
 GROUP = 4  # pictures of one tail call in SaiT's adaptive mode
 
@@ -35,14 +35,14 @@ class Contender(Protocol):
 class CascadeContender:
     """The cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets, continuing ones joined."""
 
-    cascade: Cascade
+    model: SACViT
     eta: float
     count: int
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """Send them through both engines."""
-        stages = HostStages(self.cascade, self.count)
-        return Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch).run(batches)
+        """Send them through both stages, wherever the backend keeps them."""
+        with self.model.stages(self.count, batch) as stages:
+            yield from Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch).run(batches)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from sacvit_deploy.tegrastats import Record, watch
+
+TEGRA_MS = 50  # between two samples
 RAPL = Path("/sys/class/powercap")
 
 
@@ -68,13 +72,28 @@ class Nvml:
         return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000
 
 
-def find_meters(rapl: Path = RAPL) -> list[Meter]:
-    """Every counter that this machine lets this process read; often none, in containers always."""
+class Tegra:
+    """A Jetson's rails, whose watts tegrastats tells so many times a second."""
+
+    name = "tegrastats"
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def joules(self) -> float:
+        """Add up the watts told so far."""
+        return sum(sample.power or 0.0 for sample in self._record.samples) * TEGRA_MS / 1000
+
+
+def find_meters(stack: contextlib.ExitStack, rapl: Path = RAPL) -> list[Meter]:
+    """Every counter that this machine lets this process read, until the stack ends; in containers often none."""
     found: list[Meter] = []
     for folder in sorted(rapl.glob("intel-rapl:*")):
         if folder.name.count(":") == 1:  # deeper ones are parts of a package
             with contextlib.suppress(OSError, ValueError):
                 found.append(Rapl(folder))
+    if shutil.which("tegrastats"):
+        found.append(Tegra(stack.enter_context(watch(TEGRA_MS))))
     return found + _gpus()
 
 

@@ -74,7 +74,7 @@ def open_field(
     for precision in plan.precisions:
         model = models[precision]
         entries += _cascades(model, plan, images)
-        files = model.bundle.checked_files(precision)
+        files = model.backend.files(model.bundle, precision)
         if "deit" in plan.against:
             if BASELINE not in files:
                 raise BundleError(
@@ -116,7 +116,7 @@ def _cascades(model: SACViT, plan: Plan, images: Sequence[Pixels]) -> list[Entry
         gates.append((chosen, {"eta": chosen}))
     return [
         # Its multiply-adds depend on how many really continue, which is known afterwards.
-        Entry(CascadeContender(model.cascade, eta, count), "cascade", model.precision, lambda batch: None, gate, True)
+        Entry(CascadeContender(model, eta, count), "cascade", model.precision, lambda batch: None, gate, True)
         for eta, gate in gates
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from sacvit_deploy import SACViT
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.benchmarks.bench import SCOPES, Case, measure
-from sacvit_deploy.benchmarks.energy import find_meters
+from sacvit_deploy.benchmarks.energy import Meter, find_meters
 from sacvit_deploy.benchmarks.field import AGAINST, Plan, open_field
 from sacvit_deploy.benchmarks.foreign import check_batch, examine
 from sacvit_deploy.benchmarks.machine import fingerprint, in_words, load
@@ -101,7 +102,20 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
         kept=SAIT_KEPT if job.keep is None else job.keep,
         vs=foreign,
     )
-    meters = find_meters()
+    with ExitStack() as stack:
+        return _measure(job, plan, find_meters(stack), show, say, steps)
+
+
+def _measure(
+    job: Job,
+    plan: Plan,
+    meters: Sequence[Meter],
+    show: Callable[[str], object],
+    say: Callable[[str], object],
+    steps: Steps,
+) -> Report:
+    bundle = open_bundle(job.bundle or find_bundle())
+    config, alpha = bundle.manifest.config, plan.alpha
     machine = fingerprint()
     rows: list[Row] = []
     material: Material | None = None
@@ -111,9 +125,9 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
             precision: SACViT(
                 bundle.path, backend=job.backend, provider=job.provider, precision=precision, threads=threads
             )
-            for precision in precisions
+            for precision in plan.precisions
         }
-        model = models[precisions[0]]
+        model = models[plan.precisions[0]]
         if material is None or first is None:
             first, material = model, load_material(model, job.data, job.pictures, job.scratch)
             for note in material.notes:
@@ -223,9 +237,9 @@ def start_up(job: Job, plan: Plan, model: SACViT, material: Material, steps: Ste
             return Asked(name, precision, model.bundle.path, material.paths[0], opening, **more)  # type: ignore[index]
 
         asked += [ask("cascade", eta=0.0), ask("cascade", eta=1.0)]
-        files = model.bundle.checked_files(precision)
+        files = model.backend.files(model.bundle, precision)
         if BASELINE in plan.against:
-            asked.append(ask("deit", files={"engine": files[BASELINE], "weights": files["weights"]}))
+            asked.append(ask("deit", files={"engine": files[BASELINE], "weights": files.get("weights")}))
         found = find(plan.opponents, model.bundle, precision)
         for name in ("sait", "stvit"):
             if found is not None and name in plan.against and name in found.files:

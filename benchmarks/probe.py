@@ -40,7 +40,7 @@ def main() -> None:
             hash_file(path)  # as the cascade's are, before they are opened
         opening = dict(asked["opening"])
         backend = open_backend(opening.pop("backend"), weights="mapped", **opening)
-        engine = backend.open(files["engine"], files["weights"])
+        engine = backend.open(files["engine"], files.get("weights"))
         opened = time.perf_counter()
         pixels = fit(load_image(asked["picture"]), config.geometry.image_size, config.preprocessing)
         view = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32)[None]

@@ -30,7 +30,7 @@ class Asked:
     picture: Path
     opening: Mapping[str, Any]
     eta: float | None = None
-    files: Mapping[str, Path] | None = None
+    files: Mapping[str, Path | None] | None = None
     slots: int | None = None
 
     @property
@@ -42,7 +42,8 @@ class Asked:
 
     def to_json(self) -> str:
         """The probe's argument."""
-        files = None if self.files is None else {role: str(path) for role, path in self.files.items()}
+        given = self.files
+        files = None if given is None else {role: str(path) for role, path in given.items() if path is not None}
         told = {**vars(self), "bundle": str(self.bundle), "picture": str(self.picture), "files": files}
         return json.dumps({**told, "opening": dict(self.opening)})
 

@@ -21,6 +21,7 @@ COLOURS = {
     "head": "#56B4E9",
     "gate": "#CC79A7",
     "gather": "#E69F00",
+    "glue": "#E69F00",
     "select+gather": "#E69F00",
     "sac": "#0072B2",
     "tail": "#0072B2",

@@ -50,7 +50,9 @@ def load_image(source: ImageSource) -> Image.Image:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            # A read of the limit would set aside that much memory first. What has no size (a pipe) is read in two goes.
+            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+            data += file.read(MAX_BYTES + 1 - len(data))
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist") from error
     except OSError as error:

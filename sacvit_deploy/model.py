@@ -109,13 +109,14 @@ class SACViT:
         self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
         items = ahead(sources, self.prepare, most=2 * batch_size, workers=workers)
-        with self._stages(count, batch_size) as stages:
+        batches = in_batches(items, batch_size)
+        with self.stages(count, batch_size) as stages:
             scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-            for answer in scheduler.run(in_batches(items, batch_size)):
+            for answer in scheduler.run(batches):
                 yield self._prediction(answer)
 
-    def _stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
-        """Both stages where they are: on a device, or here."""
+    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
+        """Both stages where they are, on a device or here: for `count` targets and batches of at most `batch`."""
         if self.pool is not None:
             return self.pool.stages(count, batch)
         return nullcontext(HostStages(self.cascade, count))

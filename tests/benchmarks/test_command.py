@@ -83,8 +83,8 @@ def test_steps_make_up_the_time_and_latencies_are_in_order(benched: Benched) -> 
             steps |= {"decode", "preprocess"}
         assert set(row["steps_ms"]) == steps, row["name"]
         if row["scope"] == "engine" or row["batch"] == 1:  # decoding ahead overlaps the engines
-            for number, spent in enumerate(row["rounds_ms"]):
-                assert sum(row["steps_ms"].values()) < 2.5 * spent, number
+            # Of two rounds the median is the mean.
+            assert sum(row["steps_ms"].values()) <= 1.001 * sum(row["rounds_ms"]) / 2
         latency = row["latency_ms"]
         assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"]
 

@@ -50,7 +50,7 @@ def answers(contender: Contender, images: list[Pixels], batch: int) -> np.ndarra
 
 def test_the_cascade_answers_as_the_stream_does(model: SACViT, images: list[Pixels], picture_paths: list[Path]) -> None:
     expected = [found.probabilities for found in model.stream(picture_paths, batch_size=3, eta=0.6)]  # type: ignore[union-attr]
-    np.testing.assert_allclose(answers(CascadeContender(model.cascade, 0.6, 24), images, 3), expected, atol=1e-6)
+    np.testing.assert_allclose(answers(CascadeContender(model, 0.6, 24), images, 3), expected, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +136,12 @@ def test_equal_probabilities_leave_no_eta() -> None:
 def test_a_run_tells_what_happened(model: SACViT, images: list[Pixels]) -> None:
     probabilities = stage_one_probabilities(model.cascade, images, batch=2)
     eta = eta_for(probabilities, 3 / 7)
-    truth = answers(CascadeContender(model.cascade, eta, 24), images, 2).argmax(axis=1)
+    truth = answers(CascadeContender(model, eta, 24), images, 2).argmax(axis=1)
     truth[0] += 1
     feed = Feed(range(7), lambda row: Item(str(row), images[row]), 1, truth)
-    found = run(CascadeContender(model.cascade, eta, 24), feed, 2)
+    found = run(CascadeContender(model, eta, 24), feed, 2)
     assert (found.continued, found.failed, found.right, found.joules) == (3, 0, 6, None)
     assert len(found.latencies) == 7
     assert 0 < max(found.latencies) <= found.seconds
     assert sum(found.steps.values()) <= found.seconds
-    assert run(CascadeContender(model.cascade, eta, 24), Feed(feed.sources, feed.prepare, 2), 2).right is None
+    assert run(CascadeContender(model, eta, 24), Feed(feed.sources, feed.prepare, 2), 2).right is None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import statistics
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.benchmarks.bench import with_ratios
 from sacvit_deploy.benchmarks.compare import FASTER, SAME, SLOWER, compare
-from sacvit_deploy.benchmarks.energy import find_meters, total
+from sacvit_deploy.benchmarks.energy import TEGRA_MS, find_meters, total
 from sacvit_deploy.benchmarks.results import Report, Row, read_json, write_json
 from sacvit_deploy.benchmarks.rounds import MOST_WARM_UP, STRETCH, interleave
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread, unsteadiness
@@ -230,7 +233,7 @@ def rapl(folder: Path, name: str, microjoules: int) -> Path:
 def test_rapl_counts_on_when_its_counter_begins_anew(tmp_path: Path) -> None:
     counter = rapl(tmp_path, "intel-rapl:0", 999_000_000)
     rapl(tmp_path, "intel-rapl:0:0", 5)  # a part of the package, in it already
-    meters = [meter for meter in find_meters(tmp_path) if meter.name.startswith("RAPL")]
+    meters = [meter for meter in find_meters(ExitStack(), tmp_path) if meter.name.startswith("RAPL")]
     assert [meter.name for meter in meters] == ["RAPL, package-0"]
     before = total(meters)
     counter.write_text("3000000\n")
@@ -241,7 +244,21 @@ def test_rapl_counts_on_when_its_counter_begins_anew(tmp_path: Path) -> None:
 
 
 def test_no_counter_is_nothing_not_zero(tmp_path: Path) -> None:
-    assert not [meter for meter in find_meters(tmp_path) if meter.name.startswith("RAPL")]
+    assert not [meter for meter in find_meters(ExitStack(), tmp_path) if meter.name.startswith("RAPL")]
     assert total([]) is None
     (tmp_path / "intel-rapl:0").mkdir()  # its files can't be read, as without root
-    assert not [meter for meter in find_meters(tmp_path) if meter.name.startswith("RAPL")]
+    assert not [meter for meter in find_meters(ExitStack(), tmp_path) if meter.name.startswith("RAPL")]
+
+
+def test_a_jetsons_rails_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "tegrastats"
+    line = "RAM 1/2MB (lfb 1x1MB) VDD_IN 5000mW/5000mW"
+    tool.write_text(f"#!/bin/sh\nfor n in 1 2 3 4; do echo '{line}'; done; exec sleep 60\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with ExitStack() as stack:
+        (meter,) = (found for found in find_meters(stack, tmp_path / "none") if found.name == "tegrastats")
+        deadline = time.monotonic() + 20
+        while meter.joules() < 0.99 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert meter.joules() == pytest.approx(4 * 5.0 * TEGRA_MS / 1000)
