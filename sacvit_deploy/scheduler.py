@@ -104,8 +104,10 @@ class Scheduler:
         rows = np.nonzero(goes_on)[0]
         ticket.book("gate", clock.lap())
         if rows.size:
-            self._stages.hold(ticket, rows)
+            held = self._stages.hold(ticket, rows)
             self._waiting += [numbers[row] for row in rows]
+            for row in rows:
+                share(held, self._held[numbers[row]].item.timing)
         for row, number in enumerate(numbers):
             answer = self._held[number]
             share(ticket, answer.item.timing)

@@ -43,8 +43,11 @@ class Stages(Protocol):
         """Wait for stage 1's logits [B,C] fp32; a row that is not finite is no answer."""
         ...
 
-    def hold(self, ticket: Ticket, rows: Index) -> None:
-        """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs."""
+    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
+        """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs.
+
+        The ticket returned is of these pictures alone, for its timing.
+        """
         ...
 
     def start(self, size: int) -> Ticket:
@@ -82,13 +85,14 @@ class HostStages:
         logits: Array = np.where(usable[:, None], out["logits"], np.nan)
         return logits
 
-    def hold(self, ticket: Ticket, rows: Index) -> None:
+    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
         """Build a request."""
-        clock = Clock()
+        clock, held = Clock(), Ticket(len(rows))
         images, out = ticket.held
         targets = select_targets(out["scores"][rows], self._count)
         self._requests.append(build_request(images, out, rows, targets, self._cascade.config))
-        ticket.book("gather", clock.lap())
+        held.book("gather", clock.lap())
+        return held
 
     def start(self, size: int) -> Ticket:
         """Run stage 2."""

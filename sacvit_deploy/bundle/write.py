@@ -45,7 +45,7 @@ def check_target(target: Path, *, replace: bool, mark: str = MANIFEST) -> None:
     if not target.exists():
         return
     if not (target.is_dir() and (target / mark).exists()):
-        raise ExportError(f"{target} exists and has no {mark}; choose another place with --out")
+        raise ExportError(f"{target} exists and is not a bundle (no {mark} in it); choose another place with --out")
     if not replace:
         raise ExportError(f"{target} exists; say --force to replace it, or choose another place with --out")
 

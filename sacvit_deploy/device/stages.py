@@ -84,8 +84,8 @@ class DeviceStages:
         ticket.book("gate", self._memory.seconds(known, end))
         return first.logits
 
-    def hold(self, ticket: Ticket, rows: Index) -> None:
-        """Queue the gather and put what it gives behind what waits already."""
+    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
+        """Queue the gather and put what it gives behind what waits already; `finish` knows how long it took."""
         lane, memory, first = self._lane, self._memory, ticket.held
         stream, size = lane.streams[1], len(rows)
         start = memory.mark(stream)  # `look` has waited for stage 1
@@ -104,6 +104,7 @@ class DeviceStages:
             memory.copy(place.address, its.address, its.nbytes, stream)
         self._waiting += size
         self._gathers.append((start, memory.mark(stream)))
+        return Ticket(size)
 
     def start(self, size: int) -> Ticket:
         """Queue the SAC engine; what waits behind its batch moves to the front."""

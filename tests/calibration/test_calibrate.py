@@ -103,7 +103,7 @@ def test_the_calibration_is_in_the_manifest(calibrated: Calibrated, fp32: dict[s
 
 def test_every_weight_is_stored_once_in_a_quarter(calibrated: Calibrated) -> None:
     variant = int8_of(calibrated.bundle)
-    assert set(variant.files) == {"ee", "sac", "deit", "weights", "ranges"}
+    assert set(variant.files) == {"ee", "sac", "deit", "weights", "ranges", "view", "gather"}
     places: dict[tuple[int, int], str] = {}
     wanted: Counter[str] = Counter()
     for role in ROLES:

@@ -23,7 +23,7 @@ def test_whole_bundle_passes(command: Any, tiny_bundle: Path) -> None:
     done = command("sacvit", "verify", tiny_bundle, "--json")
     facts = json.loads(done.stdout, parse_constant=no_constant)
     assert facts["passed"] is True
-    assert facts["files"] == 10
+    assert facts["files"] == 14
     assert [(precision, parity["passed"]) for precision, parity in facts["parity"].items()] == [
         ("fp32", True),
         ("fp16", True),
@@ -36,7 +36,7 @@ def test_whole_bundle_passes(command: Any, tiny_bundle: Path) -> None:
             ("real", 2),
         }
     done = command("sacvit", "verify", tiny_bundle)
-    assert "10 files whole" in done.stdout
+    assert "14 files whole" in done.stdout
     assert "fp32: ok" in done.stdout
     assert "fp16: ok" in done.stdout
 
