@@ -46,6 +46,7 @@ class Entry:
     accuracy: bool = False  # whether its answers mean something
     check: Callable[[int], object] = lambda batch: None  # raises for a batch it can't take
     note: str = ""
+    scaled: bool = False  # from files alone: decodes JPEGs in full only where they continue
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Plan:
     etas: Sequence[float | None] = ()  # None: each variant's own default
     kept: float = SAIT_KEPT
     vs: Sequence[Foreign] = ()
+    scaled: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -114,9 +116,19 @@ def _cascades(model: SACViT, plan: Plan, images: Sequence[Pixels]) -> list[Entry
     for eta in plan.etas:
         chosen = model.eta if eta is None else eta
         gates.append((chosen, {"eta": chosen}))
+    # Its multiply-adds depend on how many really continue, which is known afterwards.
     return [
-        # Its multiply-adds depend on how many really continue, which is known afterwards.
-        Entry(CascadeContender(model, eta, count), "cascade", model.precision, lambda batch: None, gate, True)
+        Entry(
+            CascadeContender(model, eta, count),
+            "cascade-scaled" if scaled else "cascade",
+            model.precision,
+            lambda batch: None,
+            gate,
+            accuracy=True,
+            note="JPEGs are decoded in full only where they continue" if scaled else "",
+            scaled=scaled,
+        )
+        for scaled in ((False, True) if plan.scaled else (False,))
         for eta, gate in gates
     ]
 

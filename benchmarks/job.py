@@ -70,6 +70,7 @@ class Job:
     processes: int
     out: Path | None
     png: bool
+    scaled: bool
 
 
 def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object], steps: Steps) -> Report:
@@ -82,6 +83,8 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
         load_matplotlib()
     for eta in job.etas or ():
         check_eta(eta)
+    if job.scaled and "file" not in job.scopes:
+        raise UsageError("--scaled is about decoding; add --scope file")
     foreign = [examine(path) for path in job.vs]
     for one in foreign:
         for batch in job.batches:
@@ -101,6 +104,7 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
         etas=etas,
         kept=SAIT_KEPT if job.keep is None else job.keep,
         vs=foreign,
+        scaled=job.scaled,
     )
     with ExitStack() as stack:
         return _measure(job, plan, find_meters(stack), show, say, steps)
