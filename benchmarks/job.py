@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def _measure(
             "alpha": alpha,
             "gmacs": {name: value / 1e9 for name, value in vars(costs(config, alpha)).items()},
         },
-        "runtime": first.backend.description.rpartition(",")[0] or first.backend.description,
+        "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
         "pictures": {"name": material.name, "count": len(material.images), "labelled": material.labelled},
         "energy": [meter.name for meter in meters],
         "notes": [*material.notes, *plan.notes, *told],
