@@ -46,7 +46,7 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
     default, config = job.model.eta, job.model.config
     alpha = config.method.alpha if alpha is None else alpha
     count = costs(config, alpha)  # an impossible alpha ends it before the long work
-    files = job.model.bundle.checked_files(job.model.precision)
+    files = job.model.backend.files(job.model.bundle, job.model.precision)
     baseline = open_baseline(job.model.backend, files, config.preprocessing)
     outputs = collect(job.model.cascade, job.pictures, [alpha], batch=job.batch, baseline=baseline)
     answers = Answers.of(outputs, alpha)

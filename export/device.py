@@ -24,7 +24,10 @@ from sacvit_deploy.preprocess import corner_weights, low_view, scale_and_shift
 
 
 class ViewStage(nn.Module):
-    """pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision."""
+    """pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision.
+
+    `whole`: the picture is only normalised, [B,3,S,S], as a plain DeiT wants it.
+    """
 
     role = "view"
     inputs = ("pictures",)
@@ -34,9 +37,9 @@ class ViewStage(nn.Module):
     low: Tensor
     share: Tensor
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, *, whole: bool = False) -> None:
         super().__init__()
-        self.config, self.dtype = config, dtype
+        self.config, self.dtype, self.whole = config, dtype, whole
         scale, shift = (torch.tensor(array) for array in scale_and_shift(config.preprocessing))
         self.register_buffer("scale", scale[:, None, None])
         self.register_buffer("shift", shift[:, None, None])
@@ -49,7 +52,9 @@ class ViewStage(nn.Module):
         """Halve and normalise, in fp32."""
         values = pictures.float()
         half = self.config.geometry.image_size // 2
-        if self.config.method.downsample == "area":
+        if self.whole:
+            view = values
+        elif self.config.method.downsample == "area":
             view = values.reshape(-1, half, 2, half, 2, 3).sum((2, 4)) * 0.25
         else:
             share = self.share[:, None, None]

@@ -79,8 +79,9 @@ class DeviceStages:
         first: First = ticket.held
         start, seen, known, end = first.marks
         self._memory.wait(end)
-        ticket.book("glue", self._memory.seconds(start, seen) + self._memory.seconds(known, end))
+        ticket.book("view", self._memory.seconds(start, seen))  # the upload, too
         ticket.book("ee", self._memory.seconds(seen, known))
+        ticket.book("gate", self._memory.seconds(known, end))
         return first.logits
 
     def hold(self, ticket: Ticket, rows: Index) -> None:
@@ -133,8 +134,9 @@ class DeviceStages:
         before, done, end = second.marks
         self._memory.wait(end)
         between = sum(self._memory.seconds(*marks) for marks in second.gathers)
-        ticket.book("glue", between + self._memory.seconds(done, end))
+        ticket.book("gather", between)
         ticket.book("sac", self._memory.seconds(before, done))
+        ticket.book("answer", self._memory.seconds(done, end))
         return second.logits, second.targets.copy()
 
     def _gathered(self, name: str, most: int, size: int) -> dict[str, Placed]:

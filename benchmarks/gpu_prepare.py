@@ -1,0 +1,73 @@
+"""What gpu.py measures: bundles with random weights and, for TensorRT, plans for the largest batch asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sacvit_deploy.backends.tensorrt.differences import is_rtx
+from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.bundle.bundle import MANIFEST, hash_file, open_bundle
+from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.device.cuda import find_gpu
+from sacvit_deploy.engines.build import Limits, build_plan
+from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
+
+GEOMETRIES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "toy": (64, 1)}  # width, depth; toy for tests
+
+
+def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path:
+    """Write WORK/GEOMETRY.sacvit unless it is there; returns its path. Needs torch then."""
+    target = work / f"{geometry}.sacvit"
+    if (target / MANIFEST).exists():
+        return target
+    import torch
+
+    from sacvit_deploy.benchmarks.random_checkpoint import write_random
+    from sacvit_deploy.export.checkpoint import load_checkpoint
+    from sacvit_deploy.export.device import ViewStage
+    from sacvit_deploy.export.graph import trace
+    from sacvit_deploy.export.pipeline import Request, export_bundle
+    from sacvit_deploy.export.progress import Progress
+    from sacvit_deploy.export.weights import write_graph
+
+    work.mkdir(parents=True, exist_ok=True)
+    source = work / f"{geometry}.safetensors"
+    write_random(source, *GEOMETRIES[geometry])
+    checkpoint = load_checkpoint(source)
+
+    def add_whole_view(folder: Path) -> None:
+        for precision in {"fp32", *precisions}:
+            dtype = torch.float16 if precision == "fp16" else torch.float32
+            stage = ViewStage(checkpoint.model.config, dtype, whole=True)
+            write_graph(folder / f"whole.{precision}.onnx", trace(stage))
+
+    wanted = ["fp32", *(precision for precision in precisions if precision != "fp32")]
+    request = Request(source, target, precisions=wanted, threads=2, finish=add_whole_view)
+    export_bundle(checkpoint, request, Progress())
+    return target
+
+
+def prepare_plans(library: Library, bundle: Path, precision: str, batch: int) -> dict[str, Path]:
+    """Plans by role for batches up to `batch`, built once for this library and GPU; `whole` is the DeiT's view."""
+    opened = open_bundle(bundle)
+    config = opened.manifest.config
+    files = opened.checked_files(precision) | {"whole": bundle / f"whole.{precision}.onnx"}
+    gpu = find_gpu()
+    capabilities = (gpu.compute_capability,) if is_rtx(library) else ()
+    targets = target_span(config, (config.method.alpha,))
+    plans = {}
+    for role in ("view", "ee", "gather", "sac", BASELINE, "whole"):
+        stamp = f"{library.runtime}-{library.version}-{gpu.name}-{batch}-{hash_file(files[role])[:12]}"
+        plans[role] = bundle / "bench-plans" / f"{role}.{stamp.replace(' ', '-')}.plan"
+        if plans[role].exists():
+            continue
+        plans[role].parent.mkdir(exist_ok=True)
+        shapes_of = "view" if role == "whole" else role
+        spans = batch_spans(Span(1, batch, batch))
+        profiles = [stage_shapes(shapes_of, config, span, targets) for span in spans]
+        plan = build_plan(library, files[role], profiles, Limits(capabilities))
+        partial = plans[role].with_suffix(".partial")
+        partial.write_bytes(plan)
+        partial.replace(plans[role])
+    return plans

@@ -1,0 +1,49 @@
+"""The plain DeiT in PyTorch, eager and compiled with CUDA graphs: what people would run instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sacvit_deploy.decode import Pixels
+
+WARM_UP = 3  # calls: compiling, and recording the graphs
+
+
+def torch_milliseconds(
+    checkpoint: Path, pixels: Sequence[Pixels], batch: int, *, half: bool, compiled: bool, rounds: int, device: str
+) -> list[float]:
+    """Milliseconds a picture of each round, from decoded pictures to logits on the host.
+
+    compiled: torch.compile with its CUDA-graph mode; eager otherwise. Raises ImportError, RuntimeError.
+    """
+    import torch
+
+    from sacvit_deploy.export.checkpoint import load_checkpoint
+    from sacvit_deploy.export.device import ViewStage
+    from sacvit_deploy.export.stages import PlainDeiT
+
+    model = load_checkpoint(checkpoint).model
+    dtype = torch.float16 if half else torch.float32
+    view = ViewStage(model.config, dtype, whole=True).to(device)
+    plain = PlainDeiT(model.to(dtype)).to(device).eval()
+    network: Callable[[torch.Tensor], torch.Tensor] = lambda pictures: plain(view(pictures))  # noqa: E731
+    if compiled:
+        network = torch.compile(network, mode="reduce-overhead")
+    batches = [torch.from_numpy(np.stack(pixels[at : at + batch])) for at in range(0, len(pixels), batch)]
+    if device == "cuda":
+        batches = [part.pin_memory() for part in batches]
+
+    def run() -> float:
+        start = time.perf_counter()
+        for part in batches:
+            network(part.to(device, non_blocking=True)).cpu()
+        return 1000 * (time.perf_counter() - start) / len(pixels)
+
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            run()
+        return [run() for _ in range(rounds)]
