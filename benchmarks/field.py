@@ -80,8 +80,8 @@ def open_field(
         if "deit" in plan.against:
             if BASELINE not in files:
                 raise BundleError(
-                    f"{model.bundle.path} has no `{BASELINE}` engine in {precision} for {model.backend.description}, so "
-                    "there is no baseline; export or build it again"
+                    f"{model.bundle.path} has no `{BASELINE}` engine in {precision} for {model.backend.description}; "
+                    "without a baseline there is nothing to compare with: export or build it again"
                 )
             engine = model.backend.open(files[BASELINE], files.get("weights"))
             entries.append(_direct("deit", model, plain(engine), costs(model.config).deit / 1e9, accuracy=True))
