@@ -141,7 +141,7 @@ def _measure(
                 raise UsageError(f"--scope file needs picture files, and {material.name} are none")
             show(heading(machine, model, alpha, material, [meter.name for meter in meters]))
         plan.notes.clear()
-        entries = open_field(models, plan, material.images, say)
+        entries = open_field(models, plan, material, say)
         for note in plan.notes:
             say(f"Note: {note}")
         for scope in job.scopes:

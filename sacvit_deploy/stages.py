@@ -56,6 +56,19 @@ class Stages(Protocol):
         ...
 
 
+def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
+    """B pictures, decoded in full or seen at half size -> the EE engine's input."""
+    if not any(isinstance(image, Scaled) for image in images):
+        return cascade.low_view([whole(image) for image in images])
+    preprocessing = cascade.config.preprocessing
+    return np.stack(
+        [
+            half_view(image, preprocessing) if isinstance(image, Scaled) else cascade.low_view([image])[0]
+            for image in images
+        ]
+    )
+
+
 class HostStages:
     """Both stages as plain calls with arrays; `count` is M."""
 
@@ -68,24 +81,12 @@ class HostStages:
     def begin(self, images: Sequence[Picture]) -> Ticket:
         """Run stage 1."""
         ticket, clock = Ticket(len(images)), Clock()
-        low = self._views(images)
+        low = stage_one_view(self._cascade, images)
         ticket.book("view", clock.lap())
         out = self._cascade.stage_one(low)
         ticket.book("ee", clock.lap())
         ticket.held = images, out
         return ticket
-
-    def _views(self, images: Sequence[Picture]) -> Array:
-        """Stage 1's input, for pictures decoded in full or seen at half size."""
-        if not any(isinstance(image, Scaled) for image in images):
-            return self._cascade.low_view([whole(image) for image in images])
-        preprocessing = self._cascade.config.preprocessing
-        return np.stack(
-            [
-                half_view(image, preprocessing) if isinstance(image, Scaled) else self._cascade.low_view([image])[0]
-                for image in images
-            ]
-        )
 
     def look(self, ticket: Ticket) -> Array:
         """Stage 1's logits, NaN in the rows whose scores are not finite."""

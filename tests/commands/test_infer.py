@@ -73,7 +73,8 @@ def test_folder_with_good_and_bad_pictures_as_json(
             assert entry[key] == said[key]
         assert entry["probability"] == pytest.approx(said["probability"], abs=1e-5)
         assert [top["label"] for top in entry["topk"]] == [top["label"] for top in said["topk"]]
-        assert set(entry["timing_ms"]) == set(said["timing_ms"])
+        # Whether an exit shares a gathering depends on who else was in its batch.
+        assert set(entry["timing_ms"]) | {"gather"} == set(said["timing_ms"]) | {"gather"}
     # The same for people: answers on stdout, failures on stderr, a line each.
     done = command("sacvit-infer", *arguments, expect=1)
     assert len(rows(done.stdout)) == 7 * 3
