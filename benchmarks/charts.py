@@ -86,7 +86,7 @@ def ratio_lines(report: Report) -> list[Lines]:
             points = [(100 * (row.continued or 0), spread.median) for row, spread in zip(own, spreads, strict=True)]
             lines.append(Line(f"{contender}, batch {batch}", points, spreads))
         ideal = sorted({(100 * (row.continued or 0), row.ideal) for row in rows if row.ideal is not None})
-        if len(ideal) < 2:
+        if max(len(line.points) for line in lines) < 2:
             continue
         lines.append(Line("fewer multiply-adds", ideal, [None] * len(ideal), dashed=True))
         scope, threads, precision = key
