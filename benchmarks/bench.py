@@ -46,6 +46,7 @@ def measure(
 ) -> list[Row]:
     """Run all contenders in turn and return their rows. Raises UsageError for a batch that one of them can't take."""
     labels = material.labels if material.labelled else None
+    entries = [entry for entry in entries if case.scope == "file" or not entry.scaled]
     if case.scope == "engine":
         images = material.images
         feed: Feed[int] = Feed(range(len(images)), lambda row: Item(str(row), images[row]), 1, labels)
@@ -55,7 +56,8 @@ def measure(
         entry.check(case.batch)
 
     def once(entry: Entry) -> Callable[[], Run]:
-        return lambda: run(entry.contender, feed, case.batch, meters)
+        own = feed if not entry.scaled else file_feed(model, material, case, labels, scaled=True)
+        return lambda: run(entry.contender, own, case.batch, meters)
 
     names = [f"{number} {entry.name}" for number, entry in enumerate(entries)]
     window = interleave(dict(zip(names, map(once, entries), strict=True)), rounds, note)
@@ -67,13 +69,16 @@ def measure(
     )
 
 
-def file_feed(model: SACViT, material: Material, case: Case, labels: Index | None) -> Feed[int]:
+def file_feed(
+    model: SACViT, material: Material, case: Case, labels: Index | None, *, scaled: bool = False
+) -> Feed[int]:
     """Pictures from their files: decoded ahead by a thread a core, one after the other where the batch is one."""
     paths = material.paths
     if paths is None:
         raise UsageError(f"--scope file needs picture files, and {material.name} are none")
     workers = 1 if case.batch == 1 else usable_cores()
-    return Feed(range(len(paths)), lambda row: model.prepare(paths[row]), workers, labels)
+    prepare = model.prepare_scaled if scaled else model.prepare
+    return Feed(range(len(paths)), lambda row: prepare(paths[row]), workers, labels)
 
 
 def _row(case: Case, entry: Entry, name: str, window: Window[Run], model: SACViT, alpha: float, pictures: int) -> Row:

@@ -79,13 +79,14 @@ def ratio_lines(report: Report) -> list[Lines]:
     for key in keys:
         rows = [row for row in gated if (row.scope, row.threads, row.precision) == key]
         lines = []
-        for batch in dict.fromkeys(row.batch for row in rows):
-            own = sorted((row for row in rows if row.batch == batch), key=lambda row: row.continued or 0)
+        for contender, batch in dict.fromkeys((row.contender, row.batch) for row in rows):
+            own = [row for row in rows if (row.contender, row.batch) == (contender, batch)]
+            own.sort(key=lambda row: row.continued or 0)
             spreads = [row.ratios["deit"] for row in own]
             points = [(100 * (row.continued or 0), spread.median) for row, spread in zip(own, spreads, strict=True)]
-            lines.append(Line(f"batch {batch}", points, spreads))
+            lines.append(Line(f"{contender}, batch {batch}", points, spreads))
         ideal = sorted({(100 * (row.continued or 0), row.ideal) for row in rows if row.ideal is not None})
-        if len(ideal) < 2:
+        if max(len(line.points) for line in lines) < 2:
             continue
         lines.append(Line("fewer multiply-adds", ideal, [None] * len(ideal), dashed=True))
         scope, threads, precision = key

@@ -38,6 +38,8 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option("--pictures", type=click.IntRange(min=1), default=100, show_default=True, help="How many to take.")
 @click.option("--scope", "scopes", default="engine", show_default=True, callback=words, help="engine: from decoded "
               "pictures; file: from JPEGs, decoding and all; or both, engine,file.")
+@click.option("--scaled", is_flag=True, help="With --scope file: the cascade also with JPEGs decoded in full only "
+              "where they continue, as sacvit infer --scaled.")
 @click.option("--batch", "batches", default="1,8,32", show_default=True, callback=counts, help="Batch sizes.")
 @click.option("--continue", "fractions", callback=numbers, help="Shares of the pictures that are made to go on to "
               "stage 2, like 0.23,0.4.  [default: 0.23,0.4,0.86 without --data, the paper's]")

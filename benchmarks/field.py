@@ -23,6 +23,7 @@ from sacvit_deploy.benchmarks.contenders import (
 from sacvit_deploy.benchmarks.forcing import eta_for, stage_one_probabilities
 from sacvit_deploy.benchmarks.foreign import Foreign, check_batch, open_foreign
 from sacvit_deploy.benchmarks.opponents import Opponents, find_or_export
+from sacvit_deploy.benchmarks.pictures import Material
 from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.calibration.baseline import full_view
 from sacvit_deploy.costs import SAIT_KEPT, costs, sait_cost, stvit_cost
@@ -30,6 +31,7 @@ from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets
 from sacvit_deploy.glue import Index
+from sacvit_deploy.scaled import Picture
 
 AGAINST = ("deit", "sait", "sait-mass", "stvit")
 
@@ -46,6 +48,7 @@ class Entry:
     accuracy: bool = False  # whether its answers mean something
     check: Callable[[int], object] = lambda batch: None  # raises for a batch it can't take
     note: str = ""
+    scaled: bool = False  # from files alone: decodes JPEGs in full only where they continue
 
 
 @dataclass
@@ -60,32 +63,34 @@ class Plan:
     etas: Sequence[float | None] = ()  # None: each variant's own default
     kept: float = SAIT_KEPT
     vs: Sequence[Foreign] = ()
+    scaled: bool = False
     notes: list[str] = field(default_factory=list)
 
 
 def open_field(
-    models: Mapping[str, SACViT], plan: Plan, images: Sequence[Pixels], say: Callable[[str], object]
+    models: Mapping[str, SACViT], plan: Plan, material: Material, say: Callable[[str], object]
 ) -> list[Entry]:
     """Open everything that the plan names; what can't be opened is named in its notes. models: by precision.
 
-    images: those to be measured on, for forced shares and SaiT's threshold.
+    material: what will be measured on, for forced shares and SaiT's threshold.
     """
     entries: list[Entry] = []
     for precision in plan.precisions:
         model = models[precision]
-        entries += _cascades(model, plan, images)
+        entries += _cascades(model, plan, material)
         files = model.backend.files(model.bundle, precision)
         if "deit" in plan.against:
             if BASELINE not in files:
                 raise BundleError(
-                    f"{model.bundle.path} has no `{BASELINE}` engine in {precision}, so no baseline; export it again"
+                    f"{model.bundle.path} has no `{BASELINE}` engine in {precision} for {model.backend.description}; "
+                    "without a baseline there is nothing to compare with: export or build it again"
                 )
             engine = model.backend.open(files[BASELINE], files.get("weights"))
             entries.append(_direct("deit", model, plain(engine), costs(model.config).deit / 1e9, accuracy=True))
         wanted = [name for name in plan.against if name != "deit"]
         if wanted:
             found = find_or_export(plan.opponents, model.bundle, precision, say)
-            entries += _opponents(wanted, found, model, plan, images)
+            entries += _opponents(wanted, found, model, plan, material.images)
     first = models[plan.precisions[0]]
     for foreign in plan.vs:
         size, classes = first.config.geometry.image_size, first.config.geometry.classes
@@ -104,7 +109,18 @@ def open_field(
     return entries
 
 
-def _cascades(model: SACViT, plan: Plan, images: Sequence[Pixels]) -> list[Entry]:
+def _cascades(model: SACViT, plan: Plan, material: Material) -> list[Entry]:
+    entries = _gated(model, plan, material.images, scaled=False)
+    if plan.scaled and material.paths is not None:
+        # Another view has other probabilities, so the gate is forced anew.
+        items = [model.prepare_scaled(path) for path in material.paths]
+        looks = [item.scaled or image for item, image in zip(items, material.images, strict=True)]
+        entries += _gated(model, plan, looks, scaled=True)
+    return entries
+
+
+def _gated(model: SACViT, plan: Plan, images: Sequence[Picture], *, scaled: bool) -> list[Entry]:
+    """The cascade behind each gate of the plan."""
     config = model.config
     count = num_targets(plan.alpha, config.geometry.tokens, config.method.rounding)
     gates: list[tuple[float, dict[str, float]]] = []
@@ -115,8 +131,16 @@ def _cascades(model: SACViT, plan: Plan, images: Sequence[Pixels]) -> list[Entry
         chosen = model.eta if eta is None else eta
         gates.append((chosen, {"eta": chosen}))
     return [
-        # Its multiply-adds depend on how many really continue, which is known afterwards.
-        Entry(CascadeContender(model, eta, count), "cascade", model.precision, lambda batch: None, gate, True)
+        Entry(
+            CascadeContender(model, eta, count),
+            "cascade-scaled" if scaled else "cascade",
+            model.precision,
+            lambda batch: None,  # depends on how many really continue, which is known afterwards
+            gate,
+            accuracy=True,
+            note="JPEGs are decoded in full only where they continue" if scaled else "",
+            scaled=scaled,
+        )
         for eta, gate in gates
     ]
 

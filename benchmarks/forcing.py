@@ -8,15 +8,16 @@ import numpy as np
 
 from sacvit_deploy.calibration.data import Float
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import softmax
+from sacvit_deploy.scaled import Picture
+from sacvit_deploy.stages import stage_one_view
 
 
-def stage_one_probabilities(cascade: Cascade, images: Sequence[Pixels], batch: int = 8) -> Float:
+def stage_one_probabilities(cascade: Cascade, images: Sequence[Picture], batch: int = 8) -> Float:
     """[n]: the highest probability of stage 1 for each picture, as the gate sees it."""
     parts = [
-        softmax(cascade.stage_one(cascade.low_view(images[at : at + batch]))["logits"]).max(axis=1)
+        softmax(cascade.stage_one(stage_one_view(cascade, images[at : at + batch]))["logits"]).max(axis=1)
         for at in range(0, len(images), batch)
     ]
     return np.concatenate(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Job:
     processes: int
     out: Path | None
     png: bool
+    scaled: bool
 
 
 def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object], steps: Steps) -> Report:
@@ -82,6 +84,8 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
         load_matplotlib()
     for eta in job.etas or ():
         check_eta(eta)
+    if job.scaled and "file" not in job.scopes:
+        raise UsageError("--scaled is about decoding; add --scope file")
     foreign = [examine(path) for path in job.vs]
     for one in foreign:
         for batch in job.batches:
@@ -101,6 +105,7 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
         etas=etas,
         kept=SAIT_KEPT if job.keep is None else job.keep,
         vs=foreign,
+        scaled=job.scaled,
     )
     with ExitStack() as stack:
         return _measure(job, plan, find_meters(stack), show, say, steps)
@@ -136,7 +141,7 @@ def _measure(
                 raise UsageError(f"--scope file needs picture files, and {material.name} are none")
             show(heading(machine, model, alpha, material, [meter.name for meter in meters]))
         plan.notes.clear()
-        entries = open_field(models, plan, material.images, say)
+        entries = open_field(models, plan, material, say)
         for note in plan.notes:
             say(f"Note: {note}")
         for scope in job.scopes:
@@ -165,7 +170,7 @@ def _measure(
             "alpha": alpha,
             "gmacs": {name: value / 1e9 for name, value in vars(costs(config, alpha)).items()},
         },
-        "runtime": first.backend.description.rpartition(",")[0] or first.backend.description,
+        "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
         "pictures": {"name": material.name, "count": len(material.images), "labelled": material.labelled},
         "energy": [meter.name for meter in meters],
         "notes": [*material.notes, *plan.notes, *told],

@@ -70,7 +70,7 @@ def _headline(report: Report) -> str:
         said.append(
             f"<li><b>{found.median:.2f} times faster</b> ({found.low:.2f}-{found.high:.2f}) than a plain DeiT in "
             f"{escape(precision)}, with {100 * (best.continued or 0):.0f} % {forced}, batch {best.batch}; "
-            f"{times(best.ideal)} fewer multiply-adds</li>"
+            f"{times(best.ideal)} fewer multiply-adds{'' if best.steady else '; its rounds did not get steady'}</li>"
         )
     return f'<ul class="headline">{"".join(said)}</ul>' if said else ""
 
@@ -142,7 +142,8 @@ def _processes(report: Report) -> str:
 def _table(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = "".join(f"<th>{escape(cell)}" for cell in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in cells) for cells in lines)
-    return f'<div class="wide"><table><tr>{head}{body}</table></div>'
+    # A head of its own is printed again on the next sheet of paper.
+    return f'<div class="wide"><table><thead><tr>{head}<tbody>{body}</table></div>'
 
 
 _HEAD = """<!doctype html>

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from sacvit_deploy.errors import ImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
+T = TypeVar("T")
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 # Formats decoded inside Pillow, MPO as a JPEG. EPS (Ghostscript) and the like would start other programs on hostile
@@ -28,23 +29,38 @@ WHITE = (255, 255, 255)
 ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for a picture that is stored as it is seen
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, name: str = "the picture's bytes") -> Image.Image:
     """Return an RGB picture the way a viewer shows it.
 
     source: a path, the bytes of a file, a PIL image, or an HWC uint8 array (H x W, or H x W x 1, 3 or 4 channels).
     EXIF rotation is applied, transparency is laid over white, 16 bits become 8, of an animation the first frame counts.
-    Raises ImageError.
+    name: what an error calls a file's bytes. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _guarded("the picture", lambda: to_rgb(source, "the picture"))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(bytes(source), "the picture's bytes")
+        return _all_of(bytes(source), name)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _decode(_read(path), str(path))
+        return _all_of(_read(path), str(path))
     raise ImageError(f"can't take a {type(source).__name__} as a picture; give a path, bytes, PIL image or uint8 array")
+
+
+def read_picture(source: ImageSource) -> bytes | None:
+    """The bytes of a picture's file; None for a picture that is decoded already. Raises ImageError."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    return _read(Path(source)) if isinstance(source, (str, os.PathLike)) else None
+
+
+def load_scaled(data: bytes, name: str, least: int) -> Image.Image | None:
+    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `least` pixels.
+
+    RGB as from `load_image`; None where no such scale is smaller than the picture, or it is no JPEG. Raises ImageError.
+    """
+    return _decode(data, name, least)
 
 
 def _read(path: Path) -> bytes:
@@ -64,13 +80,19 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, name: str) -> Image.Image:
+def _decode(data: bytes, name: str, least: int | None = None) -> Image.Image | None:
+    """Decode all of it or, with `least`, scaled or not at all."""
     if not data:
         raise ImageError(f"{name} is empty")
 
-    def decode() -> Image.Image:
+    def decode() -> Image.Image | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image, name)
+            if least is not None:
+                size = image.size
+                image.draft(None, (least, least))
+                if image.size == size:
+                    return None
             if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
                 raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged pictures could not be told")
             image.load()
@@ -79,7 +101,13 @@ def _decode(data: bytes, name: str) -> Image.Image:
     return _guarded(name, decode)
 
 
-def _guarded(name: str, decode: Callable[[], Image.Image]) -> Image.Image:
+def _all_of(data: bytes, name: str) -> Image.Image:
+    image = _decode(data, name)
+    assert image is not None
+    return image
+
+
+def _guarded(name: str, decode: Callable[[], T]) -> T:
     """Turn whatever Pillow raises into an ImageError."""
     try:
         return decode()

@@ -111,7 +111,7 @@ class StageTwoRequest:
 
 
 def build_request(
-    images: Sequence[Pixels] | Pixels,
+    images: Sequence[Pixels] | Mapping[int, Pixels] | Pixels,
     stage_one: Mapping[str, Array],
     rows: Index,
     targets: Index,
@@ -123,7 +123,7 @@ def build_request(
     source = stage_one["embeddings"] if config.method.background == "embeddings" else features
     batch = rows[:, None]
     return StageTwoRequest(
-        patches=gather_patches([images[row] for row in rows], targets, geometry.patch_size),
+        patches=gather_patches([images[int(row)] for row in rows], targets, geometry.patch_size),
         positions=child_positions(targets, geometry.grid),
         target_features=features[batch, targets],
         background=source[batch, background_tokens(targets, geometry.tokens)],

@@ -12,7 +12,7 @@ from sacvit_deploy.backends import choose_backend, open_backend, usable_cores
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import ImageSource, load_image
+from sacvit_deploy.decode import ImageSource, load_image, load_scaled, read_picture
 from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
@@ -20,6 +20,7 @@ from sacvit_deploy.glue import check_eta
 from sacvit_deploy.precision import choose_precision
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preprocess import fit
+from sacvit_deploy.scaled import Scaled
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages import HostStages, Stages
 
@@ -29,7 +30,9 @@ class SACViT:
 
     bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
     choose the best for this machine; what is named is what runs, or opening fails. weights: "packed" for speed,
-    "mapped" to open at once and keep one copy for both engines. Safe to use from several threads.
+    "mapped" to open at once and keep one copy for both engines. scaled: decode large JPEGs at a fraction of their size
+    for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
+    Safe to use from several threads.
     Raises BundleError, BackendError.
     """
 
@@ -42,6 +45,7 @@ class SACViT:
         precision: str = "auto",
         threads: int | None = None,
         weights: str = "packed",
+        scaled: bool = False,
     ) -> None:
         self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
         if backend == "auto" and provider is None:
@@ -57,6 +61,9 @@ class SACViT:
         self.cascade = Cascade(self.backend, files, self.config)
         device = self.backend.device(files)
         self.pool = None if device is None else Pool(device, self.config)
+        if scaled and self.pool is not None:
+            raise UsageError(f"scaled decoding is for the processor; on {backend} every picture goes up in full")
+        self.scaled = scaled
         # What keeps the engines from opening is to show now.
         (self.cascade if self.pool is None else self.pool).warm()
 
@@ -108,7 +115,8 @@ class SACViT:
     def _stream(
         self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
-        items = ahead(sources, self.prepare, most=2 * batch_size, workers=workers)
+        prepare = self.prepare_scaled if self.scaled else self.prepare
+        items = ahead(sources, prepare, most=2 * batch_size, workers=workers)
         batches = in_batches(items, batch_size)
         with self.stages(count, batch_size) as stages:
             scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
@@ -123,7 +131,7 @@ class SACViT:
 
     def prepare(self, source: ImageSource) -> Item:
         """Decode and fit one picture to [S,S,3]; an error goes into the item."""
-        name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"
+        name = name_of(source)
         start = time.perf_counter()
         try:
             image = load_image(source)
@@ -132,6 +140,24 @@ class SACViT:
         except SacvitError as error:
             return Item(name, None, error)
         return Item(name, pixels, timing={"decode": decoded - start, "preprocess": time.perf_counter() - decoded})
+
+    def prepare_scaled(self, source: ImageSource) -> Item:
+        """The same for stage 1 alone, where the picture is a JPEG large enough for that; else as `prepare`."""
+        name = name_of(source)
+        size, recipe = self.config.geometry.image_size, self.config.preprocessing
+        start = time.perf_counter()
+        try:
+            data = read_picture(source)
+            small = None if data is None else load_scaled(data, name, round(size / 2 / recipe.crop))
+            if data is None or small is None:
+                return self.prepare(source)
+            decoded = time.perf_counter()
+            view = fit(small, size // 2, recipe)
+        except SacvitError as error:
+            return Item(name, None, error)
+        look = Scaled(view, lambda: fit(load_image(data, name), size, recipe))
+        timing = {"decode": decoded - start, "preprocess": time.perf_counter() - decoded}
+        return Item(name, None, timing=timing, scaled=look)
 
     def _prediction(self, answer: Answer) -> Prediction | SacvitError:
         if answer.error is not None:
@@ -147,3 +173,8 @@ class SACViT:
             targets=answer.targets,
             timing=answer.item.timing,
         )
+
+
+def name_of(source: ImageSource) -> str:
+    """What an answer or an error calls a picture."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"

@@ -12,17 +12,19 @@ import numpy.typing as npt
 from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import OutputError, SacvitError
 from sacvit_deploy.glue import Array, continuing, softmax
+from sacvit_deploy.scaled import Picture, Scaled
 from sacvit_deploy.stages import Clock, Stages, Ticket
 
 
 @dataclass
 class Item:
-    """One picture on its way in: pixels [S,S,3] or the error it met, and seconds spent so far."""
+    """One picture on its way in: pixels [S,S,3] or a look at half size, or the error it met; seconds spent so far."""
 
     source: str
     pixels: Pixels | None
     error: SacvitError | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    scaled: Scaled | None = None
 
 
 @dataclass
@@ -80,14 +82,16 @@ class Scheduler:
 
     def _take(self, batch: Sequence[Item]) -> None:
         """Put a batch into stage 1."""
-        images, numbers = [], []
+        images: list[Picture] = []
+        numbers = []
         for item in batch:
             number, self._taken = self._taken, self._taken + 1
-            if item.pixels is None:
+            picture = item.scaled if item.pixels is None else item.pixels
+            if picture is None:
                 self._answers[number] = Answer(item, error=item.error)
             else:
                 self._held[number] = Answer(item)
-                images.append(item.pixels)
+                images.append(picture)
                 numbers.append(number)
         if numbers:
             self._first.append((self._stages.begin(images), numbers))
@@ -106,8 +110,8 @@ class Scheduler:
         if rows.size:
             held = self._stages.hold(ticket, rows)
             self._waiting += [numbers[row] for row in rows]
-            for row in rows:
-                share(held, self._held[numbers[row]].item.timing)
+            for number in self._waiting[-rows.size :]:
+                share(held, self._held[number].item.timing)
         for row, number in enumerate(numbers):
             answer = self._held[number]
             share(ticket, answer.item.timing)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.glue import Array, Index, StageTwoRequest, build_request, join, select_targets
+from sacvit_deploy.scaled import Picture, Scaled, half_view, whole, whole_rows
 
 
 @dataclass
@@ -35,8 +35,8 @@ class Stages(Protocol):
         """How many batches may be under way in one stage: 1 where beginning is finishing."""
         ...
 
-    def begin(self, images: Sequence[Pixels]) -> Ticket:
-        """Put pictures [S,S,3] uint8 into stage 1."""
+    def begin(self, images: Sequence[Picture]) -> Ticket:
+        """Put pictures into stage 1: [S,S,3] uint8, or seen at half size until they continue."""
         ...
 
     def look(self, ticket: Ticket) -> Array:
@@ -59,6 +59,19 @@ class Stages(Protocol):
         ...
 
 
+def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
+    """B pictures, decoded in full or seen at half size -> the EE engine's input."""
+    if not any(isinstance(image, Scaled) for image in images):
+        return cascade.low_view([whole(image) for image in images])
+    preprocessing = cascade.config.preprocessing
+    return np.stack(
+        [
+            half_view(image, preprocessing) if isinstance(image, Scaled) else cascade.low_view([image])[0]
+            for image in images
+        ]
+    )
+
+
 class HostStages:
     """Both stages as plain calls with arrays; `count` is M."""
 
@@ -68,10 +81,10 @@ class HostStages:
         self._cascade, self._count = cascade, count
         self._requests: list[StageTwoRequest] = []
 
-    def begin(self, images: Sequence[Pixels]) -> Ticket:
+    def begin(self, images: Sequence[Picture]) -> Ticket:
         """Run stage 1."""
         ticket, clock = Ticket(len(images)), Clock()
-        low = self._cascade.low_view(images)
+        low = stage_one_view(self._cascade, images)
         ticket.book("view", clock.lap())
         out = self._cascade.stage_one(low)
         ticket.book("ee", clock.lap())
@@ -90,7 +103,10 @@ class HostStages:
         clock, held = Clock(), Ticket(len(rows))
         images, out = ticket.held
         targets = select_targets(out["scores"][rows], self._count)
-        self._requests.append(build_request(images, out, rows, targets, self._cascade.config))
+        full = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
+        if any(isinstance(image, Scaled) for image in images):
+            held.book("decode", clock.lap())
+        self._requests.append(build_request(full, out, rows, targets, self._cascade.config))
         held.book("gather", clock.lap())
         return held
 

@@ -32,6 +32,7 @@ COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures an engine call.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and picture.")
 @click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets: a file, or a folder for many.")
+@click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they go on to stage 2.")
 @bundle_option
 @backend_options
 def command(
@@ -42,6 +43,7 @@ def command(
     batch: int,
     as_json: bool,
     overlay: Path | None,
+    scaled: bool,
     bundle: str | None,
     backend: str,
     provider: str | None,
@@ -58,7 +60,13 @@ def command(
     start = time.perf_counter()
     weights = "mapped" if len(paths) <= FEW else "packed"
     model = SACViT(
-        folder, backend=backend, provider=provider, precision=precision, threads=threads, weights=weights
+        folder,
+        backend=backend,
+        provider=provider,
+        precision=precision,
+        threads=threads,
+        weights=weights,
+        scaled=scaled,
     )
     if not as_json:
         click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.device import Event, Placed
 from sacvit_deploy.device.lane import SLOTS, Lane, closed, gathered_shapes
 from sacvit_deploy.glue import Array, Index
+from sacvit_deploy.scaled import Picture, whole
 from sacvit_deploy.stages import Ticket
 
 BYTE, WHOLE, FLOAT = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float32)
@@ -48,14 +48,14 @@ class DeviceStages:
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 last started
         self._left: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
-    def begin(self, images: Sequence[Pixels]) -> Ticket:
+    def begin(self, images: Sequence[Picture]) -> Ticket:
         """Upload a batch; queue the view and the EE engine."""
         lane, memory, slot = self._lane, self._memory, self._begun % SLOTS
         self._begun += 1
         size = len(images)
         side = self._config.geometry.image_size
         host = lane.pinned(f"pictures {slot}", (self._batch, side, side, 3), BYTE)[:size]
-        np.stack(images, out=host)
+        np.stack([whole(image) for image in images], out=host)
         stream = lane.streams[0]
         if (read := self._left[slot]) is not None:
             memory.follow(stream, read)

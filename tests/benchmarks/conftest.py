@@ -74,7 +74,7 @@ def benched(
     found = run(
         tiny_bundle, "--data", class_folder, "--scope", "engine,file", "--batch", "1,3", "--eta", "0.6", "--continue",
         "0.5,1", "--precision", "fp32", "--against", "deit,sait,sait-mass,stvit", "--vs", foreign, "--rounds", 2,
-        "--processes", 1, "--opponents", opponents_folder, "--threads", 1, "--out", folder / "out", "--png",
+        "--processes", 1, "--opponents", opponents_folder, "--threads", 1, "--scaled", "--out", folder / "out", "--png",
     )  # fmt: skip
     data = json.loads((folder / "out" / "bench.json").read_text())
     return Benched(found, folder / "out", data)
