@@ -74,7 +74,9 @@ constexpr std::uint32_t kEntryKey = 1, kEntryValue = 2;
 void read_external(std::string_view bytes, ExternalTensor& out) {
     std::string key, value;
     for (Message message(bytes); const auto field = message.next();) {
-        (field->number == kEntryKey ? key : value) = std::string(field->bytes);
+        if (field->number == kEntryKey || field->number == kEntryValue) {
+            (field->number == kEntryKey ? key : value) = std::string(field->bytes);
+        }
     }
     if (key == "location") {
         out.location = value;
