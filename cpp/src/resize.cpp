@@ -13,8 +13,8 @@ namespace sacvit::detail {
 namespace {
 
 constexpr int kBits = 22;   // of the weights' fraction
-constexpr int kRows = 16;   // turned at once
-constexpr int kLanes = 3 * kRows;
+
+constexpr int kBlock = 48;  // lanes that are computed together; long enough for compilers to see a vector loop
 
 double bicubic(double x) {
     constexpr double a = -0.5;
@@ -33,21 +33,20 @@ double triangle(double x) {
 // One output value for each of `count` lanes, `stride` bytes from one input coordinate's lanes to the next.
 inline __attribute__((always_inline)) void mix_lanes(const std::uint8_t* from, std::size_t stride, const Tap& tap,
                                                      std::uint8_t* to, int count) {
-    constexpr int block = 16;
     int lane = 0;
-    for (; lane + block <= count; lane += block) {
-        std::int32_t sums[block];
-        for (int i = 0; i < block; ++i) {
-            sums[i] = 1 << (kBits - 1);
+    for (; lane + kBlock <= count; lane += kBlock) {
+        std::int32_t sums[kBlock];
+        for (std::int32_t& sum : sums) {
+            sum = 1 << (kBits - 1);
         }
         const std::uint8_t* source = from + lane;
         for (const std::int32_t weight : tap.weights) {
-            for (int i = 0; i < block; ++i) {
+            for (int i = 0; i < kBlock; ++i) {
                 sums[i] += weight * source[i];
             }
             source += stride;
         }
-        for (int i = 0; i < block; ++i) {
+        for (int i = 0; i < kBlock; ++i) {
             to[lane + i] = static_cast<std::uint8_t>(std::min(std::max(sums[i] >> kBits, 0), 255));
         }
     }
@@ -84,18 +83,38 @@ Mix choose_mix() {
     return mix_plain;
 }
 
-// Columns begin..end of the `rows` rows from y on, as [column][channel][row]; missing rows stay as they are.
+// Where a pixel's channels are, and how far the next pixel is.
+struct Layout {
+    explicit Layout(PixelFormat format)
+        : step(format == PixelFormat::gray ? 1 : 3),
+          red(format == PixelFormat::bgr ? 2 : 0),
+          green(step == 1 ? 0 : 1),
+          blue(step == 1 ? 0 : 2 - red) {}
+    int step, red, green, blue;
+};
+
+// The window of a picture that has its size already.
+void cut(const ImageView& source, const Window& window, std::uint8_t* out) {
+    const Layout at(source.format);
+    for (int y = window.top; y < window.top + window.height; ++y) {
+        const std::uint8_t* from = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(window.left) * at.step;
+        for (int x = 0; x < window.width; ++x, from += at.step, out += 3) {
+            out[0] = from[at.red];
+            out[1] = from[at.green];
+            out[2] = from[at.blue];
+        }
+    }
+}
+
+// Columns begin..end of the `rows` rows from y on, as [column][row][channel], kBlock bytes a column.
+template <int kStep>
 void turn(const ImageView& source, int y, int rows, int begin, int end, std::uint8_t* out) {
-    const int step = source.format == PixelFormat::gray ? 1 : 3;
-    const int red = source.format == PixelFormat::bgr ? 2 : 0;
-    const int green = step == 1 ? 0 : 1, blue = step == 1 ? 0 : 2 - red;
-    for (int row = 0; row < rows; ++row) {
-        const std::uint8_t* from = source.data + (y + row) * source.pitch + static_cast<std::ptrdiff_t>(begin) * step;
-        std::uint8_t* to = out + row;
-        for (int x = begin; x < end; ++x, from += step, to += kLanes) {
-            to[0] = from[red];
-            to[kRows] = from[green];
-            to[2 * kRows] = from[blue];
+    const std::uint8_t* first = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(begin) * kStep;
+    for (int x = begin; x < end; ++x, first += kStep, out += kBlock) {
+        const std::uint8_t* from = first;
+        std::uint8_t* to = out;
+        for (int row = 0; row < rows; ++row, from += source.pitch, to += kStep) {
+            std::memcpy(to, from, kStep);
         }
     }
 }
@@ -135,6 +154,10 @@ std::vector<Tap> taps(int from, int to, int begin, int count, const std::string&
 }
 
 void resize(const ImageView& source, const Window& window, const std::string& filter, std::uint8_t* out) {
+    if (window.full_width == source.width && window.full_height == source.height) {
+        cut(source, window, out);
+        return;
+    }
     static const Mix mix = choose_mix();
     const std::vector<Tap> columns = taps(source.width, window.full_width, window.left, window.width, filter);
     const std::vector<Tap> lines = taps(source.height, window.full_height, window.top, window.height, filter);
@@ -143,20 +166,23 @@ void resize(const ImageView& source, const Window& window, const std::string& fi
     const int top = lines.front().first, bottom = end(lines.back());
     const std::size_t row_bytes = 3 * static_cast<std::size_t>(window.width);
 
-    std::vector<std::uint8_t> turned(static_cast<std::size_t>(right - left) * kLanes);
+    const Layout at(source.format);
+    const int block_rows = kBlock / at.step;
+    std::vector<std::uint8_t> turned(static_cast<std::size_t>(right - left) * kBlock);
     std::vector<std::uint8_t> narrow(static_cast<std::size_t>(bottom - top) * row_bytes);
-    std::uint8_t mixed[kLanes];
-    for (int y = top; y < bottom; y += kRows) {
-        const int rows = std::min(kRows, bottom - y);
-        turn(source, y, rows, left, right, turned.data());
+    std::uint8_t mixed[kBlock];
+    for (int y = top; y < bottom; y += block_rows) {
+        const int rows = std::min(block_rows, bottom - y);
+        (at.step == 1 ? turn<1> : turn<3>)(source, y, rows, left, right, turned.data());
         for (int x = 0; x < window.width; ++x) {
             const Tap& tap = columns[static_cast<std::size_t>(x)];
-            mix(turned.data() + static_cast<std::size_t>(tap.first - left) * kLanes, kLanes, tap, mixed, kLanes);
+            mix(turned.data() + static_cast<std::ptrdiff_t>(tap.first - left) * kBlock, kBlock, tap, mixed, kBlock);
             std::uint8_t* to = narrow.data() + static_cast<std::size_t>(y - top) * row_bytes + 3 * x;
-            for (int row = 0; row < rows; ++row, to += row_bytes) {
-                to[0] = mixed[row];
-                to[1] = mixed[kRows + row];
-                to[2] = mixed[2 * kRows + row];
+            const std::uint8_t* from = mixed;
+            for (int row = 0; row < rows; ++row, to += row_bytes, from += at.step) {
+                to[0] = from[at.red];
+                to[1] = from[at.green];
+                to[2] = from[at.blue];
             }
         }
     }
