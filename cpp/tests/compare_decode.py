@@ -136,7 +136,7 @@ def by_python(raw: bytes, size: int, recipe: Preprocessing) -> str:
 def main() -> int:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("probe", type=Path)
+    parser.add_argument("probe", nargs="+", help="decode_probe, an emulator before it if need be")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--damaged", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
@@ -148,7 +148,7 @@ def main() -> int:
     good = len(files)
     files += list(damaged(rng, files, arguments.damaged))
     counts = dict.fromkeys(("equal", "both refuse", "only C++ refuses a damaged PNG", *BAD), 0)
-    process = subprocess.Popen([arguments.probe], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(arguments.probe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"

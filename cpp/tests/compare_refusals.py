@@ -1,4 +1,4 @@
-"""Compare what the two runtimes say of damaged bundles and bad arguments: argv is SACVIT_INFER BUNDLE PICTURE.
+"""Compare what the two runtimes say of damaged bundles and bad arguments: argv is BUNDLE PICTURE SACVIT_INFER.
 
 Both must refuse with the same exit code and the same sentence. Where a library's own words stand in it, in brackets,
 only what surrounds them is compared.
@@ -160,11 +160,11 @@ def by_python(bundle: Path, picture: str, arguments: list[str]) -> tuple[int, st
 
 def main() -> int:
     """Run all cases."""
-    infer, bundle, picture = sys.argv[1:]
+    bundle, picture, *infer = sys.argv[1:]  # an emulator may stand before the command
     failed = count = 0
     for name, folder, arguments in cases(Path(bundle)):
         count += 1
-        command = [infer, picture, "--bundle", str(folder), "--precision", "fp32", "--json", *arguments]
+        command = [*infer, picture, "--bundle", str(folder), "--precision", "fp32", "--json", *arguments]
         done = subprocess.run(command, capture_output=True, text=True)
         theirs = (done.returncode, done.stderr.removeprefix("Error: ").rstrip("\n"))
         ours = by_python(folder, picture, arguments)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import build_request, select_targets
 
@@ -86,12 +87,16 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--others", type=Path, required=True, help="folder of more bundles")
+    parser.add_argument("--limit", type=int, help="pictures at most; for emulators")
+    parser.add_argument("--precisions", default="fp32,fp16,int8")
     arguments = parser.parse_args()
     pictures = sorted(path for path in arguments.pictures.iterdir() if path.suffix in (".jpg", ".png"))
     broken = arguments.others / "broken.jpg"
     broken.write_bytes(pictures[1].read_bytes()[:999])
     few = [*pictures[:7], broken, arguments.others / "none.jpg", *pictures[7:13]]
-    variants = json.loads((arguments.bundle / "manifest.json").read_text())["variants"]
+    if arguments.limit:
+        few, pictures = few[7 - arguments.limit : 9], pictures[: arguments.limit]
+    variants = [name for name in open_bundle(arguments.bundle).manifest.variants if name in arguments.precisions]
     bundles = [describe_bundle(arguments.bundle, precision, pictures if precision == "fp32" else pictures[:8], few)
                for precision in variants]  # fmt: skip
     for bundle in sorted(arguments.others.glob("*.sacvit")):

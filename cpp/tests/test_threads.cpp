@@ -1,4 +1,4 @@
-// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE PICTURES.
+// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE PICTURES COUNT.
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -154,7 +154,7 @@ void test_sources(const sacvit::Model& model, const std::string& path) {
 }  // namespace
 
 int main(int, char** argv) {
-    const std::vector<std::string> paths = pictures_in(argv[2], 7);
+    const std::vector<std::string> paths = pictures_in(argv[2], std::stoul(argv[3]));
     test_shared_model(argv[1], paths);
     sacvit::Options options;
     options.threads = 1;
