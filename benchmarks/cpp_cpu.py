@@ -161,34 +161,39 @@ def compare(python: SACViT, cpp: CppModel, images: Images, batch: int, eta: floa
           f"{cc_outside:>8.3f}  {middle:>10.2f}x ({low:.2f}-{high:.2f})", flush=True)  # fmt: skip
 
 
-# Linux counts what a process had before it became another program, so a small Python starts it.
+# Linux counts what a process had before it became another program, so a small Python starts it. It reads what the
+# process holds while the last pictures are under way, and the most it ever held.
 STARTER = """
 import os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-print(usage.ru_maxrss, status)
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE)
+for _ in range(int(sys.argv[1]) - 3):
+    process.stdout.readline()
+status = open(f"/proc/{process.pid}/status").read()
+process.stdout.read()
+_, code, usage = os.wait4(process.pid, 0)
+print(status.split("VmRSS:")[1].split()[0], usage.ru_maxrss, code)
 """
 
 
 def memory(infer: Path, bundle: Path, folder: Path) -> None:
-    """Peak resident memory of both commands, both engines loaded; few pictures map the weights, more pack them."""
+    """Resident memory of both commands, both engines at work; few pictures map the weights, more pack them."""
     weights = (bundle / "weights.fp32.bin").stat().st_size / 2**20
-    print(f"weights {weights:.0f} MB; the aim is {1.3 * weights + 100:.0f} MB")
+    print(f"weights {weights:.0f} MB; 1.3 times that and 100 MB are {1.3 * weights + 100:.0f} MB")
     paths = []
     for number in range(16):
         paths.append(folder / f"{number}.png")
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (224, 224, 3), dtype=np.uint8)).save(paths[-1])
     python = str(Path(sys.executable).with_name("sacvit-infer"))
-    for way, count in (("mapped", 1), ("packed", 16)):
+    for way, count in (("mapped", 8), ("packed", 16)):
         for name, command in (("Python", python), ("C++", str(infer))):
             call = [command, *map(str, paths[:count]), "--bundle", str(bundle), "--eta", "1", "--batch", "1", "--json"]
             environment = {**os.environ, "SACVIT_ORT_LIBRARY": str(CAPI)}
-            done = subprocess.run([sys.executable, "-c", STARTER, *call], capture_output=True, text=True, check=True,
-                                  env=environment)  # fmt: skip
-            kilobytes, status = done.stdout.split()
-            if status != "0":
+            done = subprocess.run([sys.executable, "-c", STARTER, str(count), *call], capture_output=True, text=True,
+                                  check=True, env=environment)  # fmt: skip
+            now, peak, status = map(int, done.stdout.split())
+            if status:
                 raise RuntimeError(f"{command} failed: {done.stderr}")
-            print(f"{name}, {way}: peak resident {int(kilobytes) / 1024:.0f} MB")
+            print(f"{name}, {way}: resident {now / 1024:.0f} MB, at most {peak / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

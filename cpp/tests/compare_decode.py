@@ -31,6 +31,9 @@ from sacvit_deploy.preprocess import fit
 DEPTHS = ((1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6))
 BAD = ("different", "only C++ refuses", "only Python refuses", "a whole picture is refused")
 
+# libjpeg-turbo's code for one processor saturates wild coefficients otherwise than that for another.
+TOLERATED = "damaged JPEGs different on another processor"
+
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     """The bytes of a file."""
@@ -140,6 +143,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--damaged", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--other-processor", action="store_true", help="damaged JPEGs may come out different")
     parser.add_argument("--keep", type=Path, help="folder for the pictures that differ")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -147,7 +151,7 @@ def main() -> int:
     files = list(whole(rng, arguments.rounds))
     good = len(files)
     files += list(damaged(rng, files, arguments.damaged))
-    counts = dict.fromkeys(("equal", "both refuse", "only C++ refuses a damaged PNG", *BAD), 0)
+    counts = dict.fromkeys(("equal", "both refuse", "only C++ refuses a damaged PNG", TOLERATED, *BAD), 0)
     process = subprocess.Popen(arguments.probe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
@@ -161,6 +165,8 @@ def main() -> int:
             process.stdin.flush()
             theirs, ours = process.stdout.readline().strip(), by_python(raw, size, recipe)
             verdict = judge(theirs, ours, kind, number < good)
+            if verdict == "different" and arguments.other_processor and number >= good and kind.startswith("jpeg"):
+                verdict = TOLERATED
             counts[verdict] += 1
             if verdict in BAD:
                 print(f"{verdict}: {kind}: {theirs} | {ours}")
