@@ -1,4 +1,5 @@
-# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests, C++ included where a
+# compiler and CMake are. `make cpp` builds the C++ runtime alone, `make cpp-test` tests it.
 PYTHON ?= python3
 VENV ?= .venv
 # Another build of torch: make demo TORCH="torch==2.13.0 --index-url ..."
@@ -6,8 +7,12 @@ TORCH ?= torch==2.13.0
 # One try and a short wait: an extra index that can't be reached must not stall the set-up.
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --timeout 20 --retries 1
 BIN = $(VENV)/bin
+CPP_BUILD ?= build/cpp
+CPP_DEPS ?= build/cpp-deps
+CPP_FLAGS ?=
+JOBS ?= 2
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint wheel cpp cpp-test clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
@@ -15,6 +20,13 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+	@if ! command -v cmake > /dev/null || ! command -v c++ > /dev/null; then \
+		echo "NOT TESTED: the C++ runtime; there is no cmake or no c++ here"; \
+	elif ! cpp/scripts/dependencies.sh $(CPP_DEPS); then \
+		echo "NOT TESTED: the C++ runtime; the packages it is built with can't be had here"; \
+	else \
+		$(MAKE) cpp-test; \
+	fi
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -39,6 +51,16 @@ $(VENV)/tensorrt:
 	$(PIP) install -q --no-deps --target $@/10 "tensorrt-lean-cu12-bindings>=10.3,<11" "tensorrt-lean-cu12-libs>=10.3,<11"
 	$(PIP) install -q --no-deps --target $@/11 "tensorrt-lean-cu13-bindings>=11" "tensorrt-lean-cu13-libs>=11"
 	$(PIP) install -q --no-deps --target $@/stubs "tensorrt-stubs>=10.3,<11"
+
+cpp:
+	cpp/scripts/dependencies.sh $(CPP_DEPS)
+	cmake -S cpp -B $(CPP_BUILD) -DSACVIT_DEPS=$(abspath $(CPP_DEPS)) $(CPP_FLAGS)
+	cmake --build $(CPP_BUILD) --parallel $(JOBS)
+
+cpp-test: $(VENV)/.demo
+	test -d examples/model.sacvit || $(MAKE) demo
+	$(MAKE) cpp CPP_FLAGS="$(CPP_FLAGS) -DSACVIT_PYTHON=$(abspath $(BIN)/python)"
+	ctest --test-dir $(CPP_BUILD) --output-on-failure
 
 wheel: $(VENV)/bin/python
 	$(PIP) wheel -q --no-deps -w dist .

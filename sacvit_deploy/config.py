@@ -109,8 +109,8 @@ class Method:
 class Preprocessing:
     """From a decoded picture to a normalised S x S tensor.
 
-    The shorter side is resized to round(S / crop) with Pillow's antialiased filter on 8-bit values, the centre S x S is
-    cut out, and each channel becomes (value / 255 - mean) / std.
+    The shorter side is resized to round(S / crop) with Pillow's antialiased filter on 8-bit values, columns first, then
+    rows, each rounded to 8 bits; the centre S x S is cut out, and each channel becomes (value / 255 - mean) / std.
     """
 
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"

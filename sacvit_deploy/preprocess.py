@@ -37,7 +37,10 @@ def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
     resized = round(size / preprocessing.crop)
     if short != resized:
         scaled = (max(resized, resized * width // short), max(resized, resized * height // short))
-        image = image.resize(scaled, FILTERS[preprocessing.interpolation])
+        # Columns first, then rows, each rounded to 8 bits. In one call Pillow 13 chooses the order by the picture's
+        # shape, earlier ones don't, and the order changes last bits.
+        for step in ((scaled[0], image.height), scaled):
+            image = image.resize(step, FILTERS[preprocessing.interpolation])
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     if (left, top) != (0, 0) or image.size != (size, size):
         image = image.crop((left, top, left + size, top + size))

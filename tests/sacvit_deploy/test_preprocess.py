@@ -76,7 +76,9 @@ def recipe_by_hand(image: Image.Image, size: int, recipe: Preprocessing) -> npt.
         new_long = int(target * long / short)
         shape = (target, new_long) if width <= height else (new_long, target)
         filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-        image = image.resize(shape, filters[recipe.interpolation])
+        # Columns first: in one call the order, and with it last bits, would depend on Pillow's version.
+        for step in ((shape[0], image.height), shape):
+            image = image.resize(step, filters[recipe.interpolation])
     top, left = round((image.height - size) / 2.0), round((image.width - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size)))
 

@@ -1,0 +1,147 @@
+// sacvit_infer: files, folders and globs in, labels out. Prints what the Python command sacvit-infer prints.
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "arguments.hpp"
+#include "pictures.hpp"
+#include "sacvit/sacvit.hpp"
+
+namespace {
+
+constexpr std::size_t kFew = 8;  // pictures, up to which packing the weights takes longer than it saves
+
+double seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Filled up with blanks to `width` characters of UTF-8.
+std::string padded(const std::string& value, std::size_t width, bool right = false) {
+    const auto count = static_cast<std::size_t>(
+        std::count_if(value.begin(), value.end(), [](unsigned char c) { return (c & 0xC0) != 0x80; }));
+    const std::string blanks(width > count ? width - count : 0, ' ');
+    return right ? blanks + value : value + blanks;
+}
+
+void print_row(const std::string& picture, const std::string& label, const std::string& probability,
+               const std::string& stage, const std::string& spent) {
+    std::string row = padded(picture, 36) + ' ' + padded(label, 20) + ' ' + padded(probability, 6, true) + "  " +
+                      padded(stage, 5) + ' ' + padded(spent, 8, true);
+    row.erase(row.find_last_not_of(' ') + 1);
+    std::printf("%s\n", row.c_str());
+}
+
+std::string format(const char* pattern, double value) {
+    char buffer[64];
+    std::snprintf(buffer, sizeof buffer, pattern, value);
+    return buffer;
+}
+
+// What fits the column: a whole path, or its end, cut at a folder where that leaves the name whole.
+std::string shortened(const std::string& path) {
+    if (path.size() <= 36) {
+        return path;
+    }
+    const std::string name = path.substr(path.rfind('/') + 1);
+    return name.size() <= 32 ? ".../" + name : "..." + path.substr(path.size() - 33);
+}
+
+void show(const sacvit::Prediction& prediction, int topk, bool json) {
+    if (json) {
+        std::printf("%s\n", prediction.to_json(topk).c_str());
+        return;
+    }
+    bool first = true;
+    for (const auto& [index, probability] : prediction.topk(topk)) {
+        print_row(first ? shortened(prediction.source) : "", (*prediction.labels)[static_cast<std::size_t>(index)],
+                  format("%.1f%%", 100.0 * static_cast<double>(probability)),
+                  !first ? "" : prediction.stage == 1 ? "1 EE" : "2 SAC",
+                  first ? format("%.1f", 1000 * prediction.timing.total()) : "");
+        first = false;
+    }
+}
+
+void show_error(const std::string& path, const sacvit::Error& error, bool json) {
+    if (json) {
+        std::printf("{\"source\": %s, \"error\": %s}\n", sacvit::json_string(path).c_str(),
+                    sacvit::json_string(error.what()).c_str());
+    } else {
+        std::fflush(stdout);
+        std::fprintf(stderr, "Error: %s\n", error.what());
+    }
+}
+
+void summary(std::size_t count, std::size_t failed, std::size_t continued, double opening, double running) {
+    const std::size_t answered = count - failed;
+    std::printf("%zu picture%s", count, count == 1 ? "" : "s");
+    if (failed != 0) {
+        std::printf("; %zu failed", failed);
+    }
+    if (answered != 0) {
+        std::printf("; %zu exited at stage 1, %zu continued (%.0f%%)", answered - continued, continued,
+                    100.0 * static_cast<double>(continued) / static_cast<double>(answered));
+    }
+    std::printf("; opened in %.2f s, %.1f pictures/s\n", opening, static_cast<double>(answered) / running);
+}
+
+int run(Arguments arguments) {
+    const std::vector<std::string> paths = expand(arguments.pictures);
+    const std::string bundle = arguments.bundle.empty() ? find_bundle(paths) : arguments.bundle;
+    const double start = seconds();
+    arguments.options.weights = paths.size() <= kFew ? sacvit::Weights::mapped : sacvit::Weights::packed;
+    const sacvit::Model model(bundle, arguments.options);
+    if (!arguments.json) {
+        std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s\n", bundle.c_str(),
+                     model.precision().c_str(), model.description().c_str());
+        print_row("picture", "label", "prob", "stage", "ms");
+    }
+    const double opened = seconds();
+    sacvit::StreamOptions options;
+    options.batch_size = static_cast<int>(std::min(static_cast<std::size_t>(arguments.batch), paths.size()));
+    std::size_t at = 0, failed = 0, continued = 0, shown = 0;
+    sacvit::Stream answers = model.stream(
+        [&]() -> std::optional<sacvit::Source> {
+            return at < paths.size() ? std::optional<sacvit::Source>(paths[at++]) : std::nullopt;
+        },
+        options, arguments.gate);
+    while (const std::optional<sacvit::Result> result = answers.next()) {
+        if (const auto* prediction = std::get_if<sacvit::Prediction>(&*result)) {
+            continued += prediction->stage == 2;
+            show(*prediction, arguments.topk, arguments.json);
+        } else {
+            ++failed;
+            show_error(paths[shown], std::get<sacvit::Error>(*result), arguments.json);
+        }
+        ++shown;
+        std::fflush(stdout);
+    }
+    if (!arguments.json) {
+        summary(paths.size(), failed, continued, opened - start, seconds() - opened);
+    }
+    return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        Arguments arguments = parse_arguments(argc, argv);
+        if (arguments.help) {
+            const bool version = std::string(argv[argc - 1]) == "--version";
+            std::fputs(version ? "" : kUsage, stdout);
+            std::printf("%s", version ? (std::string("sacvit ") + sacvit::version() + "\n").c_str() : "");
+            return 0;
+        }
+        return run(std::move(arguments));
+    } catch (const sacvit::Error& error) {
+        std::fprintf(stderr, "Error: %s\n", error.what());
+        return error.code() == sacvit::ErrorCode::usage ? 2 : 1;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "Error: %s\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,181 @@
+#include <new>
+#include <string>
+#include <utility>
+
+#include "sacvit/sacvit.h"
+#include "sacvit/sacvit.hpp"
+
+struct sacvit_model {
+    sacvit::Model model;
+    std::string description;
+};
+
+struct sacvit_prediction {
+    explicit sacvit_prediction(sacvit::Prediction prediction_)
+        : prediction(std::move(prediction_)), mask(prediction.target_mask()), json(prediction.to_json(1)) {}
+
+    sacvit::Prediction prediction;
+    std::vector<std::uint8_t> mask;
+    std::string json;
+};
+
+namespace {
+
+thread_local std::string last_error;
+
+sacvit_status note(sacvit_status status, const char* message) noexcept {
+    try {
+        last_error = message;
+    } catch (...) {
+        last_error.clear();
+    }
+    return status;
+}
+
+// Runs `body`; whatever it throws becomes a status.
+template <typename Body>
+sacvit_status guarded(Body body) noexcept {
+    try {
+        body();
+        return SACVIT_OK;
+    } catch (const sacvit::Error& error) {
+        return note(static_cast<sacvit_status>(error.code()), error.what());
+    } catch (const std::bad_alloc&) {
+        return note(SACVIT_ERROR_INTERNAL, "out of memory");
+    } catch (const std::exception& error) {
+        return note(SACVIT_ERROR_INTERNAL, error.what());
+    } catch (...) {
+        return note(SACVIT_ERROR_INTERNAL, "unknown error");
+    }
+}
+
+void need(bool given, const char* what) {
+    if (!given) {
+        throw sacvit::Error(sacvit::ErrorCode::usage, std::string(what) + " is NULL");
+    }
+}
+
+sacvit::Source source_of(const sacvit_source& source) {
+    if (source.path != nullptr) {
+        return std::string(source.path);
+    }
+    need(source.data != nullptr, "a source's path and data");
+    if (source.width == 0) {
+        return sacvit::Bytes{source.data, source.size};
+    }
+    return sacvit::ImageView{static_cast<const std::uint8_t*>(source.data), source.width, source.height, source.pitch,
+                             static_cast<sacvit::PixelFormat>(source.format)};
+}
+
+sacvit::Gate gate_of(double eta, double alpha) {
+    // NaN is no default: it goes on and is refused.
+    return {eta < 0 ? std::nullopt : std::optional<double>(eta),
+            alpha < 0 ? std::nullopt : std::optional<double>(alpha)};
+}
+
+}  // namespace
+
+extern "C" {
+
+sacvit_status sacvit_open(const char* bundle, const sacvit_options* options, sacvit_model** out) {
+    return guarded([&] {
+        need(out != nullptr, "out");
+        *out = nullptr;
+        need(bundle != nullptr, "bundle");
+        sacvit::Options chosen;
+        if (options != nullptr) {
+            const auto set = [](std::string& to, const char* from) { to = from == nullptr ? to : std::string(from); };
+            set(chosen.precision, options->precision);
+            set(chosen.provider, options->provider);
+            set(chosen.library, options->library);
+            chosen.threads = options->threads;
+            chosen.weights = options->mapped ? sacvit::Weights::mapped : sacvit::Weights::packed;
+        }
+        sacvit::Model model(bundle, chosen);
+        std::string description = model.precision() + " on " + model.description();
+        *out = new sacvit_model{std::move(model), std::move(description)};
+    });
+}
+
+void sacvit_close(sacvit_model* model) { delete model; }
+
+sacvit_status sacvit_predict(const sacvit_model* model, const sacvit_source* source, double eta, double alpha,
+                             sacvit_prediction** out) {
+    return guarded([&] {
+        need(out != nullptr, "out");
+        *out = nullptr;
+        need(model != nullptr, "model");
+        need(source != nullptr, "source");
+        *out = new sacvit_prediction(model->model.predict(source_of(*source), gate_of(eta, alpha)));
+    });
+}
+
+sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_source* sources, size_t count, double eta,
+                                   double alpha, sacvit_status* statuses, sacvit_prediction** out) {
+    const sacvit_status status = guarded([&] {
+        need(out != nullptr && statuses != nullptr, "out or statuses");
+        for (size_t i = 0; i < count; ++i) {
+            out[i] = nullptr;
+            statuses[i] = SACVIT_ERROR_INTERNAL;
+        }
+        need(model != nullptr, "model");
+        need(sources != nullptr || count == 0, "sources");
+        std::vector<sacvit::Source> pictures;
+        for (size_t i = 0; i < count; ++i) {
+            pictures.push_back(source_of(sources[i]));
+        }
+        std::vector<sacvit::Result> results = model->model.predict_batch(pictures, gate_of(eta, alpha));
+        for (size_t i = 0; i < count; ++i) {
+            statuses[i] = guarded([&] {
+                if (const auto* error = std::get_if<sacvit::Error>(&results[i])) {
+                    throw *error;
+                }
+                out[i] = new sacvit_prediction(std::get<sacvit::Prediction>(std::move(results[i])));
+            });
+        }
+    });
+    for (size_t i = 0; status != SACVIT_OK && out != nullptr && statuses != nullptr && i < count; ++i) {
+        statuses[i] = status;
+    }
+    return status;
+}
+
+void sacvit_prediction_free(sacvit_prediction* prediction) { delete prediction; }
+
+int sacvit_prediction_stage(const sacvit_prediction* prediction) { return prediction->prediction.stage; }
+int sacvit_prediction_index(const sacvit_prediction* prediction) { return prediction->prediction.index; }
+const char* sacvit_prediction_label(const sacvit_prediction* prediction) {
+    return prediction->prediction.label().c_str();
+}
+double sacvit_prediction_stage_one_probability(const sacvit_prediction* prediction) {
+    return prediction->prediction.stage_one_probability;
+}
+
+const float* sacvit_prediction_probabilities(const sacvit_prediction* prediction, size_t* count) {
+    if (count != nullptr) {
+        *count = prediction->prediction.probabilities.size();
+    }
+    return prediction->prediction.probabilities.data();
+}
+
+const uint8_t* sacvit_prediction_target_mask(const sacvit_prediction* prediction, int* grid) {
+    if (grid != nullptr) {
+        *grid = prediction->prediction.grid;
+    }
+    return prediction->mask.empty() ? nullptr : prediction->mask.data();
+}
+
+const char* sacvit_prediction_json(const sacvit_prediction* prediction) { return prediction->json.c_str(); }
+
+size_t sacvit_class_count(const sacvit_model* model) { return model->model.labels().size(); }
+
+const char* sacvit_class_label(const sacvit_model* model, size_t index) {
+    const std::vector<std::string>& labels = model->model.labels();
+    return index < labels.size() ? labels[index].c_str() : nullptr;
+}
+
+const char* sacvit_description(const sacvit_model* model) { return model->description.c_str(); }
+const char* sacvit_last_error(void) { return last_error.c_str(); }
+const char* sacvit_version(void) { return sacvit::version(); }
+
+}  // extern "C"

@@ -1,0 +1,50 @@
+// Everything between the two engine calls: gate, select, gather, and the request stage 2 is asked with.
+// As sacvit_deploy/glue.py.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "config.hpp"
+#include "engine.hpp"
+#include "preprocess.hpp"
+
+namespace sacvit::detail {
+
+// [C] finite logits -> [C] probabilities.
+std::vector<double> softmax(const float* logits, std::size_t classes);
+
+// [N] finite scores -> the `count` highest, ties to the lower index, indices ascending.
+std::vector<std::int64_t> select_targets(const float* scores, std::size_t tokens, std::size_t count);
+
+// [M] low-res indices -> [4M] indices into the 2g x 2g grid, the four children of a target together (paper eq. 11).
+std::vector<std::int64_t> child_positions(const std::vector<std::int64_t>& parents, std::int64_t grid);
+
+// [S,S,3] uint8 -> the children's pixels, [4M,3PP] uint8, appended to `out`.
+void gather_patches(const Pixels& image, const std::vector<std::int64_t>& targets, const Geometry& geometry,
+                    std::vector<std::uint8_t>& out);
+
+// All stage 2 needs to know of some pictures with the same M, as plain values that could as well cross a network.
+struct StageTwoRequest {
+    std::size_t size = 0;                   // pictures
+    std::vector<std::uint8_t> patches;      // [B,4M,3PP]
+    std::vector<std::int64_t> positions;    // [B,4M]
+    std::vector<std::byte> target_features; // [B,M,D] in the variant's precision
+    std::vector<std::byte> background;      // [B,N-M,D]
+    ElementType features_type = ElementType::float32;
+    ElementType background_type = ElementType::float32;
+    std::vector<std::int64_t> targets;      // [B,M], for the answer's mask
+
+    // Appends row `row` of a stage-1 batch.
+    void add(const Pixels& image, const Outputs& stage_one, std::size_t row, const std::vector<std::int64_t>& chosen,
+             const Config& config);
+    // Takes the first `count` pictures out.
+    StageTwoRequest take(std::size_t count);
+};
+
+// The patches, normalised: [B,4M,3PP] uint8 -> fp32.
+std::vector<float> normalised_patches(const StageTwoRequest& request, const Geometry& geometry,
+                                      const Normalise& normalise);
+
+}  // namespace sacvit::detail

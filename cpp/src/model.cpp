@@ -1,0 +1,208 @@
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "bundle.hpp"
+#include "decode.hpp"
+#include "errors.hpp"
+#include "machine.hpp"
+#include "ort_backend.hpp"
+#include "prefetch.hpp"
+#include "scheduler.hpp"
+
+namespace sacvit {
+
+using namespace detail;
+
+namespace {
+
+double seconds() {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string name_of(const Source& source) {
+    if (const auto* path = std::get_if<std::string>(&source)) {
+        return *path;
+    }
+    return std::holds_alternative<Bytes>(source) ? "<bytes>" : "<pixels>";
+}
+
+// Decodes and fits one picture; an error goes into the item.
+Item prepare(const Source& source, const Config& config) {
+    Item item;
+    item.source = name_of(source);
+    try {
+        const double start = seconds();
+        Picture picture;
+        ImageView view;
+        if (const auto* given = std::get_if<ImageView>(&source)) {
+            view = *given;
+        } else {
+            if (const auto* bytes = std::get_if<Bytes>(&source)) {
+                picture = decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the picture's bytes");
+            } else {
+                picture = decode_file(std::get<std::string>(source));
+            }
+            view = picture.view();
+        }
+        const double decoded = seconds();
+        item.pixels = fit(view, static_cast<int>(config.geometry.image_size), config.preprocessing,
+                          picture.data ? item.source : "the picture");
+        item.timing.decode = decoded - start;
+        item.timing.preprocess = seconds() - decoded;
+    } catch (const Error& error) {
+        item.error = error;
+    }
+    return item;
+}
+
+}  // namespace
+
+struct Model::Impl {
+    Impl(const std::string& path, const Options& options);
+
+    Bundle bundle;
+    std::shared_ptr<const std::vector<std::string>> labels;
+    std::string precision;
+    std::unique_ptr<Cascade> cascade;
+    std::string description;
+
+    Scheduler scheduler(const Gate& gate, std::size_t batch_size) const;
+    Result result(Answer answer) const;
+};
+
+Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open_bundle(path)) {
+    if (options.threads < 0) {
+        fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one a core");
+    }
+    auto backend = open_ort_backend(options, options.threads > 0 ? options.threads : usable_cores());
+    precision = options.precision == "auto"
+                    ? choose_precision(bundle.manifest.precisions, options.provider, cpu_features())
+                    : options.precision;
+    description = backend->description();
+    labels = std::make_shared<const std::vector<std::string>>(bundle.labels);
+    auto files = bundle.checked_files(precision);
+    cascade = std::make_unique<Cascade>(std::move(backend), std::move(files), bundle.manifest.config);
+}
+
+Scheduler Model::Impl::scheduler(const Gate& gate, std::size_t batch_size) const {
+    const Config& config = bundle.manifest.config;
+    const double eta = check_eta(gate.eta.value_or(bundle.eta_of(precision)));
+    const auto count = num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(),
+                                   config.method.rounding);
+    return {*cascade, eta, static_cast<std::size_t>(count), batch_size, 8 * batch_size};
+}
+
+Result Model::Impl::result(Answer answer) const {
+    if (answer.item.error) {
+        return *answer.item.error;
+    }
+    Prediction out;
+    out.source = std::move(answer.item.source);
+    out.stage = answer.stage;
+    out.probabilities.assign(answer.probabilities.begin(), answer.probabilities.end());
+    out.index = static_cast<int>(std::max_element(out.probabilities.begin(), out.probabilities.end()) -
+                                 out.probabilities.begin());
+    out.stage_one_probability = answer.stage_one_probability;
+    out.grid = static_cast<int>(bundle.manifest.config.geometry.grid());
+    out.targets = std::move(answer.targets);
+    out.timing = answer.item.timing;
+    out.labels = labels;
+    return out;
+}
+
+struct Stream::Impl {
+    Impl(std::shared_ptr<const Model::Impl> model_, std::function<std::optional<Source>()> sources,
+         std::size_t batch_size_, std::size_t workers, const Gate& gate)
+        : model(std::move(model_)),
+          batch_size(batch_size_),
+          scheduler(model->scheduler(gate, batch_size)),
+          pictures(std::move(sources),
+                   [this](const Source& source) { return prepare(source, model->bundle.manifest.config); },
+                   2 * batch_size, workers) {}
+
+    std::shared_ptr<const Model::Impl> model;
+    std::size_t batch_size;
+    Scheduler scheduler;
+    Prefetch pictures;
+    bool ended = false;
+};
+
+Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Stream::Stream(Stream&&) noexcept = default;
+Stream& Stream::operator=(Stream&&) noexcept = default;
+Stream::~Stream() = default;
+
+std::optional<Result> Stream::next() {
+    for (;;) {
+        if (std::optional<Answer> answer = impl_->scheduler.next()) {
+            return impl_->model->result(std::move(*answer));
+        }
+        if (impl_->ended) {
+            return std::nullopt;
+        }
+        std::vector<Item> batch;
+        while (batch.size() < impl_->batch_size && !impl_->ended) {
+            std::optional<Item> item = impl_->pictures.next();
+            impl_->ended = !item;
+            if (item) {
+                batch.push_back(std::move(*item));
+            }
+        }
+        if (!batch.empty()) {
+            impl_->scheduler.take(std::move(batch));
+        }
+        if (impl_->ended) {
+            impl_->scheduler.finish();
+        }
+    }
+}
+
+Model::Model(const std::string& bundle, const Options& options) : impl_(std::make_shared<Impl>(bundle, options)) {}
+
+Prediction Model::predict(const Source& source, const Gate& gate) const {
+    Result result = std::move(predict_batch({source}, gate).front());
+    if (const auto* error = std::get_if<Error>(&result)) {
+        throw *error;
+    }
+    return std::get<Prediction>(std::move(result));
+}
+
+std::vector<Result> Model::predict_batch(const std::vector<Source>& sources, const Gate& gate) const {
+    std::size_t at = 0;
+    StreamOptions options;
+    options.batch_size = static_cast<int>(std::max<std::size_t>(sources.size(), 1));
+    options.workers = sources.size() <= 1 ? 1 : 0;
+    Stream answers = stream(
+        [&]() -> std::optional<Source> {
+            return at < sources.size() ? std::optional<Source>(sources[at++]) : std::nullopt;
+        },
+        options, gate);
+    std::vector<Result> out;
+    while (std::optional<Result> result = answers.next()) {
+        out.push_back(std::move(*result));
+    }
+    return out;
+}
+
+Stream Model::stream(std::function<std::optional<Source>()> sources, const StreamOptions& options,
+                     const Gate& gate) const {
+    if (options.batch_size < 1 || options.workers < 0) {
+        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one a core");
+    }
+    const int workers = options.workers > 0 ? options.workers : usable_cores();
+    return Stream(std::make_unique<Stream::Impl>(impl_, std::move(sources),
+                                                 static_cast<std::size_t>(options.batch_size),
+                                                 static_cast<std::size_t>(workers), gate));
+}
+
+const std::vector<std::string>& Model::labels() const { return *impl_->labels; }
+double Model::eta() const { return impl_->bundle.eta_of(impl_->precision); }
+double Model::alpha() const { return impl_->bundle.manifest.config.method.alpha; }
+int Model::image_size() const { return static_cast<int>(impl_->bundle.manifest.config.geometry.image_size); }
+const std::string& Model::precision() const { return impl_->precision; }
+const std::string& Model::description() const { return impl_->description; }
+
+const char* version() { return SACVIT_VERSION; }
+
+}  // namespace sacvit

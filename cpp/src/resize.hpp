@@ -1,0 +1,30 @@
+// Antialiased resizing of 8-bit pictures, equal to Pillow's to the last bit.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sacvit/sacvit.hpp"
+
+namespace sacvit::detail {
+
+// The part of a resized picture that is wanted: columns left..left+width-1 of a picture scaled to `full_width`
+// columns, and rows likewise.
+struct Window {
+    int full_width, full_height;
+    int left, top, width, height;
+};
+
+// Resizes and cuts in one go, only what is wanted being computed; `out` gets [height, width, 3] RGB. `filter` is
+// "bicubic" or "bilinear". The source's format is RGB, BGR or grey.
+void resize(const ImageView& source, const Window& window, const std::string& filter, std::uint8_t* out);
+
+// How one output coordinate is mixed from input coordinates first, first + 1, ...: weights in fixed point.
+struct Tap {
+    int first;
+    std::vector<std::int32_t> weights;
+};
+std::vector<Tap> taps(int from, int to, int begin, int count, const std::string& filter);
+
+}  // namespace sacvit::detail

@@ -1,0 +1,177 @@
+// The arithmetic that C++ shares with Python, against tests/golden/arithmetic.json: argv[1].
+#include <cstring>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "check.hpp"
+#include "config.hpp"
+#include "glue.hpp"
+#include "machine.hpp"
+#include "preprocess.hpp"
+#include "sha256.hpp"
+#include "text.hpp"
+
+using namespace sacvit::detail;
+using nlohmann::json;
+
+namespace {
+
+// As made_up in arithmetic.py.
+std::vector<std::uint8_t> made_up(std::uint64_t width, std::uint64_t height, std::uint64_t channels = 3) {
+    std::vector<std::uint8_t> out;
+    for (std::uint64_t y = 0; y < height; ++y) {
+        for (std::uint64_t x = 0; x < width; ++x) {
+            for (std::uint64_t c = 0; c < channels; ++c) {
+                const std::uint64_t mixed = (x * 2654435761 + y * 40503 + c * 69069 + x * y * 97) % 4294967296;
+                out.push_back(static_cast<std::uint8_t>(mixed ^ (mixed >> 15)));
+            }
+        }
+    }
+    return out;
+}
+
+template <typename T>
+std::string hash(const std::vector<T>& values) {
+    return sha256({{reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)}});
+}
+
+Preprocessing recipe_of(const json& data) {
+    return {data["interpolation"], data["crop"], data["mean"], data["std"]};
+}
+
+// The same picture in another layout: every format, rows further apart, upside down.
+std::string fit_from(const std::vector<std::uint8_t>& rgb, int width, int height, int size,
+                     const Preprocessing& recipe, sacvit::PixelFormat format, bool flipped) {
+    const int channels = format == sacvit::PixelFormat::rgba || format == sacvit::PixelFormat::bgra ? 4 : 3;
+    const bool bgr = format == sacvit::PixelFormat::bgr || format == sacvit::PixelFormat::bgra;
+    const std::ptrdiff_t pitch = channels * width + 13;
+    std::vector<std::uint8_t> data(static_cast<std::size_t>(pitch * height), 255);
+    for (int y = 0; y < height; ++y) {
+        std::uint8_t* to = data.data() + (flipped ? height - 1 - y : y) * pitch;
+        const std::uint8_t* from = rgb.data() + 3 * static_cast<std::ptrdiff_t>(y) * width;
+        for (int x = 0; x < width; ++x, to += channels, from += 3) {
+            for (int c = 0; c < 3; ++c) {
+                to[bgr ? 2 - c : c] = from[c];
+            }
+        }
+    }
+    const sacvit::ImageView view{flipped ? data.data() + (height - 1) * pitch : data.data(), width, height,
+                                 flipped ? -pitch : pitch, format};
+    return hash(fit(view, size, recipe, "test"));
+}
+
+void test_fit(const json& golden) {
+    for (const json& entry : golden["fit"]) {
+        const int width = entry["width"], height = entry["height"], size = entry["size"];
+        const std::vector<std::uint8_t> pixels = made_up(entry["width"], entry["height"]);
+        const Preprocessing recipe = recipe_of(entry["recipe"]);
+        for (const auto format : {sacvit::PixelFormat::rgb, sacvit::PixelFormat::bgr, sacvit::PixelFormat::rgba,
+                                  sacvit::PixelFormat::bgra}) {
+            for (const bool flipped : {false, true}) {
+                EQUAL(fit_from(pixels, width, height, size, recipe, format, flipped), entry["sha256"], entry);
+            }
+        }
+    }
+    // Grey is the picture with three equal channels.
+    const std::vector<std::uint8_t> grey = made_up(90, 70, 1);
+    std::vector<std::uint8_t> colour;
+    for (const std::uint8_t value : grey) {
+        colour.insert(colour.end(), 3, value);
+    }
+    CHECK(fit({grey.data(), 90, 70, 90, sacvit::PixelFormat::gray}, 32, {}, "test") ==
+          fit({colour.data(), 90, 70, 270, sacvit::PixelFormat::rgb}, 32, {}, "test"));
+}
+
+void test_views(const json& golden) {
+    for (const json& entry : golden["low_view"]) {
+        const int size = entry["size"];
+        const std::vector<std::uint8_t> pixels = made_up(entry["size"], entry["size"]);
+        const Normalise normalise = scale_and_shift(recipe_of(entry["recipe"]));
+        EQUAL(json(normalise.scale), entry["scale"]);
+        EQUAL(json(normalise.shift), entry["shift"]);
+        std::vector<float> view(pixels.size() / 4);
+        low_view(pixels.data(), size, entry["downsample"], normalise, view.data());
+        EQUAL(hash(view), entry["sha256"], entry);
+    }
+    for (const json& entry : golden["gather"]) {
+        Geometry geometry;
+        geometry.image_size = entry["size"];
+        geometry.patch_size = entry["patch"];
+        std::vector<std::uint8_t> patches;
+        gather_patches(made_up(entry["size"], entry["size"]), entry["targets"], geometry, patches);
+        EQUAL(hash(patches), entry["sha256"], entry);
+    }
+}
+
+void test_tokens(const json& golden) {
+    for (const json& entry : golden["targets"]) {
+        const auto call = [&] { return num_targets(entry[0], entry[1], entry[2]); };
+        if (entry[3].is_null()) {
+            REFUSES(usage, entry[4].get<std::string>(), call());
+        } else {
+            EQUAL(call(), entry[3], entry);
+        }
+    }
+    for (const json& entry : golden["select"]) {
+        const std::vector<float> scores = entry["scores"];
+        const auto targets = select_targets(scores.data(), scores.size(), entry["count"]);
+        EQUAL(json(targets), entry["targets"], entry);
+        EQUAL(json(child_positions(targets, entry["grid"])), entry["children"], entry);
+    }
+    for (const json& entry : golden["softmax"]) {
+        const std::vector<float> logits = entry["logits"];
+        const std::vector<double> found = softmax(logits.data(), logits.size()), expected = entry["probabilities"];
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            CHECK(std::fabs(found[i] - expected[i]) <= 1e-14 * expected[i], found[i], " ", expected[i]);
+        }
+    }
+    for (const json& entry : golden["precision"]) {
+        EQUAL(choose_precision(entry[0], entry[1], entry[2]), entry[3], entry);
+    }
+}
+
+void test_texts(const json& golden) {
+    for (const json& entry : golden["numbers"]) {
+        EQUAL(json_rounded(entry[0], 6), entry[2], entry);
+        EQUAL(json_rounded(entry[0], 3), entry[3], entry);
+    }
+    for (const json& entry : golden["texts"]) {
+        EQUAL(json_string(entry[0].get<std::string>()), entry[1], entry);
+    }
+    EQUAL(json_string("a\xFF\xC3(\xED\xA0\x80"), "\"a\\udcff\\udcc3(\\udced\\udca0\\udc80\"");  // no UTF-8
+    for (const json& entry : golden["lines"]) {
+        EQUAL(json(split_lines(entry[0].get<std::string>())), entry[1], entry);
+    }
+    CHECK(is_utf8("\xC3\xBC") && !is_utf8("\xC3") && !is_utf8("\xC0\x80") && !is_utf8("\xF4\x90\x80\x80"));
+}
+
+void test_views_refused() {
+    const std::uint8_t pixel[4] = {};
+    const auto with = [&](int width, int height, std::ptrdiff_t pitch, const std::uint8_t* data) {
+        fit({data, width, height, pitch, sacvit::PixelFormat::rgb}, 32, {}, "the picture");
+    };
+    REFUSES(image, "has no pixels (0x1)", with(0, 1, 3, pixel));
+    REFUSES(image, "has no pixels (1x-1)", with(1, -1, 3, pixel));
+    REFUSES(image, "over the limit of 100,000,000", with(20000, 20000, 60000, pixel));
+    REFUSES(usage, "a pitch of 2 bytes", with(1, 1, 2, pixel));
+    REFUSES(usage, "has no data", with(1, 1, 3, nullptr));
+    REFUSES(usage, "unknown pixel format",
+            fit({pixel, 1, 1, 4, static_cast<sacvit::PixelFormat>(9)}, 32, {}, "the picture"));
+    for (const double eta : {-0.1, 1.1, std::nan("")}) {
+        REFUSES(usage, "it must lie between 0 and 1", check_eta(eta));
+    }
+}
+
+}  // namespace
+
+int main(int, char** argv) {
+    std::ifstream file(argv[1]);
+    const json golden = json::parse(file);
+    test_fit(golden);
+    test_views(golden);
+    test_tokens(golden);
+    test_texts(golden);
+    test_views_refused();
+    return check::result();
+}

@@ -1,0 +1,128 @@
+/* The C interface, from C: answers, refusals, and nothing left behind. argv: BUNDLE PICTURE. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sacvit/sacvit.h"
+
+static int failures = 0, passes = 0;
+
+#define CHECK(condition)                                                                             \
+    do {                                                                                             \
+        if (condition) {                                                                             \
+            ++passes;                                                                                \
+        } else {                                                                                     \
+            fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #condition, sacvit_last_error()); \
+            ++failures;                                                                              \
+        }                                                                                            \
+    } while (0)
+
+static void test_refusals(const sacvit_model* model, const char* picture) {
+    sacvit_prediction* prediction = (sacvit_prediction*)1;
+    sacvit_source source;
+    static const unsigned char text[] = "no picture";
+    memset(&source, 0, sizeof source);
+    CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE && prediction == NULL);
+    CHECK(sacvit_predict(NULL, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict(model, NULL, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict(model, &source, -1, -1, NULL) == SACVIT_ERROR_USAGE);
+    source.data = text;
+    source.size = sizeof text;
+    CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_IMAGE);
+    CHECK(strstr(sacvit_last_error(), "is not a picture in a supported format") != NULL);
+    source.width = 100; /* pixels now, but rows too short */
+    source.height = 1;
+    source.pitch = 3;
+    CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
+    source.format = (sacvit_format)77;
+    CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
+    source.path = picture;
+    CHECK(sacvit_predict(model, &source, 1.5, -1, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict(model, &source, -1, 1, &prediction) == SACVIT_ERROR_USAGE);
+    source.path = "none.jpg";
+    CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_IMAGE);
+    CHECK(strcmp(sacvit_last_error(), "none.jpg does not exist") == 0);
+}
+
+static void test_opening(const char* bundle) {
+    sacvit_model* model = (sacvit_model*)1;
+    sacvit_options options;
+    memset(&options, 0, sizeof options);
+    CHECK(sacvit_open("none.sacvit", NULL, &model) == SACVIT_ERROR_BUNDLE && model == NULL);
+    CHECK(sacvit_open(NULL, NULL, &model) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_open(bundle, NULL, NULL) == SACVIT_ERROR_USAGE);
+    options.provider = "nonsense";
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BACKEND);
+    CHECK(strstr(sacvit_last_error(), "has no provider nonsense; it offers ") != NULL);
+    options.provider = NULL;
+    options.precision = "fp64";
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BUNDLE);
+    options.precision = NULL;
+    options.threads = -1;
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_USAGE);
+    options.threads = 1;
+    options.library = "/nowhere/libonnxruntime.so";
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BACKEND && model == NULL);
+}
+
+static void test_answers(const sacvit_model* model, const char* picture) {
+    sacvit_source sources[3];
+    sacvit_status statuses[3];
+    sacvit_prediction *one = NULL, *batch[3];
+    const float* probabilities;
+    const uint8_t* mask;
+    size_t count = 0, i;
+    int grid = 0, sum = 0;
+    memset(sources, 0, sizeof sources);
+    sources[0].path = sources[2].path = picture;
+    sources[1].path = "none.jpg";
+    CHECK(sacvit_predict(model, &sources[0], 1, 0.5, &one) == SACVIT_OK);
+    if (one == NULL) {
+        return;
+    }
+    CHECK(sacvit_prediction_stage(one) == 2);
+    probabilities = sacvit_prediction_probabilities(one, &count);
+    CHECK(count == sacvit_class_count(model));
+    for (i = 0; i < count; ++i) {
+        CHECK(probabilities[i] <= probabilities[sacvit_prediction_index(one)]);
+    }
+    CHECK(strcmp(sacvit_prediction_label(one), sacvit_class_label(model, (size_t)sacvit_prediction_index(one))) == 0);
+    CHECK(sacvit_class_label(model, count) == NULL);
+    mask = sacvit_prediction_target_mask(one, &grid);
+    for (i = 0; i < (size_t)(grid * grid); ++i) {
+        sum += mask[i];
+    }
+    CHECK(sum == grid * grid / 2);
+    CHECK(sacvit_prediction_stage_one_probability(one) > 0);
+    CHECK(strstr(sacvit_prediction_json(one), "\"stage\": 2") != NULL);
+    CHECK(sacvit_predict_batch(model, sources, 3, 0, -1, statuses, batch) == SACVIT_OK);
+    CHECK(statuses[0] == SACVIT_OK && statuses[1] == SACVIT_ERROR_IMAGE && statuses[2] == SACVIT_OK);
+    CHECK(batch[1] == NULL && sacvit_prediction_stage(batch[0]) == 1);
+    CHECK(sacvit_prediction_target_mask(batch[0], NULL) == NULL);
+    for (i = 0; i < 3; ++i) {
+        sacvit_prediction_free(batch[i]);
+    }
+    CHECK(sacvit_predict_batch(model, sources, 3, 7, -1, statuses, batch) == SACVIT_ERROR_USAGE);
+    CHECK(statuses[2] == SACVIT_ERROR_USAGE && batch[2] == NULL);
+    CHECK(sacvit_predict_batch(model, NULL, 0, -1, -1, statuses, batch) == SACVIT_OK);
+    sacvit_prediction_free(one);
+}
+
+int main(int argc, char** argv) {
+    sacvit_model* model = NULL;
+    if (argc != 3) {
+        return 2;
+    }
+    test_opening(argv[1]);
+    CHECK(sacvit_open(argv[1], NULL, &model) == SACVIT_OK);
+    if (model != NULL) {
+        CHECK(strstr(sacvit_description(model), "ONNX Runtime 1.") != NULL);
+        test_refusals(model, argv[2]);
+        test_answers(model, argv[2]);
+    }
+    sacvit_close(model);
+    sacvit_close(NULL);
+    sacvit_prediction_free(NULL);
+    printf("%d checks passed, %d failed; sacvit %s\n", passes, failures, sacvit_version());
+    return failures != 0 || passes == 0;
+}

@@ -1,0 +1,115 @@
+"""What the runtime's arithmetic gives on made-up inputs, for the runtimes of both languages.
+
+`python tests/golden/arithmetic.py` writes `arithmetic.json` beside it. Run it only after a change that is meant: the
+file is what Python and C++ must agree on, and what keeps both as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.geometry import child_positions, num_targets
+from sacvit_deploy.glue import gather_patches, select_targets, softmax
+from sacvit_deploy.precision import choose_precision
+from sacvit_deploy.preprocess import fit, low_view, scale_and_shift
+
+GOLDEN = Path(__file__).with_name("arithmetic.json")
+RECIPES = (Preprocessing(), Preprocessing("bilinear", 0.9), Preprocessing(crop=1.0, mean=(0.5,) * 3, std=(0.25,) * 3))
+SIZES = ((500, 375), (375, 500), (224, 224), (256, 256), (640, 480), (31, 400), (400, 31), (5, 300), (1, 1), (90, 1000))
+
+
+def made_up(width: int, height: int, channels: int = 3) -> npt.NDArray[np.uint8]:
+    """[height, width, channels] values that both languages compute alike, without much order."""
+    y, x, c = np.mgrid[0:height, 0:width, 0:channels].astype(np.uint64)
+    mixed = (x * 2654435761 + y * 40503 + c * 69069 + x * y * 97) % 4294967296
+    values: npt.NDArray[np.uint8] = ((mixed ^ (mixed >> 15)) % 256).astype(np.uint8)
+    return values
+
+
+def sha256(array: npt.NDArray[Any]) -> str:
+    """Of an array's bytes, row-major, little-endian."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def compute() -> dict[str, Any]:
+    """Everything in the file."""
+    return {
+        "fit": [_fit(*shape, size, recipe) for shape in SIZES for size in (224, 288) for recipe in RECIPES],
+        "low_view": [_low_view(size, way, recipe) for size in (32, 224, 288) for way in ("area", "bilinear_corners")
+                     for recipe in RECIPES],
+        "targets": [_targets(alpha, tokens, way) for alpha in (0.001, 0.3, 0.5, 0.7, 0.9, 0.995, 1 / 3, 0.0, 1.0)
+                    for tokens in (4, 49, 81) for way in ("floor", "ceil")],
+        "select": [_select(tokens, count, seed) for tokens in (4, 49, 81) for count in (1, 3, tokens // 2, tokens - 1)
+                   for seed in range(4)],
+        "gather": [_gather(size, patch) for size, patch in ((224, 16), (288, 16), (64, 8))],
+        "softmax": [_softmax(seed) for seed in range(6)],
+        "precision": [
+            [variants, provider, features, choose_precision(variants, provider, features)[0]]
+            for variants in (["fp32", "fp16", "int8"], ["fp32"], ["fp16"], ["int8"])
+            for provider in ("cpu", "CPUExecutionProvider", "cuda")
+            for features in (["avx2"], ["avx2", "avx_vnni"], ["asimddp"], [])
+        ],
+        "numbers": [[v, round(v, 6), json.dumps(round(v, 6)), json.dumps(round(v, 3))]
+                    for v in (0.0, 1.0, 0.5, 1e-7, 4.9e-7, 5.1e-7, 1e-5, 1.25e-5, 0.00012345678, 0.1234565, 2 / 3,
+                              99.9999996, 1234.5678)],
+        "texts": [[text, json.dumps(text)] for text in ("plain", 'a"b\\c/d', "tab\tnew\nline\r\b\f", "\x01\x1f\x7f",
+                                                         "überraschung", "日本", "😀", "")],
+        "lines": [[text, text.splitlines()] for text in ("", "a", "a\n", "a\nb", "a\r\nb\rc", "a\vb\fc", "a\x1cb\x85c",
+                                                         "a\u2028b\u2029", "\n\n")],
+    }  # fmt: skip
+
+
+def _recipe(recipe: Preprocessing) -> dict[str, Any]:
+    return {name: getattr(recipe, name) for name in ("interpolation", "crop", "mean", "std")}
+
+
+def _fit(width: int, height: int, size: int, recipe: Preprocessing) -> dict[str, Any]:
+    found = fit(Image.fromarray(made_up(width, height)), size, recipe)
+    return {"width": width, "height": height, "size": size, "recipe": _recipe(recipe), "sha256": sha256(found)}
+
+
+def _low_view(size: int, way: str, recipe: Preprocessing) -> dict[str, Any]:
+    view = low_view(made_up(size, size)[None], way, recipe)
+    scale, shift = scale_and_shift(recipe)
+    return {"size": size, "downsample": way, "recipe": _recipe(recipe), "sha256": sha256(view),
+            "scale": scale.tolist(), "shift": shift.tolist()}  # fmt: skip
+
+
+def _targets(alpha: float, tokens: int, rounding: str) -> list[Any]:
+    try:
+        return [alpha, tokens, rounding, num_targets(alpha, tokens, rounding), None]
+    except UsageError as error:
+        return [alpha, tokens, rounding, None, str(error)]
+
+
+def _select(tokens: int, count: int, seed: int) -> dict[str, Any]:
+    # Few different values, so that many are equal.
+    scores = (made_up(tokens, 1, 1).ravel().astype(np.float32) % (5 + 50 * seed)) / np.float32(64)
+    chosen = select_targets(scores[None], count)
+    grid = round(tokens**0.5)
+    return {"scores": scores.tolist(), "count": count, "targets": chosen[0].tolist(), "grid": grid,
+            "children": child_positions(chosen, grid)[0].tolist()}  # fmt: skip
+
+
+def _gather(size: int, patch: int) -> dict[str, Any]:
+    targets = np.arange(0, (size // patch // 2) ** 2, 3)[None]
+    patches = gather_patches(made_up(size, size)[None], targets, patch)
+    return {"size": size, "patch": patch, "targets": targets[0].tolist(), "sha256": sha256(patches)}
+
+
+def _softmax(seed: int) -> dict[str, Any]:
+    logits = (made_up(20, 1 + seed)[seed, :, 0].astype(np.float32) - 128) / np.float32(1 + 7 * seed)
+    return {"logits": logits.tolist(), "probabilities": softmax(logits[None])[0].tolist()}
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(compute(), indent=None, separators=(",", ":")).replace("},{", "},\n{") + "\n")
