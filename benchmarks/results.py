@@ -58,11 +58,6 @@ class Row:
         """Contender, gate and precision: what tells the rows of a case apart."""
         return " ".join(filter(None, [self.contender, gate_name(self.gate), self.precision]))
 
-    @property
-    def key(self) -> tuple[str, int, int, str]:
-        """What a row of another run must share to be compared with this one."""
-        return self.scope, self.batch, self.threads, self.name
-
 
 @dataclass(frozen=True)
 class Process:
@@ -75,11 +70,6 @@ class Process:
     first_ms: Spread  # the first picture's own
     peak_mb: float | None  # resident; None where the system does not tell
     runs: int
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """As `Row.key`."""
-        return self.contender, self.precision
 
 
 @dataclass(frozen=True)
