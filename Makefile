@@ -12,7 +12,7 @@ CPP_DEPS ?= build/cpp-deps
 CPP_FLAGS ?=
 JOBS ?= 2
 
-.PHONY: demo test lint wheel cpp cpp-test clean
+.PHONY: demo test lint wheel cpp cpp-test cpp-arm64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
@@ -61,6 +61,10 @@ cpp-test: $(VENV)/.demo
 	test -d examples/model.sacvit || $(MAKE) demo
 	$(MAKE) cpp CPP_FLAGS="$(CPP_FLAGS) -DSACVIT_PYTHON=$(abspath $(BIN)/python)"
 	ctest --test-dir $(CPP_BUILD) --output-on-failure
+
+cpp-arm64: $(VENV)/.demo
+	test -d examples/model.sacvit || $(MAKE) demo
+	cpp/scripts/arm64.sh $(BIN)/python
 
 wheel: $(VENV)/bin/python
 	$(PIP) wheel -q --no-deps -w dist .

@@ -34,7 +34,7 @@ static void test_refusals(const sacvit_model* model, const char* picture) {
     source.height = 1;
     source.pitch = 3;
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
-    source.format = (sacvit_format)77;
+    source.format = 77;
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
     source.path = picture;
     CHECK(sacvit_predict(model, &source, 1.5, -1, &prediction) == SACVIT_ERROR_USAGE);

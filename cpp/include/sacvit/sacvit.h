@@ -1,6 +1,6 @@
 /* The C interface of the runtime, for other languages. No exception crosses it: every function that can fail returns a
- * status, and sacvit_last_error() has the message. Handles are safe to use from several threads. Pointers taken out of a
- * handle live as long as the handle does. */
+ * status, and sacvit_last_error() has the message. Handles are safe to use from several threads. Pointers taken out of
+ * a handle live as long as the handle does. */
 #ifndef SACVIT_H
 #define SACVIT_H
 
@@ -47,15 +47,15 @@ typedef struct sacvit_options {
     int mapped;            /* not 0: read weights in place, which opens at once; 0: pack them for speed */
 } sacvit_options;
 
-/* What a picture comes from: `path`, or else the `size` bytes of a file at `data`, or else pixels at `data` if `width` is
- * not 0. A view of the file system's and the caller's memory: nothing is kept after the call. */
+/* What a picture comes from: `path`, or else pixels at `data` if `width` is not 0, or else the `size` bytes of a file at
+ * `data`. Nothing is kept after the call. */
 typedef struct sacvit_source {
     const char* path;
     const void* data;
     size_t size;
     int width, height;
     ptrdiff_t pitch; /* bytes from one row to the next */
-    sacvit_format format;
+    int format;      /* a sacvit_format */
 } sacvit_source;
 
 /* Opens a bundle folder. options may be NULL. *out is NULL after a failure. */
@@ -66,7 +66,8 @@ SACVIT_C_API void sacvit_close(sacvit_model* model);
 SACVIT_C_API sacvit_status sacvit_predict(const sacvit_model* model, const sacvit_source* source, double eta,
                                           double alpha, sacvit_prediction** out);
 /* Classifies pictures in one EE call and at most one SAC call. statuses[i] and out[i] are those of sources[i]; a bad
- * picture costs the others nothing, and the result is OK unless the whole batch failed. The last error is that of the last bad one. */
+ * picture costs the others nothing, and the result is OK unless the whole batch failed. The last error is that of the
+ * last bad one. */
 SACVIT_C_API sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_source* sources, size_t count,
                                                 double eta, double alpha, sacvit_status* statuses,
                                                 sacvit_prediction** out);

@@ -1,0 +1,115 @@
+#include "ort_engine.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "errors.hpp"
+
+namespace sacvit::detail {
+namespace {
+
+ElementType element_type(ONNXTensorElementDataType type, const std::string& where) {
+    switch (type) {
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: return ElementType::float32;
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: return ElementType::float16;
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64: return ElementType::int64;
+        default: fail(ErrorCode::backend, where, " has the element type ", static_cast<int>(type), ", which no engine has");
+    }
+}
+
+ONNXTensorElementDataType onnx_type(ElementType type) {
+    return type == ElementType::float32   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
+           : type == ElementType::float16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+                                          : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+}
+
+// Values in another element type.
+std::vector<std::byte> cast(const TensorView& from, ElementType type) {
+    const std::size_t count = from.count();
+    std::vector<std::byte> out(count * element_size(type));
+    const auto* bytes = static_cast<const std::byte*>(from.data);
+    for (std::size_t i = 0; i < count; ++i) {
+        float value = 0;
+        if (from.type == ElementType::float16) {
+            std::uint16_t half;
+            std::memcpy(&half, bytes + 2 * i, 2);
+            value = Ort::Float16_t::FromBits(half).ToFloat();
+        } else {
+            std::memcpy(&value, bytes + 4 * i, 4);
+        }
+        if (type == ElementType::float16) {
+            const std::uint16_t half = Ort::Float16_t(value).val;
+            std::memcpy(&out[2 * i], &half, 2);
+        } else {
+            std::memcpy(&out[4 * i], &value, 4);
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string first_line(const std::exception& error) {
+    const std::string said = error.what();
+    return said.substr(0, std::min<std::size_t>(said.find('\n'), 200));
+}
+
+OrtEngine::OrtEngine(std::shared_ptr<Shared> shared, Ort::Session session, std::string file)
+    : shared_(std::move(shared)), session_(std::move(session)), file_(std::move(file)) {
+    Ort::AllocatorWithDefaultOptions allocator;
+    for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
+        const std::string name = session_.GetInputNameAllocated(i, allocator).get();
+        const auto info = session_.GetInputTypeInfo(i);
+        inputs_.push_back({name, element_type(info.GetTensorTypeAndShapeInfo().GetElementType(), file_)});
+    }
+    for (std::size_t i = 0; i < session_.GetOutputCount(); ++i) {
+        outputs_.emplace_back(session_.GetOutputNameAllocated(i, allocator).get());
+    }
+}
+
+Outputs OrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
+    std::vector<std::vector<std::byte>> casts;
+    std::vector<Ort::Value> values;
+    std::vector<const char*> input_names, output_names;
+    try {
+        const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+        for (const Input& input : inputs_) {
+            const auto given = inputs.find(input.name);
+            if (given == inputs.end()) {
+                fail(ErrorCode::backend, file_, " asks for `", input.name, "`, which this stage is not given");
+            }
+            const TensorView& view = given->second;
+            const void* data = view.data;
+            if (view.type != input.type) {
+                if (view.type == ElementType::int64 || input.type == ElementType::int64) {
+                    fail(ErrorCode::backend, file_, " takes `", input.name, "` in another element type");
+                }
+                casts.push_back(cast(view, input.type));
+                data = casts.back().data();
+            }
+            // The API takes no pointers to constant memory; an engine does not write to its inputs.
+            values.push_back(Ort::Value::CreateTensor(memory, const_cast<void*>(data),
+                                                      view.count() * element_size(input.type), view.shape.data(),
+                                                      view.shape.size(), onnx_type(input.type)));
+            input_names.push_back(input.name.c_str());
+        }
+        for (const std::string& name : outputs_) {
+            output_names.push_back(name.c_str());
+        }
+        auto found = std::make_shared<std::vector<Ort::Value>>(
+            session_.Run(Ort::RunOptions{nullptr}, input_names.data(), values.data(), values.size(), output_names.data(),
+                         output_names.size()));
+        Outputs out;
+        for (std::size_t i = 0; i < found->size(); ++i) {
+            const auto info = (*found)[i].GetTensorTypeAndShapeInfo();
+            out.tensors[outputs_[i]] = {element_type(info.GetElementType(), file_),
+                                        (*found)[i].GetTensorRawData(), info.GetShape()};
+        }
+        out.owner = std::move(found);
+        return out;
+    } catch (const Ort::Exception& error) {
+        fail(ErrorCode::backend, file_, " failed in ONNX Runtime (", first_line(error), ")");
+    }
+}
+
+}  // namespace sacvit::detail
