@@ -23,12 +23,12 @@ std::string check_file(const fs::path& folder, const FileEntry& entry) {
         const File file(path);
         const std::size_t size = file.size();
         if (static_cast<std::int64_t>(size) != entry.bytes) {
-            fail(ErrorCode::bundle, path, " has ", size, " bytes, the manifest says ", entry.bytes,
+            fail(ErrorCode::bundle, path, " has ", size, " bytes instead of ", entry.bytes,
                  "; export the bundle again");
         }
         if (sha256_of_file(file.descriptor()) != entry.sha256) {
             fail(ErrorCode::bundle, path,
-                 " was changed after the export (its hash differs); export the bundle again");
+                 " was changed after it was written (its hash differs); export the bundle again");
         }
     } catch (const std::system_error& error) {
         if (error.code().value() == ENOENT) {
