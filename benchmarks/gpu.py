@@ -210,7 +210,7 @@ def open_devices(runtime: str, work: Path, precision: str, batch: int) -> tuple[
 @click.option("--runtime", "runtimes", multiple=True, type=click.Choice(RUNTIMES), help="May be repeated.  [default: "
               "those that are there, without cpu]")
 @click.option("--geometry", "geometries", multiple=True, type=click.Choice(list(GEOMETRIES)), default=["small"])
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(["fp32", "fp16"]), default=["fp16"])
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(["fp32", "fp16", "int8"]), default=["fp16"])
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), default=BATCHES)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--torch", "with_torch", is_flag=True, help="PyTorch's DeiT, too, eager and compiled.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
+from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.backends.tensorrt.differences import is_rtx
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import MANIFEST, hash_file, open_bundle
@@ -24,6 +26,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     import torch
 
     from sacvit_deploy.benchmarks.random_checkpoint import write_random
+    from sacvit_deploy.calibration.cli_calibrate import Plan, reduce_bundle
     from sacvit_deploy.export.checkpoint import load_checkpoint
     from sacvit_deploy.export.device import ViewStage
     from sacvit_deploy.export.graph import trace
@@ -36,14 +39,18 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     write_random(source, *GEOMETRIES[geometry])
     checkpoint = load_checkpoint(source)
 
-    def add_whole_view(folder: Path) -> None:
+    def add(folder: Path) -> None:
+        """The DeiT's view, and int8 with ranges of the package's photographs: numbers decide no time."""
         for precision in {"fp32", *precisions}:
             dtype = torch.float16 if precision == "fp16" else torch.float32
             stage = ViewStage(checkpoint.model.config, dtype, whole=True)
             write_graph(folder / f"whole.{precision}.onnx", trace(stage))
+        if "int8" in precisions:
+            with resources.as_file(resources.files("sacvit_deploy.export") / "pictures") as pictures:
+                reduce_bundle(folder, Plan(pictures, int8=True, threads=usable_cores()))
 
-    wanted = ["fp32", *(precision for precision in precisions if precision != "fp32")]
-    request = Request(source, target, precisions=wanted, threads=2, finish=add_whole_view)
+    wanted = ["fp32", *(["fp16"] if "fp16" in precisions else [])]
+    request = Request(source, target, precisions=wanted, threads=usable_cores(), finish=add)
     export_bundle(checkpoint, request, Progress())
     return target
 
