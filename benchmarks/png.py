@@ -45,6 +45,16 @@ def _draw(charts: Sequence[Lines | Bars], path: Path) -> Path:
             _bars(axis, chart)
         axis.set_title(chart.title, fontsize=10, loc="left")
         axis.set_xlabel(chart.x)
+    bars = [(chart, axis) for chart, axis in zip(charts, axes, strict=True) if isinstance(chart, Bars)]
+    if bars:
+        # One scale and one legend, beside the bars and not over them.
+        widest = max(axis.get_xlim()[1] for _, axis in bars)
+        named: dict[str, Any] = {}
+        for _, axis in bars:
+            axis.set_xlim(0, widest)
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                named.setdefault(label, handle)
+        figure.legend(list(named.values()), list(named), loc="outside lower center", ncols=4, fontsize=8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
@@ -90,4 +100,3 @@ def _bars(axis: Any, chart: Bars) -> None:
     axis.set_yticks(range(len(chart.bars)), [f"{bar.label}  {bar.text}" for bar in chart.bars], fontsize=8)
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(fontsize=7, framealpha=0.9)
