@@ -30,9 +30,14 @@ def torch_milliseconds(
     dtype = torch.float16 if half else torch.float32
     view = ViewStage(model.config, dtype, whole=True).to(device)
     plain = PlainDeiT(model.to(dtype)).to(device).eval()
-    network: Callable[[torch.Tensor], torch.Tensor] = lambda pictures: plain(view(pictures))  # noqa: E731
+
+    def whole(pictures: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = plain(view(pictures))
+        return logits
+
+    network: Callable[[torch.Tensor], torch.Tensor] = whole
     if compiled:
-        network = torch.compile(network, mode="reduce-overhead")
+        network = torch.compile(whole, mode="reduce-overhead")
     batches = [torch.from_numpy(np.stack(pixels[at : at + batch])) for at in range(0, len(pixels), batch)]
     if device == "cuda":
         batches = [part.pin_memory() for part in batches]

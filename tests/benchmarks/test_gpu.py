@@ -13,7 +13,7 @@ from sacvit_deploy.errors import BackendError
 
 
 def test_rows_for_every_fraction_and_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sacvit_deploy.benchmarks.gpu.LEAST", 12)
+    monkeypatch.setattr("sacvit_deploy.benchmarks.gpu_rows.LEAST", 12)
     out = tmp_path / "gpu.json"
     arguments = ["--geometry", "toy", "--precision", "fp32", "--batch", "4", "--rounds", "2"]
     arguments += ["--work", str(tmp_path / "w")]
