@@ -19,7 +19,7 @@ from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import OutputError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
-from sacvit_deploy.stages import HostStages
+from sacvit_deploy.stages import HostStages, Stages
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
 LEAST = 128  # pictures a pass, so that 23 % of them is a number
@@ -143,12 +143,15 @@ def check(cascade: Pool, fp32: Cascade, config: ModelConfig) -> float:
     method, side = config.method, config.geometry.image_size
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
     pixels = np.random.default_rng(1).integers(0, 256, (CHECKED, side, side, 3), dtype=np.uint8)
-    with cascade.stages(count, CHECKED) as stages:
-        scheduler = Scheduler(stages, 1.0, sac_batch=CHECKED, patience=CHECKED)
-        found: list[Answer] = list(scheduler.run([[Item(str(at), picture) for at, picture in enumerate(pixels)]]))
-    wanted = Scheduler(HostStages(fp32, count), 1.0, sac_batch=CHECKED, patience=CHECKED).run(
-        [[Item(str(at), picture) for at, picture in enumerate(pixels)]]
-    )
+    batch = min(CHECKED, cascade.device.most or CHECKED)  # plans may be for smaller ones
+
+    def answers(stages: Stages) -> list[Answer]:
+        items = [Item(str(at), picture) for at, picture in enumerate(pixels)]
+        return list(Scheduler(stages, 1.0, sac_batch=batch, patience=CHECKED).run(in_batches(items, batch)))
+
+    with cascade.stages(count, batch) as stages:
+        found = answers(stages)
+    wanted = answers(HostStages(fp32, count))
     same = [best(one) == best(other) for one, other in zip(found, wanted, strict=True)]
     return sum(same) / len(same)
 
