@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ def join_team() -> Team:
     if size == 1:
         return Team()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # Its threads must end before the interpreter does, or now and then the process is aborted after its work.
+    atexit.register(dist.destroy_process_group)
     return Team(dist.get_rank(), size)
 
 
