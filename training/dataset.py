@@ -3,16 +3,20 @@ them.
 
 A split is a folder of `images.npy` [n, 224, 224, 3] uint8, `labels.npy` [n] int64, `object_px.npy` [n]
 float32, `boxes.npy` [n, 4] int16 and `scenes.json` (split, seed, count). Rows are written in place by several
-processes; `scenes.json` is written last, so a folder without it is unfinished.
+processes; `scenes.json` is written last, so a folder without it is unfinished. A finished one can be lengthened:
+asking for more scenes renders only the new ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import math
 import multiprocessing
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,28 +100,64 @@ def _render_block(task: tuple[Path, int, int, int]) -> int:
     return stop - start
 
 
+def _lengthen(path: Path, count: int) -> None:
+    """Give an .npy file room for `count` rows; those it has stay (numpy leaves space in the header for a longer shape).
+
+    Raises ValueError if the header has no space after all.
+    """
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        (_, *rest), order, dtype = np.lib.format.read_array_header_1_0(file)
+        offset = file.tell()
+        header = io.BytesIO()
+        described = {"shape": (count, *rest), "fortran_order": order, "descr": np.lib.format.dtype_to_descr(dtype)}
+        np.lib.format.write_array_header_1_0(header, described)
+        if header.tell() != offset:
+            raise ValueError(f"{path} can't be lengthened; remove its folder and render anew")
+        file.seek(0)
+        file.write(header.getvalue())
+        file.truncate(offset + count * math.prod(rest) * dtype.itemsize)
+
+
+def _kept(folder: Path, truth: Mapping[str, object]) -> int:
+    """How many finished scenes of the same kind the folder holds: a scene depends on its index, not on the count."""
+    try:
+        before = json.loads((folder / "scenes.json").read_text())
+    except FileNotFoundError:
+        return 0
+    return int(before["count"]) if {**before, "count": truth["count"]} == truth else 0
+
+
 def render_split(library: Library, folder: Path, count: int, seed: int, workers: int) -> None:
-    """Render `count` scenes of the library's split into `folder`."""
+    """Render `count` scenes of the library's split into `folder`, going on from a shorter set of the same seed."""
     global _library
     folder.mkdir(parents=True, exist_ok=True)
+    truth = {"split": library.split, "seed": seed, "count": count, "backgrounds": len(library.backgrounds)}
+    kept = _kept(folder, truth)
+    if kept >= count:
+        print(f"{library.split}: {kept} scenes are there")
+        return
     (folder / "scenes.json").unlink(missing_ok=True)
     shapes = {"images": ((SCENE, SCENE, 3), "u1"), "labels": ((), "i8"), "object_px": ((), "f4"), "boxes": ((4,), "i2")}
     for name, (shape, dtype) in shapes.items():
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.dtype(dtype), (count, *shape)).flush()
-    tasks = [(folder, seed, start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+        path = folder / f"{name}.npy"
+        if kept:
+            _lengthen(path, count)
+        else:
+            np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (count, *shape)).flush()
+    tasks = [(folder, seed, start, min(start + BLOCK, count)) for start in range(kept, count, BLOCK)]
     _library = library
-    done, begin = 0, time.monotonic()
+    done, begin = kept, time.monotonic()
     with multiprocessing.get_context("fork").Pool(workers) as pool:
         for number in pool.imap_unordered(_render_block, tasks):
             done += number
-            rate = done / (time.monotonic() - begin)
+            rate = (done - kept) / (time.monotonic() - begin)
             print(
                 f"\r{library.split}: {done}/{count} scenes, {rate:.0f}/s, {(count - done) / rate:.0f} s left",
                 end="",
                 flush=True,
             )
     print()
-    truth = {"split": library.split, "seed": seed, "count": count, "backgrounds": len(library.backgrounds)}
     (folder / "scenes.json").write_text(json.dumps(truth, indent=2) + "\n")
 
 

@@ -39,6 +39,32 @@ def test_files_hold_the_scenes_in_order(folder: Path, library_of: Callable[[Spli
     assert json.loads((folder / "scenes.json").read_text())["count"] == 30
 
 
+def test_more_scenes_lengthen_what_is_there(tmp_path: Path, library_of: Callable[[Split], Library]) -> None:
+    library = library_of("test")
+    render_split(library, tmp_path / "grown", 10, seed=5, workers=2)
+    first = (tmp_path / "grown" / "labels.npy").stat().st_ino
+    render_split(library, tmp_path / "grown", 25, seed=5, workers=2)
+    render_split(library, tmp_path / "whole", 25, seed=5, workers=2)
+    assert (tmp_path / "grown" / "labels.npy").stat().st_ino == first
+    for name in ("images.npy", "labels.npy", "object_px.npy", "boxes.npy", "scenes.json"):
+        assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("seed, count", [(6, 12), (5, 8)])
+def test_scenes_of_another_seed_do_not_stay(
+    seed: int, count: int, tmp_path: Path, library_of: Callable[[Split], Library], capsys: pytest.CaptureFixture[str]
+) -> None:
+    render_split(library_of("test"), tmp_path, 10, seed=5, workers=2)
+    before = np.array(open_scenes(tmp_path).images)
+    capsys.readouterr()
+    render_split(library_of("test"), tmp_path, count, seed=seed, workers=2)
+    after = open_scenes(tmp_path)
+    if seed == 5:  # more than asked for is there already
+        assert np.array_equal(after.images, before) and "10 scenes are there" in capsys.readouterr().out
+    else:
+        assert len(after) == 12 and not np.array_equal(after.images[:10], before)
+
+
 def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"training\.dataset"):
         open_scenes(tmp_path)
