@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "sacvit/sacvit.hpp"
 
@@ -19,12 +18,5 @@ struct Window {
 // Resizes and cuts in one go, only what is wanted being computed; `out` gets [height, width, 3] RGB. `filter` is
 // "bicubic" or "bilinear". The source's format is RGB, BGR or grey.
 void resize(const ImageView& source, const Window& window, const std::string& filter, std::uint8_t* out);
-
-// How one output coordinate is mixed from input coordinates first, first + 1, ...: weights in fixed point.
-struct Tap {
-    int first;
-    std::vector<std::int32_t> weights;
-};
-std::vector<Tap> taps(int from, int to, int begin, int count, const std::string& filter);
 
 }  // namespace sacvit::detail

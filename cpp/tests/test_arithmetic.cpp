@@ -8,6 +8,7 @@
 #include "config.hpp"
 #include "glue.hpp"
 #include "machine.hpp"
+#include "mix.hpp"
 #include "preprocess.hpp"
 #include "sha256.hpp"
 #include "text.hpp"
@@ -81,6 +82,25 @@ void test_fit(const json& golden) {
     }
     CHECK(fit({grey.data(), 90, 70, 90, sacvit::PixelFormat::gray}, 32, {}, "test") ==
           fit({colour.data(), 90, 70, 270, sacvit::PixelFormat::rgb}, 32, {}, "test"));
+}
+
+// This processor's way of mixing against the plain one: rests, one input and many, sums beyond both ends.
+void test_mix() {
+    const std::vector<std::uint8_t> bytes = made_up(200, 40, 1);
+    std::uint32_t seed = 1;
+    for (const int lanes : {1, 47, 48, 49, 96, 150}) {
+        for (const int count : {1, 2, 4, 5, 39}) {
+            std::vector<std::int32_t> weights;
+            for (int i = 0; i < count; ++i) {
+                seed = seed * 1664525 + 1013904223;
+                weights.push_back(static_cast<std::int32_t>(seed >> 8) / count - (1 << (kFraction - 1)) / count);
+            }
+            std::vector<std::uint8_t> plain(static_cast<std::size_t>(lanes) + 1, 7), fast = plain;
+            mix_plain(bytes.data(), 200, {weights.data(), count}, plain.data(), lanes);
+            choose_mix()(bytes.data(), 200, {weights.data(), count}, fast.data(), lanes);
+            CHECK(plain == fast && plain.back() == 7, lanes, " lanes, ", count, " inputs");
+        }
+    }
 }
 
 void test_views(const json& golden) {
@@ -169,6 +189,7 @@ int main(int, char** argv) {
     std::ifstream file(argv[1]);
     const json golden = json::parse(file);
     test_fit(golden);
+    test_mix();
     test_views(golden);
     test_tokens(golden);
     test_texts(golden);
