@@ -43,7 +43,7 @@ class Options(ctypes.Structure):
     """sacvit_options."""
 
     _fields_ = (("precision", ctypes.c_char_p), ("provider", ctypes.c_char_p), ("library", ctypes.c_char_p),
-                ("threads", ctypes.c_int), ("mapped", ctypes.c_int))  # fmt: skip
+                ("threads", ctypes.c_int), ("mapped", ctypes.c_int), ("backend", ctypes.c_char_p))  # fmt: skip
 
 
 class Source(ctypes.Structure):
@@ -65,7 +65,7 @@ class CppModel:
         self._lib.sacvit_prediction_free.argtypes = [ctypes.c_void_p]
         self._lib.sacvit_predict_batch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_double,
                                                    ctypes.c_double, ctypes.c_void_p, ctypes.c_void_p]  # fmt: skip
-        options = Options(b"fp32", None, os.fsencode(CAPI), threads, 0)
+        options = Options(b"fp32", None, os.fsencode(CAPI), threads, 0, None)
         self._model = ctypes.c_void_p()
         if self._lib.sacvit_open(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._model)):
             raise RuntimeError(self._lib.sacvit_last_error().decode())

@@ -40,6 +40,7 @@ const char* const kUsage =
     "  --topk K            Classes shown a picture.  [default: 1]\n"
     "  --batch N           Pictures an engine call.  [default: 32]\n"
     "  --json              One JSON object a line and picture.\n"
+    "  --backend NAME      onnxruntime, or tensorrt where it was built in.  [default: onnxruntime]\n"
     "  --provider NAME     ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]\n"
     "  --precision NAME    Variant: auto, fp32, fp16, int8.  [default: auto]\n"
     "  --threads N         CPU threads.  [default: one a core]\n"
@@ -54,6 +55,7 @@ Arguments parse_arguments(int argc, char** argv) {
         {"--alpha", [&](auto& name, auto& value) { out.gate.alpha = real(name, value); }},
         {"--topk", [&](auto& name, auto& value) { out.topk = positive(name, value); }},
         {"--batch", [&](auto& name, auto& value) { out.batch = positive(name, value); }},
+        {"--backend", [&](auto&, auto& value) { out.options.backend = value; }},
         {"--provider", [&](auto&, auto& value) { out.options.provider = value; }},
         {"--precision", [&](auto&, auto& value) { out.options.precision = value; }},
         {"--threads", [&](auto& name, auto& value) { out.options.threads = positive(name, value); }},

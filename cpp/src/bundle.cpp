@@ -14,30 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kRemedy = "export the bundle again";
 constexpr std::size_t kManifestLimit = 16 << 20;  // bytes; a larger file is no manifest
-
-// Throws Error (bundle) unless the file is there with the size and hash that the manifest gives; returns its path.
-std::string check_file(const fs::path& folder, const FileEntry& entry) {
-    const std::string path = (folder / entry.path).string();
-    try {
-        const File file(path);
-        const std::size_t size = file.size();
-        if (static_cast<std::int64_t>(size) != entry.bytes) {
-            fail(ErrorCode::bundle, path, " has ", size, " bytes instead of ", entry.bytes,
-                 "; export the bundle again");
-        }
-        if (sha256_of_file(file.descriptor()) != entry.sha256) {
-            fail(ErrorCode::bundle, path,
-                 " was changed after it was written (its hash differs); export the bundle again");
-        }
-    } catch (const std::system_error& error) {
-        if (error.code().value() == ENOENT) {
-            fail(ErrorCode::bundle, path, " is missing; export the bundle again");
-        }
-        fail(ErrorCode::bundle, "can't read ", path, ": ", reason(error.code().value()));
-    }
-    return path;
-}
 
 std::string read_manifest(const fs::path& folder) {
     const std::string path = (folder / "manifest.json").string();
@@ -66,11 +44,33 @@ std::vector<std::string> read_labels(const std::string& path) {
 
 }  // namespace
 
+std::string check_file(const std::string& folder, const FileEntry& entry, const std::string& remedy) {
+    const std::string path = (fs::path(folder) / entry.path).string();
+    try {
+        const File file(path);
+        const std::size_t size = file.size();
+        if (static_cast<std::int64_t>(size) != entry.bytes) {
+            fail(ErrorCode::bundle, path, " has ", size, " bytes instead of ", entry.bytes,
+                 "; ", remedy);
+        }
+        if (sha256_of_file(file.descriptor()) != entry.sha256) {
+            fail(ErrorCode::bundle, path,
+                 " was changed after it was written (its hash differs); ", remedy);
+        }
+    } catch (const std::system_error& error) {
+        if (error.code().value() == ENOENT) {
+            fail(ErrorCode::bundle, path, " is missing; ", remedy);
+        }
+        fail(ErrorCode::bundle, "can't read ", path, ": ", reason(error.code().value()));
+    }
+    return path;
+}
+
 double Bundle::eta_of(const std::string& precision) const {
     return manifest.variants.at(precision).eta.value_or(manifest.eta);
 }
 
-std::map<std::string, std::string> Bundle::checked_files(const std::string& precision) const {
+const Variant& Bundle::variant(const std::string& precision) const {
     const auto variant = manifest.variants.find(precision);
     if (variant == manifest.variants.end()) {
         std::string have;
@@ -80,9 +80,13 @@ std::map<std::string, std::string> Bundle::checked_files(const std::string& prec
         fail(ErrorCode::bundle, path, " has no ", precision, " variant (it has ", have.empty() ? "none" : have,
              "); export it with --", precision);
     }
+    return variant->second;
+}
+
+std::map<std::string, std::string> Bundle::checked_files(const std::string& precision) const {
     std::map<std::string, std::string> paths;
-    for (const auto& [role, entry] : variant->second.files) {
-        paths[role] = check_file(path, entry);
+    for (const auto& [role, entry] : variant(precision).files) {
+        paths[role] = check_file(path, entry, kRemedy);
     }
     return paths;
 }
@@ -102,7 +106,7 @@ Bundle open_bundle(const std::string& path) {
         fail(ErrorCode::bundle, path, ": ", error.what());
     }
     try {
-        bundle.labels = read_labels(check_file(folder, bundle.manifest.labels));
+        bundle.labels = read_labels(check_file(path, bundle.manifest.labels, kRemedy));
     } catch (const std::system_error& error) {
         fail(ErrorCode::bundle, "can't read ", path, "/", bundle.manifest.labels.path, ": ",
              reason(error.code().value()));

@@ -86,6 +86,7 @@ sacvit_status sacvit_open(const char* bundle, const sacvit_options* options, sac
         if (options != nullptr) {
             const auto set = [](std::string& to, const char* from) { to = from == nullptr ? to : std::string(from); };
             set(chosen.precision, options->precision);
+            set(chosen.backend, options->backend);
             set(chosen.provider, options->provider);
             set(chosen.library, options->library);
             chosen.threads = options->threads;

@@ -10,6 +10,8 @@
 
 namespace sacvit::detail {
 
+struct Bundle;
+
 enum class ElementType { float32, float16, int64 };
 
 inline std::size_t element_size(ElementType type) {
@@ -53,6 +55,10 @@ public:
     virtual ~Backend() = default;
     // Library, version, device and threads, for people.
     virtual const std::string& description() const = 0;
+    // The variants of a bundle that it can open. Throws Error (bundle).
+    virtual std::vector<std::string> precisions(const Bundle& bundle) const = 0;
+    // A variant's files by role, checked, in the form this backend opens. Throws Error (bundle).
+    virtual std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) = 0;
     // Loads one stage; `weights` is the file it points into, or empty. Throws Error (backend).
     virtual std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) = 0;
 };

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "errors.hpp"
-#include "sha256.hpp"
+#include "seal.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -12,12 +12,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr std::int64_t kSchema = 1;
-constexpr std::string_view kMark = "\"digest\": \"sha256:";
-constexpr std::size_t kDigits = 64;
-
-bool is_hash(std::string_view value) {
-    return value.size() == kDigits && value.find_first_not_of("0123456789abcdef") == value.npos;
-}
+constexpr const char* kName = "manifest.json";
 
 // A name with a slash could reach outside the bundle.
 bool is_plain_name(const std::string& name) {
@@ -26,39 +21,10 @@ bool is_plain_name(const std::string& name) {
            name.find_first_not_of(std::string(first) + ".-") == name.npos;
 }
 
-// Where the digest's digits stand; npos if there are none.
-std::size_t find_digest(std::string_view raw) {
-    for (std::size_t at = raw.find(kMark); at != raw.npos; at = raw.find(kMark, at + 1)) {
-        const std::size_t digits = at + kMark.size();
-        if (digits + kDigits < raw.size() && is_hash(raw.substr(digits, kDigits)) && raw[digits + kDigits] == '"') {
-            return digits;
-        }
-    }
-    return raw.npos;
-}
-
-FileEntry parse_entry(const json& data) {
-    if (!data.is_object() || data.size() != 3) {
-        fail(ErrorCode::usage, "a file's entry has other fields than path, sha256 and bytes");
-    }
-    FileEntry out{data.at("path").get<std::string>(), data.at("sha256").get<std::string>(), 0};
-    if (!is_plain_name(out.path)) {
-        fail(ErrorCode::bundle, "manifest.json names the file '", out.path, "'; it must be a plain name");
-    }
-    if (!is_hash(out.sha256)) {
-        fail(ErrorCode::bundle, "manifest.json: the hash of ", out.path, " is not a SHA-256");
-    }
-    if (!data.at("bytes").is_number_integer()) {
-        fail(ErrorCode::usage, "the size of ", out.path, " is no whole number");
-    }
-    out.bytes = data.at("bytes").get<std::int64_t>();
-    return out;
-}
-
 Variant parse_variant(const json& data) {
     Variant out;
     for (const auto& [role, entry] : data.at("files").get_ref<const json::object_t&>()) {
-        out.files[role] = parse_entry(entry);
+        out.files[role] = parse_entry(entry, kName);
     }
     for (const char* role : {"ee", "sac"}) {
         if (!out.files.count(role)) {
@@ -77,8 +43,8 @@ Manifest parse_fields(const json& data) {
     out.name = name.is_string() ? name.get<std::string>() : name.dump(-1, ' ', true, json::error_handler_t::replace);
     out.config = parse_config(nlohmann::json(data));
     out.eta = check_eta(data.at("eta").get<double>());
-    out.labels = parse_entry(data.at("labels"));
-    parse_entry(data.at("golden"));
+    out.labels = parse_entry(data.at("labels"), kName);
+    parse_entry(data.at("golden"), kName);
     for (const auto& [precision, variant] : data.at("variants").get_ref<const json::object_t&>()) {
         if (precision != "fp32" && precision != "fp16" && precision != "int8") {
             fail(ErrorCode::bundle, "manifest.json lists the unknown variant '", precision, "'");
@@ -91,14 +57,31 @@ Manifest parse_fields(const json& data) {
     return out;
 }
 
-// What a library's message says, without its own prefix.
+}  // namespace
+
 std::string detail_of(const std::exception& error) {
     const std::string said = error.what();
     const std::size_t prefix = said.find("] ");
     return prefix == said.npos ? said : said.substr(prefix + 2);
 }
 
-}  // namespace
+FileEntry parse_entry(const json& data, const std::string& document) {
+    if (!data.is_object() || data.size() != 3) {
+        fail(ErrorCode::usage, "a file's entry has other fields than path, sha256 and bytes");
+    }
+    FileEntry out{data.at("path").get<std::string>(), data.at("sha256").get<std::string>(), 0};
+    if (!is_plain_name(out.path)) {
+        fail(ErrorCode::bundle, document, " names the file '", out.path, "'; it must be a plain name");
+    }
+    if (!is_hash(out.sha256)) {
+        fail(ErrorCode::bundle, document, ": the hash of ", out.path, " is not a SHA-256");
+    }
+    if (!data.at("bytes").is_number_integer()) {
+        fail(ErrorCode::usage, "the size of ", out.path, " is no whole number");
+    }
+    out.bytes = data.at("bytes").get<std::int64_t>();
+    return out;
+}
 
 Manifest parse_manifest(std::string_view raw) {
     json data;
@@ -114,9 +97,7 @@ Manifest parse_manifest(std::string_view raw) {
         fail(ErrorCode::bundle, "the bundle was written by a newer sacvit-deploy (schema ", data["schema"].dump(),
              ", this one reads ", kSchema, "); upgrade sacvit-deploy");
     }
-    const std::size_t digits = find_digest(raw);
-    if (digits == raw.npos || sha256({raw.substr(0, digits), std::string(kDigits, '0'),
-                                      raw.substr(digits + kDigits)}) != raw.substr(digits, kDigits)) {
+    if (!is_sealed(raw)) {
         fail(ErrorCode::bundle, "manifest.json was changed after the export; export it again");
     }
     const auto wrong = [](const std::string& what) {

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "config.hpp"
 
@@ -18,6 +21,9 @@ struct FileEntry {
     std::string sha256;
     std::int64_t bytes = 0;
 };
+
+// Reads one from a file called `document`. Throws Error (bundle, usage), or what the JSON library throws.
+FileEntry parse_entry(const nlohmann::ordered_json& data, const std::string& document);
 
 // One precision: files by role (`ee`, `sac`, `weights`), and the gate that is its own.
 struct Variant {
@@ -33,6 +39,9 @@ struct Manifest {
     std::vector<std::string> precisions;  // in the manifest's order
     std::map<std::string, Variant> variants;
 };
+
+// What a library's message says, without its own prefix.
+std::string detail_of(const std::exception& error);
 
 // Reads manifest.json's content. Throws Error (bundle) for damage, changes, and newer schemas.
 Manifest parse_manifest(std::string_view raw);

@@ -2,11 +2,11 @@
 #include <chrono>
 #include <utility>
 
+#include "backends.hpp"
 #include "bundle.hpp"
 #include "decode.hpp"
 #include "errors.hpp"
 #include "machine.hpp"
-#include "ort_backend.hpp"
 #include "prefetch.hpp"
 #include "scheduler.hpp"
 
@@ -75,13 +75,15 @@ Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open
     if (options.threads < 0) {
         fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one a core");
     }
-    auto backend = open_ort_backend(options, options.threads > 0 ? options.threads : usable_cores());
+    auto backend = open_backend(options, options.threads > 0 ? options.threads : usable_cores());
     precision = options.precision == "auto"
-                    ? choose_precision(bundle.manifest.precisions, options.provider, cpu_features())
+                    ? choose_precision(backend->precisions(bundle),
+                                       options.backend == "onnxruntime" ? options.provider : options.backend,
+                                       cpu_features())
                     : options.precision;
     description = backend->description();
     labels = std::make_shared<const std::vector<std::string>>(bundle.labels);
-    auto files = bundle.checked_files(precision);
+    auto files = backend->files(bundle, precision);
     cascade = std::make_unique<Cascade>(std::move(backend), std::move(files), bundle.manifest.config);
 }
 

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include "bundle.hpp"
 #include "errors.hpp"
 #include "onnx_weights.hpp"
 #include "ort_engine.hpp"
@@ -45,6 +46,12 @@ public:
     }
 
     const std::string& description() const override { return description_; }
+
+    std::vector<std::string> precisions(const Bundle& bundle) const override { return bundle.manifest.precisions; }
+
+    std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) override {
+        return bundle.checked_files(precision);
+    }
 
     std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) override {
         try {

@@ -1,8 +1,8 @@
 #include "ort_engine.hpp"
 
 #include <algorithm>
-#include <cstring>
 
+#include "convert.hpp"
 #include "errors.hpp"
 
 namespace sacvit::detail {
@@ -21,30 +21,6 @@ ONNXTensorElementDataType onnx_type(ElementType type) {
     return type == ElementType::float32   ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT
            : type == ElementType::float16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
                                           : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-}
-
-// Values in another element type.
-std::vector<std::byte> cast(const TensorView& from, ElementType type) {
-    const std::size_t count = from.count();
-    std::vector<std::byte> out(count * element_size(type));
-    const auto* bytes = static_cast<const std::byte*>(from.data);
-    for (std::size_t i = 0; i < count; ++i) {
-        float value = 0;
-        if (from.type == ElementType::float16) {
-            std::uint16_t half;
-            std::memcpy(&half, bytes + 2 * i, 2);
-            value = Ort::Float16_t::FromBits(half).ToFloat();
-        } else {
-            std::memcpy(&value, bytes + 4 * i, 4);
-        }
-        if (type == ElementType::float16) {
-            const std::uint16_t half = Ort::Float16_t(value).val;
-            std::memcpy(&out[2 * i], &half, 2);
-        } else {
-            std::memcpy(&out[4 * i], &value, 4);
-        }
-    }
-    return out;
 }
 
 }  // namespace
@@ -74,21 +50,9 @@ Outputs OrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
     try {
         const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
         for (const Input& input : inputs_) {
-            const auto given = inputs.find(input.name);
-            if (given == inputs.end()) {
-                fail(ErrorCode::backend, file_, " asks for `", input.name, "`, which this stage is not given");
-            }
-            const TensorView& view = given->second;
-            const void* data = view.data;
-            if (view.type != input.type) {
-                if (view.type == ElementType::int64 || input.type == ElementType::int64) {
-                    fail(ErrorCode::backend, file_, " takes `", input.name, "` in another element type");
-                }
-                casts.push_back(cast(view, input.type));
-                data = casts.back().data();
-            }
+            const TensorView view = as_type(inputs, input.name, input.type, file_, casts);
             // The API takes no pointers to constant memory; an engine does not write to its inputs.
-            values.push_back(Ort::Value::CreateTensor(memory, const_cast<void*>(data),
+            values.push_back(Ort::Value::CreateTensor(memory, const_cast<void*>(view.data),
                                                       view.count() * element_size(input.type), view.shape.data(),
                                                       view.shape.size(), onnx_type(input.type)));
             input_names.push_back(input.name.c_str());

@@ -45,6 +45,7 @@ typedef struct sacvit_options {
     const char* library;   /* libonnxruntime.so or its folder; NULL looks for it */
     int threads;           /* CPU threads of one engine call; 0 is one for each core */
     int mapped;            /* not 0: read weights in place, which opens at once; 0: pack them for speed */
+    const char* backend;   /* "tensorrt" where it was built in; NULL is "onnxruntime" */
 } sacvit_options;
 
 /* What a picture comes from: `path`, or else pixels at `data` if `width` is not 0, or else the `size` bytes of a file at

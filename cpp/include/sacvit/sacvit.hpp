@@ -69,6 +69,7 @@ enum class Weights {
 
 struct Options {
     std::string precision = "auto";  // fp32, fp16, int8; auto is the best the bundle has for this processor
+    std::string backend = "onnxruntime";  // or "tensorrt", for plans by `sacvit build`, where it was built in
     std::string provider = "cpu";    // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
     int threads = 0;                 // CPU threads of one engine call; 0 is one for each core this process may use
     Weights weights = Weights::packed;

@@ -1,0 +1,116 @@
+"""Bundles with plans for the C++ tests: the plans name ONNX files, which the tests' stand-in for TensorRT runs.
+
+Beside them cases.json: a bundle, a precision, a machine, and what Python's `find_plans` says of the three.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
+from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans
+from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes
+from sacvit_deploy.errors import BundleError
+from sacvit_deploy.geometry import num_targets
+
+HERE = Place("tensorrt", "10.3.0.26", "Stand-in", ("8.7",), "12.6")
+BATCH = Span(1, 4, 8)
+ROLES = ("ee", "sac")
+
+
+def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
+    """Write a plan folder for one variant; returns it."""
+    config = bundle.manifest.config
+    greatest = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
+    targets = Span(1, greatest, greatest)
+    record = PlanRecord(place, precision, (1, 4, 8), (targets.least, targets.usual, targets.greatest), {})
+    folder = bundle.path / FOLDER / record.folder_name()
+    folder.mkdir(parents=True)
+    files = bundle.variant(precision).files
+    plans = {}
+    for role in ROLES:
+        plan = folder / f"{role}.plan"
+        plan.write_text(str(bundle.path / files[role].path))
+        onnx = {entry.path: entry.sha256 for name, entry in files.items() if name in (role, "weights")}
+        profiles = tuple(stage_shapes(role, config, batch, targets) for batch in batch_spans(BATCH))
+        plans[role] = PlanFile(describe_file(plan), onnx, profiles)
+    (folder / RECORD).write_bytes(replace(record, plans=plans).to_bytes())
+    return folder
+
+
+def copy(source: Path, target: Path) -> Bundle:
+    """The same bundle without its plans; the large files are linked."""
+    shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns(FOLDER))
+    return open_bundle(target)
+
+
+def main() -> None:
+    """Run as a script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    good = copy(options.bundle.resolve(), options.folder / "good.sacvit")
+    precisions = list(good.manifest.variants)
+    for precision in precisions:
+        add_plans(good, precision)
+    cases: list[tuple[Path, str, Place]] = [(good.path, precision, HERE) for precision in precisions]
+    others = {
+        "version": replace(HERE, version="10.4.0"),
+        "gpu": replace(HERE, device="Another"),
+        "capability": replace(HERE, capabilities=("8.9",)),
+        "runtime": replace(HERE, runtime="tensorrt-rtx"),
+    }
+    cases += [(good.path, precisions[0], place) for place in others.values()]
+
+    ahead = copy(good.path, options.folder / "ahead.sacvit")
+    add_plans(ahead, precisions[0], replace(HERE, device=None, capabilities=("8.6", "8.7")))
+    cases += [(ahead.path, precisions[0], HERE), (ahead.path, precisions[0], others["capability"])]
+    both = copy(good.path, options.folder / "both.sacvit")
+    add_plans(both, precisions[0], others["version"])
+    cases += [(both.path, precisions[0], HERE), (both.path, "fp64", HERE)]
+    add_plans(both, precisions[0])
+    cases.append((both.path, precisions[0], HERE))
+
+    def damaged(name: str) -> Path:
+        bundle = copy(good.path, options.folder / f"{name}.sacvit")
+        folder = add_plans(bundle, precisions[0])
+        cases.append((bundle.path, precisions[0], HERE))
+        return folder
+
+    record = damaged("digest") / RECORD
+    record.write_bytes(record.read_bytes().replace(b"Stand-in", b"Stand-on"))
+    record = damaged("newer") / RECORD
+    record.write_bytes(record.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
+    plan = damaged("changed") / "sac.plan"
+    plan.write_text(plan.read_text()[:-1] + "?")
+    (damaged("missing") / "ee.plan").unlink()
+    plan = damaged("shorter") / "ee.plan"
+    plan.write_text("?")
+    stale = damaged("stale") / RECORD
+    data = json.loads(stale.read_text())
+    digest = next(iter(data["plans"]["ee"]["onnx"].values()))
+    from sacvit_deploy.bundle.digest import seal
+
+    changed = json.loads(json.dumps(data).replace(digest, "0" * 64))
+    stale.write_bytes(seal(1, {key: value for key, value in changed.items() if key not in ("schema", "digest")}))
+
+    found = []
+    for path, precision, place in cases:
+        try:
+            answer = {"plans": {role: str(plan) for role, plan in find_plans(open_bundle(path), precision, place).items()}}
+        except BundleError as error:
+            answer = {"error": str(error)}
+        found.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)
+    (options.folder / "cases.json").write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+// Plans found and refused as by Python, and the TensorRT backend over stand-ins for CUDA and TensorRT, which say nothing
+// about a GPU: shapes, buffers, profiles, threads, errors. argv: CASES PICTURES.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "plans.hpp"
+#include "standin/standin.hpp"
+
+using namespace sacvit::detail;
+using nlohmann::json;
+
+namespace {
+
+void test_find_plans(const json& cases) {
+    int refused = 0;
+    for (const json& entry : cases) {
+        const json& place = entry["place"];
+        const Place here{place["runtime"], place["version"], place["device"], place["capabilities"][0]};
+        const auto find = [&] { return find_plans(open_bundle(entry["bundle"]), entry["precision"], here); };
+        if (entry.contains("error")) {
+            ++refused;
+            REFUSES(bundle, entry["error"].get<std::string>(), find());
+            continue;
+        }
+        std::map<std::string, std::string> paths;
+        for (const auto& [role, plan] : find()) {
+            paths[role] = plan.path;
+            EQUAL(plan.profiles.size(), 2u, entry);
+        }
+        EQUAL(json(paths), entry["plans"], entry);
+    }
+    CHECK(refused >= 10, refused);
+}
+
+void test_profiles() {
+    const auto images = [](std::int64_t least, std::int64_t greatest) {
+        return Profile{{"image", {{least, 3}, {greatest, 3}}}};
+    };
+    const std::vector<Profile> profiles = {images(1, 8), images(1, 1)};
+    EQUAL(choose_profile(profiles, {{"image", {1, 3}}}, "ee.plan"), 1u);
+    EQUAL(choose_profile(profiles, {{"image", {2, 3}}}, "ee.plan"), 0u);
+    EQUAL(choose_profile(profiles, {{"image", {8, 3}}}, "ee.plan"), 0u);
+    REFUSES(backend, "ee.plan takes `image` of [1, 3] to [8, 3], not [9, 3]; ask for another batch",
+            choose_profile(profiles, {{"image", {9, 3}}}, "ee.plan"));
+    REFUSES(backend, "not [3]", choose_profile(profiles, {{"image", {3}}}, "ee.plan"));
+    REFUSES(backend, "asks for `image`", choose_profile(profiles, {}, "ee.plan"));
+    REFUSES(backend, "has no profile", choose_profile({}, {{"image", {1, 3}}}, "ee.plan"));
+}
+
+sacvit::Options with(const std::string& backend, const std::string& precision) {
+    sacvit::Options out;
+    out.backend = backend;
+    out.precision = precision;
+    out.threads = 1;
+    return out;
+}
+
+void same(const std::vector<sacvit::Result>& found, const std::vector<sacvit::Result>& expected) {
+    EQUAL(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        const auto& a = std::get<sacvit::Prediction>(found[i]);
+        const auto& b = std::get<sacvit::Prediction>(expected[i]);
+        CHECK(a.stage == b.stage && a.index == b.index && a.targets == b.targets, a.source);
+        for (std::size_t c = 0; c < a.probabilities.size(); ++c) {
+            CHECK(std::fabs(a.probabilities[c] - b.probabilities[c]) < 1e-5f, a.source);
+        }
+    }
+}
+
+void test_answers(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+    for (const std::string precision : {"fp32", "fp16"}) {
+        const sacvit::Model plain(bundle, with("onnxruntime", precision));
+        const sacvit::Model plans(bundle, with("tensorrt", precision));
+        EQUAL(plans.description(), "TensorRT 10.3.0, Stand-in");
+        for (const double eta : {0.0, 0.6, 1.0}) {
+            const auto expected = plain.predict_batch(pictures, {eta});
+            same(plans.predict_batch(pictures, {eta}), expected);
+            for (std::size_t i = 0; i < pictures.size(); ++i) {
+                same({plans.predict(pictures[i], {eta})}, {expected[i]});
+            }
+        }
+    }
+    EQUAL(sacvit::Model(bundle, with("tensorrt", "auto")).precision(), "fp16");
+}
+
+void test_threads(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+    const sacvit::Model plans(bundle, with("tensorrt", "fp32"));
+    const auto expected = plans.predict_batch(pictures, {0.6});
+    std::vector<std::vector<sacvit::Result>> found(7);
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        threads.emplace_back([&, i] {
+            for (int round = 0; round < 3; ++round) {
+                found[i] = i % 2 ? plans.predict_batch(pictures, {0.6})
+                                 : std::vector<sacvit::Result>{plans.predict(pictures[0], {0.6})};
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        same(found[i], i % 2 ? expected : std::vector<sacvit::Result>{expected[0]});
+    }
+    // No more lanes than four for each engine, with a context for each of two profiles.
+    CHECK(standin::contexts > 0 && standin::contexts <= 16, standin::contexts);
+}
+
+void test_failures(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+    REFUSES(bundle, "it has no int8 plans for tensorrt; build them with: sacvit build ",
+            sacvit::Model(bundle + "/../ahead.sacvit", with("tensorrt", "int8")));
+    REFUSES(backend, "unknown backend 'openvino'", sacvit::Model(bundle, with("openvino", "auto")));
+    sacvit::Options both = with("tensorrt", "fp32");
+    both.provider = "cuda";
+    REFUSES(usage, "--provider cuda is ONNX Runtime's", sacvit::Model(bundle, both));
+    standin::gpus = 0;
+    REFUSES(backend, "there is no GPU 0 in this machine", sacvit::Model(bundle, with("tensorrt", "fp32")));
+    standin::gpus = 1;
+
+    const sacvit::Model plans(bundle, with("tensorrt", "fp32"));
+    const auto expected = plans.predict_batch(pictures, {1.0});
+    const std::vector<sacvit::Source> nine(9, pictures[0]);
+    REFUSES(backend, "takes `image` of [1, 3, 112, 112] to [8, 3, 112, 112], not [9, 3, 112, 112]",
+            plans.predict_batch(nine, {1.0}));
+    standin::refuse_calls = 1;
+    REFUSES(backend, "ee.plan in TensorRT 10.3.0: a call failed (no reason given)", plans.predict(pictures[0], {1.0}));
+    {
+        const sacvit::Model fresh(bundle, with("tensorrt", "fp32"));
+        standin::out_of_memory = true;
+        REFUSES(backend, "cudaMalloc failed, out of memory (cudaErrorMemoryAllocation); ask for smaller batches",
+                fresh.predict(pictures[0], {1.0}));
+        standin::out_of_memory = false;
+        fresh.predict(pictures[0], {1.0});
+    }
+    same(plans.predict_batch(pictures, {1.0}), expected);  // nothing is left over from a failed call
+}
+
+}  // namespace
+
+int main(int, char** argv) {
+    std::ifstream file(argv[1]);
+    const json cases = json::parse(file);
+    std::vector<std::string> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(argv[2])) {
+        paths.push_back(entry.path().string());
+    }
+    std::sort(paths.begin(), paths.end());
+    const std::vector<sacvit::Source> pictures(paths.begin(), paths.begin() + 8);  // the most that these plans take
+    const std::string bundle = cases[0]["bundle"];
+    test_find_plans(cases);
+    test_profiles();
+    test_answers(bundle, pictures);
+    test_threads(bundle, pictures);
+    test_failures(bundle, pictures);
+    EQUAL(standin::contexts.load(), 0);
+    EQUAL(standin::device_blocks.load(), 0l);
+    EQUAL(standin::pinned_blocks.load(), 0);
+    return check::result();
+}
