@@ -37,7 +37,12 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention by explicit matmul, softmax, matmul; softmax in fp32."""
+    """Multi-head attention by explicit matmul, softmax, matmul; softmax in fp32.
+
+    Two of the three biases need no pass over the tokens. A key's bias adds the same to all of a query's products, which
+    softmax doesn't see. A value's bias passes through the average unchanged, as probabilities sum to 1, so it joins the
+    projection's: `merge` expects values without it.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -46,18 +51,21 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled."""
+        """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled, keys and values without their bias."""
         batch, tokens, width = x.shape
         # Split first: one copy of q, k and v each, where a five-dimensional transpose would make two.
+        q, k, v = F.linear(x.to(self.qkv.weight.dtype), self.qkv.weight).chunk(3, dim=-1)
         q, k, v = (
             part.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
-            for part in self.qkv(x.to(self.qkv.weight.dtype)).chunk(3, dim=-1)
+            for part in (q + self.qkv.bias[:width], k, v)
         )
         return q * (width // self.heads) ** -0.5, k, v
 
     def merge(self, x: Tensor) -> Tensor:
         """[B,H,T,D/H] -> [B,T,D]."""
-        return self.proj(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        values = self.qkv.bias[2 * self.proj.in_features :]
+        bias = self.proj.bias.float() + self.proj.weight.float() @ values.float()
+        return F.linear(x.transpose(1, 2).flatten(2), self.proj.weight, bias.to(self.proj.weight.dtype))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

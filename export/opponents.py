@@ -173,7 +173,7 @@ def cross(attention: Attention, queries: Tensor, source: Tensor) -> tuple[Tensor
     weight, bias = attention.qkv.weight, attention.qkv.bias
     width = weight.shape[1]
     q = F.linear(queries.to(weight.dtype), weight[:width], bias[:width]) * (width // attention.heads) ** -0.5
-    k, v = F.linear(source.to(weight.dtype), weight[width:], bias[width:]).chunk(2, dim=-1)
+    k, v = F.linear(source.to(weight.dtype), weight[width:]).chunk(2, dim=-1)  # no bias: see Attention
 
     def split(x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], x.shape[1], attention.heads, width // attention.heads).transpose(1, 2)
