@@ -32,6 +32,14 @@ nvinfer1::Dims dims_of(const Shape& shape) {
     return out;
 }
 
+// What keeps the memory of a call's outputs.
+using Owner = std::vector<std::shared_ptr<void>>;
+
+// Where a picture's values begin; the outputs' memory is ours to write to.
+void* at_row(const TensorView& view, std::size_t row_bytes, std::int64_t row) {
+    return static_cast<char*>(const_cast<void*>(view.data)) + row_bytes * static_cast<std::size_t>(row);
+}
+
 std::size_t byte_count(const TensorView& view) { return view.count() * element_size(view.type); }
 
 }  // namespace
@@ -110,55 +118,80 @@ TrtEngine::TrtEngine(std::shared_ptr<TrtLibrary> library, const Plan& plan)
         const bool input = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
         (input ? inputs_ : outputs_).push_back({name, element_type(engine_->getTensorDataType(name), name)});
     }
+    for (const Profile& profile : profiles_) {
+        for (const auto& [name, shapes] : profile) {
+            most_ = std::max(most_, shapes.second.empty() ? 0 : shapes.second[0]);
+        }
+    }
 }
 
 TrtEngine::~TrtEngine() = default;
 
 Outputs TrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
-    const Borrowed lane(*this);
-    return run_in(*lane, inputs);
-}
-
-Outputs TrtEngine::run_in(Lane& lane, const std::map<std::string, TensorView>& inputs) const {
     std::vector<std::vector<std::byte>> casts;
     std::map<std::string, TensorView> given;
-    std::map<std::string, Shape> shapes;
+    std::int64_t batch = 0;
     for (const Tensor& tensor : inputs_) {
-        given[tensor.name] = as_type(inputs, tensor.name, tensor.type, file_, casts);
-        shapes[tensor.name] = given[tensor.name].shape;
+        const TensorView& view = given[tensor.name] = as_type(inputs, tensor.name, tensor.type, file_, casts);
+        batch = view.shape.empty() ? 0 : view.shape[0];
+    }
+    const Borrowed lane(*this);
+    const std::int64_t step = std::max<std::int64_t>(most_, 1);
+    Outputs out;
+    out.owner = std::make_shared<Owner>();
+    for (std::int64_t first = 0; first < batch; first += step) {
+        run_part(*lane, given, first, std::min(step, batch - first), batch, out);
+    }
+    return out;
+}
+
+void TrtEngine::run_part(Lane& lane, const std::map<std::string, TensorView>& inputs, std::int64_t first,
+                         std::int64_t rows, std::int64_t batch, Outputs& out) const {
+    std::map<std::string, Shape> shapes;
+    for (const auto& [name, view] : inputs) {
+        shapes[name] = view.shape;
+        shapes[name][0] = rows;
     }
     nvinfer1::IExecutionContext& context = this->context(lane, choose_profile(profiles_, shapes, file_));
     TrtLogger::forget();
-    for (const auto& [name, view] : given) {
-        if (!context.setInputShape(name.c_str(), dims_of(view.shape))) {
+    for (const auto& [name, view] : inputs) {
+        if (!context.setInputShape(name.c_str(), dims_of(shapes[name]))) {
             failed(name + " can't have this shape");
         }
-        void* place = lane.buffers[name].reserve(byte_count(view));
-        check_cuda(cudaMemcpyAsync(place, view.data, byte_count(view), cudaMemcpyHostToDevice, lane.stream),
+        const std::size_t row = byte_count(view) / static_cast<std::size_t>(batch);
+        const std::size_t bytes = row * static_cast<std::size_t>(rows);
+        void* place = lane.buffers[name].reserve(bytes);
+        check_cuda(cudaMemcpyAsync(place, at_row(view, row, first), bytes, cudaMemcpyHostToDevice, lane.stream),
                    "cudaMemcpyAsync");
         if (!context.setTensorAddress(name.c_str(), place)) {
             failed(name + " can't be given");
         }
     }
-    Outputs out;
-    auto owner = std::make_shared<std::vector<std::shared_ptr<void>>>();
+    std::map<std::string, std::size_t> sizes;
     for (const Tensor& tensor : outputs_) {
         const nvinfer1::Dims dims = context.getTensorShape(tensor.name.c_str());
-        if (dims.nbDims < 0 || std::any_of(dims.d, dims.d + dims.nbDims, [](std::int64_t d) { return d < 0; })) {
-            failed("the shape of " + tensor.name + " is open");
+        if (dims.nbDims < 1 || dims.d[0] != rows ||
+            std::any_of(dims.d, dims.d + dims.nbDims, [](std::int64_t d) { return d < 0; })) {
+            failed("the shape of " + tensor.name + " is open, or not one for each picture");
         }
         TensorView view{tensor.type, nullptr, {dims.d, dims.d + dims.nbDims}};
-        owner->push_back(library_->pinned->take(byte_count(view)));
-        view.data = owner->back().get();
-        if (!context.setTensorAddress(tensor.name.c_str(), lane.buffers[tensor.name].reserve(byte_count(view)))) {
+        sizes[tensor.name] = byte_count(view);
+        if (first == 0) {
+            view.shape[0] = batch;
+            auto memory = library_->pinned->take(byte_count(view));
+            view.data = memory.get();
+            static_cast<Owner*>(out.owner.get())->push_back(std::move(memory));
+            out.tensors[tensor.name] = std::move(view);
+        }
+        if (!context.setTensorAddress(tensor.name.c_str(), lane.buffers[tensor.name].reserve(sizes[tensor.name]))) {
             failed(tensor.name + " can't be taken");
         }
-        out.tensors[tensor.name] = std::move(view);
     }
     const bool queued = context.enqueueV3(lane.stream);
     for (std::size_t i = 0; queued && i < outputs_.size(); ++i) {
         const std::string& name = outputs_[i].name;
-        check_cuda(cudaMemcpyAsync((*owner)[i].get(), lane.buffers[name].reserve(0), byte_count(out.tensors[name]),
+        const std::size_t bytes = sizes[name], row = bytes / static_cast<std::size_t>(rows);
+        check_cuda(cudaMemcpyAsync(at_row(out.tensors[name], row, first), lane.buffers[name].reserve(bytes), bytes,
                                    cudaMemcpyDeviceToHost, lane.stream),
                    "cudaMemcpyAsync");
     }
@@ -167,8 +200,6 @@ Outputs TrtEngine::run_in(Lane& lane, const std::map<std::string, TensorView>& i
     if (!queued) {
         failed("a call failed");
     }
-    out.owner = std::move(owner);
-    return out;
 }
 
 // A context stays with its profile; switching it between profiles would wait for the device.

@@ -34,7 +34,7 @@ struct TrtLibrary {
     std::string title;  // library and version
 };
 
-// Arrays go up to the device for a call and come back after it.
+// Arrays go up to the device for a call and come back after it. More pictures than the profiles allow pass in parts.
 class TrtEngine final : public Engine {
 public:
     // Throws Error (backend) if the plan can't be loaded.
@@ -51,12 +51,15 @@ private:
     };
 
     nvinfer1::IExecutionContext& context(Lane& lane, std::size_t profile) const;
-    Outputs run_in(Lane& lane, const std::map<std::string, TensorView>& inputs) const;
+    // Runs the pictures first..first+rows-1 of `batch`; what comes out joins what is there.
+    void run_part(Lane& lane, const std::map<std::string, TensorView>& inputs, std::int64_t first, std::int64_t rows,
+                  std::int64_t batch, Outputs& out) const;
     [[noreturn]] void failed(const std::string& what) const;
 
     std::shared_ptr<TrtLibrary> library_;
     std::string file_;
     std::vector<Profile> profiles_;
+    std::int64_t most_ = 0;  // pictures in one call, by the widest profile
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
     std::vector<Tensor> inputs_, outputs_;
     mutable std::mutex mutex_;
