@@ -1,7 +1,5 @@
 #include "cuda.hpp"
 
-#include <algorithm>
-
 #include "errors.hpp"
 
 namespace sacvit::detail {
@@ -50,38 +48,11 @@ void* DeviceBuffer::reserve(std::size_t bytes) {
     return data_;
 }
 
-PinnedPool::~PinnedPool() {
-    for (const Block& block : free_) {
-        cudaFreeHost(block.data);
-    }
+OnFirstGpu::OnFirstGpu() {
+    check_cuda(cudaGetDevice(&before_), "cudaGetDevice");
+    check_cuda(cudaSetDevice(0), "cudaSetDevice");
 }
 
-std::shared_ptr<void> PinnedPool::take(std::size_t bytes) {
-    Block block{nullptr, bytes};
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const auto fits = [&](const Block& one) { return one.size >= bytes && one.size <= 2 * bytes; };
-        const auto found = std::find_if(free_.begin(), free_.end(), fits);
-        if (found != free_.end()) {
-            block = *found;
-            free_.erase(found);
-        }
-    }
-    if (block.data == nullptr) {
-        check_cuda(cudaHostAlloc(&block.data, bytes, cudaHostAllocDefault), "cudaHostAlloc");
-    }
-    // The pool lives as long as a block that is out.
-    return {block.data, [pool = shared_from_this(), block](void*) { pool->give_back(block); }};
-}
-
-void PinnedPool::give_back(Block block) {
-    constexpr std::size_t kKept = 16;  // more than one stage's tensors, with another call's before it still read
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.size() >= kKept) {
-        cudaFreeHost(free_.front().data);
-        free_.erase(free_.begin());
-    }
-    free_.push_back(block);
-}
+OnFirstGpu::~OnFirstGpu() { cudaSetDevice(before_); }
 
 }  // namespace sacvit::detail

@@ -4,10 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
 namespace sacvit::detail {
 
@@ -43,27 +40,23 @@ public:
     DeviceBuffer& operator=(const DeviceBuffer&) = delete;
     // At least that many bytes; what it held is gone if it had to grow. Waits for the device then.
     void* reserve(std::size_t bytes);
+    void* data() const { return data_; }
 
 private:
     void* data_ = nullptr;
     std::size_t size_ = 0;
 };
 
-// Page-locked blocks, which are slow to get: one that nobody needs any more is handed out again.
-class PinnedPool : public std::enable_shared_from_this<PinnedPool> {
+// Makes the first GPU this thread's for as long as it lives: what the program chose may be another.
+class OnFirstGpu {
 public:
-    ~PinnedPool();
-    std::shared_ptr<void> take(std::size_t bytes);
+    OnFirstGpu();
+    ~OnFirstGpu();
+    OnFirstGpu(const OnFirstGpu&) = delete;
+    OnFirstGpu& operator=(const OnFirstGpu&) = delete;
 
 private:
-    struct Block {
-        void* data;
-        std::size_t size;
-    };
-    void give_back(Block block);
-
-    std::mutex mutex_;
-    std::vector<Block> free_;
+    int before_ = 0;
 };
 
 }  // namespace sacvit::detail

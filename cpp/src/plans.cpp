@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "errors.hpp"
 #include "files.hpp"
@@ -21,8 +22,7 @@ constexpr std::size_t kLimit = 1 << 20;  // bytes; a larger file is no plan.json
 
 struct RecordedPlan {
     FileEntry file;
-    std::map<std::string, std::string> onnx;  // SHA-256 by name of the files it was built from
-    std::vector<Profile> profiles;
+    std::vector<std::pair<std::string, std::string>> onnx;  // name and SHA-256 of the files it was built from
 };
 
 struct Record {
@@ -41,26 +41,6 @@ std::string joined(const std::vector<std::string>& words) {
     return out;
 }
 
-std::string list_of(const Shape& shape) {
-    std::vector<std::string> words;
-    for (const std::int64_t length : shape) {
-        words.push_back(std::to_string(length));
-    }
-    return "[" + joined(words) + "]";
-}
-
-RecordedPlan parse_plan(const json& data) {
-    RecordedPlan out{parse_entry(data.at("file"), "plan.json"), data.at("onnx"), {}};
-    for (const json& profile : data.at("profiles")) {
-        Profile parsed;
-        for (const auto& [name, shapes] : profile.get_ref<const json::object_t&>()) {
-            parsed[name] = {shapes.at(0), shapes.at(2)};
-        }
-        out.profiles.push_back(std::move(parsed));
-    }
-    return out;
-}
-
 Record read_record(const fs::path& folder) {
     const std::string path = (folder / "plan.json").string();
     try {
@@ -69,7 +49,11 @@ Record read_record(const fs::path& folder) {
         if (raw.size() > kLimit || !data.is_object()) {
             fail(ErrorCode::usage, "it is no plan.json");
         }
-        if (data.value("schema", 0) > kSchema) {
+        const json& schema = data.at("schema");
+        if (!schema.is_number_integer()) {
+            fail(ErrorCode::usage, "its schema is no whole number");
+        }
+        if (schema > kSchema) {
             fail(ErrorCode::bundle, path, " was written by a newer sacvit-deploy; upgrade sacvit-deploy, or build anew");
         }
         if (!is_sealed(raw)) {
@@ -82,7 +66,15 @@ Record read_record(const fs::path& folder) {
             out.device = place.at("device").get<std::string>();
         }
         for (const auto& [role, plan] : data.at("plans").get_ref<const json::object_t&>()) {
-            out.plans[role] = parse_plan(plan);
+            RecordedPlan& parsed = out.plans[role] = {parse_entry(plan.at("file"), "plan.json"), {}};
+            for (const auto& [name, digest] : plan.at("onnx").get_ref<const json::object_t&>()) {
+                parsed.onnx.emplace_back(name, digest.get<std::string>());
+            }
+        }
+        for (const char* role : {"ee", "sac"}) {
+            if (!out.plans.count(role)) {
+                fail(ErrorCode::usage, "it lists no ", role, " plan");
+            }
         }
         return out;
     } catch (const std::system_error& error) {
@@ -156,35 +148,9 @@ std::vector<std::string> misfits(const Record& record, const Bundle& bundle, con
     return trouble;
 }
 
-// How many numbers the largest inputs that a profile allows have.
-double volume(const Profile& profile) {
-    double out = 0;
-    for (const auto& [name, shapes] : profile) {
-        double values = 1;
-        for (const std::int64_t length : shapes.second) {
-            values *= static_cast<double>(length);
-        }
-        out += values;
-    }
-    return out;
-}
-
-bool within(const Shape& shape, const std::pair<Shape, Shape>& allowed) {
-    const auto& [least, greatest] = allowed;
-    if (shape.size() != least.size() || shape.size() != greatest.size()) {
-        return false;
-    }
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-        if (shape[i] < least[i] || shape[i] > greatest[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 }  // namespace
 
-std::map<std::string, Plan> find_plans(const Bundle& bundle, const std::string& precision, const Place& here) {
+std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision, const Place& here) {
     const std::string command = text("sacvit build ", bundle.path, " --runtime ", here.runtime, " --precision ",
                                      precision);
     bundle.variant(precision);
@@ -199,10 +165,9 @@ std::map<std::string, Plan> find_plans(const Bundle& bundle, const std::string& 
                             joined(found));
             continue;
         }
-        std::map<std::string, Plan> out;
+        std::map<std::string, std::string> out;
         for (const auto& [role, plan] : record.plans) {
-            out[role] = {check_file(record.folder.string(), plan.file, "build it again with: " + command),
-                         plan.profiles};
+            out[role] = check_file(record.folder.string(), plan.file, "build it again with: " + command);
         }
         return out;
     }
@@ -221,42 +186,6 @@ std::vector<std::string> precisions_with_plans(const Bundle& bundle, const Place
         }
     }
     return out;
-}
-
-std::size_t choose_profile(const std::vector<Profile>& profiles, const std::map<std::string, Shape>& shapes,
-                           const std::string& name) {
-    const auto narrower = [](const Profile& a, const Profile& b) { return volume(a) < volume(b); };
-    const auto allows = [&](const Profile& profile) {
-        return std::all_of(profile.begin(), profile.end(), [&](const auto& input) {
-            const auto given = shapes.find(input.first);
-            return given != shapes.end() && within(given->second, input.second);
-        });
-    };
-    std::size_t best = profiles.size();
-    for (std::size_t i = 0; i < profiles.size(); ++i) {
-        if (allows(profiles[i]) && (best == profiles.size() || narrower(profiles[i], profiles[best]))) {
-            best = i;
-        }
-    }
-    if (best < profiles.size()) {
-        return best;
-    }
-    const auto widest = std::max_element(profiles.begin(), profiles.end(), narrower);
-    if (widest == profiles.end()) {
-        fail(ErrorCode::backend, name, " has no profile; build the plans anew");
-    }
-    for (const auto& [input, allowed] : *widest) {
-        const auto given = shapes.find(input);
-        if (given == shapes.end()) {
-            fail(ErrorCode::backend, name, " asks for `", input, "`, which this stage is not given");
-        }
-        if (!within(given->second, allowed)) {
-            fail(ErrorCode::backend, name, " takes `", input, "` of ", list_of(allowed.first), " to ",
-                 list_of(allowed.second), ", not ", list_of(given->second),
-                 "; ask for another batch or alpha, or build plans with another --batch or --alpha");
-        }
-    }
-    fail(ErrorCode::backend, name, " has no profile for these shapes");
 }
 
 }  // namespace sacvit::detail

@@ -2,17 +2,13 @@
 // loaded. As sacvit_deploy/bundle/plans.py.
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bundle.hpp"
 
 namespace sacvit::detail {
-
-using Shape = std::vector<std::int64_t>;
 
 // The library and the GPU that are here.
 struct Place {
@@ -22,24 +18,11 @@ struct Place {
     std::string capability;  // such as 8.7
 };
 
-// The least and the greatest shape of each input that one optimisation profile of a plan allows.
-using Profile = std::map<std::string, std::pair<Shape, Shape>>;
-
-// One engine's plan.
-struct Plan {
-    std::string path;
-    std::vector<Profile> profiles;
-};
-
-// The plans of a variant that fit, by role, their hashes checked. Throws Error (bundle) with what keeps those there are
-// from running here, and the command that builds others.
-std::map<std::string, Plan> find_plans(const Bundle& bundle, const std::string& precision, const Place& here);
+// Paths of the plans of a variant that fit, by role, their hashes checked. Throws Error (bundle) with what keeps those
+// there are from running here, and the command that builds others.
+std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision, const Place& here);
 
 // The variants that have plans that fit. Throws Error (bundle) for a damaged plan.json.
 std::vector<std::string> precisions_with_plans(const Bundle& bundle, const Place& here);
-
-// The number of the narrowest profile that allows the shapes. Throws Error (backend) naming what is out of range.
-std::size_t choose_profile(const std::vector<Profile>& profiles, const std::map<std::string, Shape>& shapes,
-                           const std::string& name);
 
 }  // namespace sacvit::detail

@@ -2,11 +2,11 @@
 
 #include <map>
 #include <string>
-#include <utility>
 
 #include "errors.hpp"
 #include "plans.hpp"
 #include "trt_engine.hpp"
+#include "trt_log.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -23,10 +23,11 @@ public:
         here_ = {"tensorrt", dotted(getInferLibVersion()), gpu.name, gpu.capability};
         library_->title = "TensorRT " + here_.version;
         description_ = text(library_->title, ", ", gpu.name);
-        TrtLogger::forget();
-        library_->runtime.reset(nvinfer1::createInferRuntime(library_->logger));
+        const OnFirstGpu here;
+        forget();
+        library_->runtime.reset(nvinfer1::createInferRuntime(logger()));
         if (!library_->runtime) {
-            fail(ErrorCode::backend, library_->title, " can't be started: ", TrtLogger::reason());
+            fail(ErrorCode::backend, library_->title, " can't be started: ", last_error());
         }
     }
 
@@ -37,23 +38,17 @@ public:
     }
 
     std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) override {
-        std::map<std::string, std::string> paths;
-        for (auto& [role, plan] : find_plans(bundle, precision, here_)) {
-            paths[role] = plan.path;
-            plans_[plan.path] = std::move(plan);
-        }
-        return paths;
+        return find_plans(bundle, precision, here_);
     }
 
     std::unique_ptr<Engine> open(const std::string& stage, const std::string&) override {
-        return std::make_unique<TrtEngine>(library_, plans_.at(stage));
+        return std::make_unique<TrtEngine>(library_, stage);
     }
 
 private:
     std::shared_ptr<TrtLibrary> library_;
     Place here_;
     std::string description_;
-    std::map<std::string, Plan> plans_;
 };
 
 }  // namespace

@@ -8,13 +8,12 @@
 #include "convert.hpp"
 #include "errors.hpp"
 #include "files.hpp"
+#include "trt_log.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-constexpr int kLanes = 4;  // threads at once; each takes a context's memory for every profile it uses
-
-thread_local std::string said;
+constexpr int kMostLanes = 4;  // threads at once; each takes a context's memory for every profile it uses
 
 ElementType element_type(nvinfer1::DataType type, const std::string& name) {
     switch (type) {
@@ -32,32 +31,12 @@ nvinfer1::Dims dims_of(const Shape& shape) {
     return out;
 }
 
+Shape shape_of(const nvinfer1::Dims& dims) { return {dims.d, dims.d + std::max(dims.nbDims, 0)}; }
+
 // What keeps the memory of a call's outputs.
-using Owner = std::vector<std::shared_ptr<void>>;
-
-// Where a picture's values begin; the outputs' memory is ours to write to.
-void* at_row(const TensorView& view, std::size_t row_bytes, std::int64_t row) {
-    return static_cast<char*>(const_cast<void*>(view.data)) + row_bytes * static_cast<std::size_t>(row);
-}
-
-std::size_t byte_count(const TensorView& view) { return view.count() * element_size(view.type); }
+using Owner = std::vector<std::vector<std::byte>>;
 
 }  // namespace
-
-void TrtLogger::log(Severity severity, const char* message) noexcept {
-    if (severity <= Severity::kWARNING) {
-        try {
-            said = message;
-        } catch (...) {  // no memory for a message: the error it belongs to is told without it
-        }
-    }
-}
-
-void TrtLogger::forget() { said.clear(); }
-
-std::string TrtLogger::reason() {
-    return said.empty() ? "no reason given" : said.substr(0, std::min<std::size_t>(said.find('\n'), 200));
-}
 
 // What one thread at a time works with: its queue, a context for each profile, memory for each tensor.
 struct TrtEngine::Lane {
@@ -66,18 +45,32 @@ struct TrtEngine::Lane {
     std::map<std::string, DeviceBuffer> buffers;
 };
 
+// Some rows of a batch.
+struct TrtEngine::Part {
+    std::int64_t first, rows, batch;
+
+    std::size_t row_bytes(const TensorView& view) const {
+        return view.count() * element_size(view.type) / static_cast<std::size_t>(batch);
+    }
+    std::size_t bytes(const TensorView& view) const { return row_bytes(view) * static_cast<std::size_t>(rows); }
+    // Where its rows begin; an output's memory is ours to write to.
+    void* begin(const TensorView& view) const {
+        return static_cast<char*>(const_cast<void*>(view.data)) + row_bytes(view) * static_cast<std::size_t>(first);
+    }
+};
+
 // A lane for the time of one call; waits for one where all are taken.
 class TrtEngine::Borrowed {
 public:
     explicit Borrowed(const TrtEngine& engine) : engine_(engine) {
         std::unique_lock<std::mutex> lock(engine.mutex_);
-        engine.returned_.wait(lock, [&] { return !engine.idle_.empty() || engine.lanes_ < kLanes; });
+        engine.returned_.wait(lock, [&] { return !engine.idle_.empty() || engine.lanes_ < kMostLanes; });
         if (!engine.idle_.empty()) {
             lane_ = std::move(engine.idle_.back());
             engine.idle_.pop_back();
         } else {
             lane_ = std::make_unique<Lane>();
-            engine.idle_.reserve(kLanes);  // so that giving back can't fail
+            engine.idle_.reserve(kMostLanes);  // so that giving back can't fail
             ++engine.lanes_;
         }
     }
@@ -97,35 +90,45 @@ private:
     std::unique_ptr<Lane> lane_;
 };
 
-TrtEngine::TrtEngine(std::shared_ptr<TrtLibrary> library, const Plan& plan)
-    : library_(std::move(library)),
-      file_(std::filesystem::path(plan.path).filename().string()),
-      profiles_(plan.profiles) {
+TrtEngine::TrtEngine(std::shared_ptr<TrtLibrary> library, const std::string& path)
+    : library_(std::move(library)), file_(std::filesystem::path(path).filename().string()) {
     std::string bytes;
     try {
-        const File file(plan.path);
+        const File file(path);
         bytes = file.read(file.size());
     } catch (const std::system_error& error) {
-        fail(ErrorCode::backend, "can't read ", plan.path, ": ", reason(error.code().value()));
+        fail(ErrorCode::backend, "can't read ", path, ": ", reason(error.code().value()));
     }
-    TrtLogger::forget();
+    const OnFirstGpu here;
+    forget();
     engine_.reset(library_->runtime->deserializeCudaEngine(bytes.data(), bytes.size()));
     if (!engine_) {
-        fail(ErrorCode::backend, library_->title, " can't load ", plan.path, ": ", TrtLogger::reason());
+        fail(ErrorCode::backend, library_->title, " can't load ", path, ": ", last_error());
     }
+    read_interface();
+}
+
+TrtEngine::~TrtEngine() = default;
+
+void TrtEngine::read_interface() {
     for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
         const char* name = engine_->getIOTensorName(i);
         const bool input = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
         (input ? inputs_ : outputs_).push_back({name, element_type(engine_->getTensorDataType(name), name)});
     }
-    for (const Profile& profile : profiles_) {
-        for (const auto& [name, shapes] : profile) {
-            most_ = std::max(most_, shapes.second.empty() ? 0 : shapes.second[0]);
+    for (std::int32_t number = 0; number < engine_->getNbOptimizationProfiles(); ++number) {
+        Profile profile;
+        for (const Tensor& tensor : inputs_) {
+            const auto limit = [&](nvinfer1::OptProfileSelector which) {
+                return shape_of(engine_->getProfileShape(tensor.name.c_str(), number, which));
+            };
+            const auto& [least, greatest] = profile[tensor.name] = {limit(nvinfer1::OptProfileSelector::kMIN),
+                                                                    limit(nvinfer1::OptProfileSelector::kMAX)};
+            most_ = std::max(most_, greatest.empty() ? 0 : greatest[0]);
         }
+        profiles_.push_back(std::move(profile));
     }
 }
-
-TrtEngine::~TrtEngine() = default;
 
 Outputs TrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
     std::vector<std::vector<std::byte>> casts;
@@ -135,78 +138,83 @@ Outputs TrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
         const TensorView& view = given[tensor.name] = as_type(inputs, tensor.name, tensor.type, file_, casts);
         batch = view.shape.empty() ? 0 : view.shape[0];
     }
+    const OnFirstGpu here;
     const Borrowed lane(*this);
-    const std::int64_t step = std::max<std::int64_t>(most_, 1);
     Outputs out;
     out.owner = std::make_shared<Owner>();
+    // Parts of one size, but for the last: a rest of one picture may be fewer than a plan takes.
+    const std::int64_t parts = std::max<std::int64_t>((batch + most_ - 1) / most_, 1);
+    const std::int64_t step = (batch + parts - 1) / parts;
     for (std::int64_t first = 0; first < batch; first += step) {
-        run_part(*lane, given, first, std::min(step, batch - first), batch, out);
+        run_part(*lane, given, {first, std::min(step, batch - first), batch}, out);
     }
     return out;
 }
 
-void TrtEngine::run_part(Lane& lane, const std::map<std::string, TensorView>& inputs, std::int64_t first,
-                         std::int64_t rows, std::int64_t batch, Outputs& out) const {
+void TrtEngine::run_part(Lane& lane, const std::map<std::string, TensorView>& inputs, const Part& part,
+                         Outputs& out) const {
     std::map<std::string, Shape> shapes;
     for (const auto& [name, view] : inputs) {
         shapes[name] = view.shape;
-        shapes[name][0] = rows;
+        shapes[name][0] = part.rows;
     }
     nvinfer1::IExecutionContext& context = this->context(lane, choose_profile(profiles_, shapes, file_));
-    TrtLogger::forget();
+    forget();
+    const auto place = [&](const std::string& name, const TensorView& view) {
+        if (!context.setTensorAddress(name.c_str(), lane.buffers[name].reserve(part.bytes(view)))) {
+            failed(name + " can't be handed over");
+        }
+    };
     for (const auto& [name, view] : inputs) {
         if (!context.setInputShape(name.c_str(), dims_of(shapes[name]))) {
             failed(name + " can't have this shape");
         }
-        const std::size_t row = byte_count(view) / static_cast<std::size_t>(batch);
-        const std::size_t bytes = row * static_cast<std::size_t>(rows);
-        void* place = lane.buffers[name].reserve(bytes);
-        check_cuda(cudaMemcpyAsync(place, at_row(view, row, first), bytes, cudaMemcpyHostToDevice, lane.stream),
-                   "cudaMemcpyAsync");
-        if (!context.setTensorAddress(name.c_str(), place)) {
-            failed(name + " can't be given");
-        }
+        place(name, view);
     }
-    std::map<std::string, std::size_t> sizes;
     for (const Tensor& tensor : outputs_) {
-        const nvinfer1::Dims dims = context.getTensorShape(tensor.name.c_str());
-        if (dims.nbDims < 1 || dims.d[0] != rows ||
-            std::any_of(dims.d, dims.d + dims.nbDims, [](std::int64_t d) { return d < 0; })) {
-            failed("the shape of " + tensor.name + " is open, or not one for each picture");
-        }
-        TensorView view{tensor.type, nullptr, {dims.d, dims.d + dims.nbDims}};
-        sizes[tensor.name] = byte_count(view);
-        if (first == 0) {
-            view.shape[0] = batch;
-            auto memory = library_->pinned->take(byte_count(view));
-            view.data = memory.get();
-            static_cast<Owner*>(out.owner.get())->push_back(std::move(memory));
+        if (part.first == 0) {
+            TensorView view{tensor.type, nullptr, shape_of(context.getTensorShape(tensor.name.c_str()))};
+            if (view.shape.empty() || view.shape[0] != part.rows ||
+                std::any_of(view.shape.begin(), view.shape.end(), [](std::int64_t length) { return length < 0; })) {
+                failed("the shape of " + tensor.name + " is open, or not one for each picture");
+            }
+            view.shape[0] = part.batch;
+            auto& owner = *static_cast<Owner*>(out.owner.get());
+            owner.emplace_back(view.count() * element_size(view.type));
+            view.data = owner.back().data();
             out.tensors[tensor.name] = std::move(view);
         }
-        if (!context.setTensorAddress(tensor.name.c_str(), lane.buffers[tensor.name].reserve(sizes[tensor.name]))) {
-            failed(tensor.name + " can't be taken");
+        place(tensor.name, out.tensors[tensor.name]);
+    }
+
+    // From here on nothing is thrown before the queue is empty: what is under way reads and writes the caller's memory.
+    cudaError_t status = cudaSuccess;
+    const auto copy = [&](void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
+        status = status == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, kind, lane.stream) : status;
+    };
+    for (const auto& [name, view] : inputs) {
+        copy(lane.buffers[name].data(), part.begin(view), part.bytes(view), cudaMemcpyHostToDevice);
+    }
+    const bool queued = status == cudaSuccess && context.enqueueV3(lane.stream);
+    for (const Tensor& tensor : outputs_) {
+        const TensorView& view = out.tensors[tensor.name];
+        if (queued) {
+            copy(part.begin(view), lane.buffers[tensor.name].data(), part.bytes(view), cudaMemcpyDeviceToHost);
         }
     }
-    const bool queued = context.enqueueV3(lane.stream);
-    for (std::size_t i = 0; queued && i < outputs_.size(); ++i) {
-        const std::string& name = outputs_[i].name;
-        const std::size_t bytes = sizes[name], row = bytes / static_cast<std::size_t>(rows);
-        check_cuda(cudaMemcpyAsync(at_row(out.tensors[name], row, first), lane.buffers[name].reserve(bytes), bytes,
-                                   cudaMemcpyDeviceToHost, lane.stream),
-                   "cudaMemcpyAsync");
-    }
-    // Also after a failure: what is under way still reads the inputs.
-    check_cuda(cudaStreamSynchronize(lane.stream), "cudaStreamSynchronize");
+    const cudaError_t end = cudaStreamSynchronize(lane.stream);
+    check_cuda(status, "cudaMemcpyAsync");
     if (!queued) {
         failed("a call failed");
     }
+    check_cuda(end, "cudaStreamSynchronize");
 }
 
 // A context stays with its profile; switching it between profiles would wait for the device.
 nvinfer1::IExecutionContext& TrtEngine::context(Lane& lane, std::size_t profile) const {
     auto found = lane.contexts.find(profile);
     if (found == lane.contexts.end()) {
-        TrtLogger::forget();
+        forget();
         std::unique_ptr<nvinfer1::IExecutionContext> made(engine_->createExecutionContext());
         if (!made || !made->setOptimizationProfileAsync(static_cast<std::int32_t>(profile), lane.stream)) {
             failed("there is no memory for its context, or the profile can't be set");
@@ -217,7 +225,7 @@ nvinfer1::IExecutionContext& TrtEngine::context(Lane& lane, std::size_t profile)
 }
 
 void TrtEngine::failed(const std::string& what) const {
-    fail(ErrorCode::backend, file_, " in ", library_->title, ": ", what, " (", TrtLogger::reason(), ")");
+    fail(ErrorCode::backend, file_, " in ", library_->title, ": ", what, " (", last_error(), ")");
 }
 
 }  // namespace sacvit::detail

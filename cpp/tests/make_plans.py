@@ -9,10 +9,13 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
+from sacvit_deploy.bundle.digest import seal
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes
 from sacvit_deploy.errors import BundleError
@@ -35,9 +38,9 @@ def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
     plans = {}
     for role in ROLES:
         plan = folder / f"{role}.plan"
-        plan.write_text(str(bundle.path / files[role].path))
-        onnx = {entry.path: entry.sha256 for name, entry in files.items() if name in (role, "weights")}
         profiles = tuple(stage_shapes(role, config, batch, targets) for batch in batch_spans(BATCH))
+        plan.write_text(json.dumps({"onnx": str(bundle.path / files[role].path), "profiles": profiles}))
+        onnx = {entry.path: entry.sha256 for name, entry in files.items() if name in (role, "weights")}
         plans[role] = PlanFile(describe_file(plan), onnx, profiles)
     (folder / RECORD).write_bytes(replace(record, plans=plans).to_bytes())
     return folder
@@ -94,18 +97,28 @@ def main() -> None:
     (damaged("missing") / "ee.plan").unlink()
     plan = damaged("shorter") / "ee.plan"
     plan.write_text("?")
-    stale = damaged("stale") / RECORD
-    data = json.loads(stale.read_text())
-    digest = next(iter(data["plans"]["ee"]["onnx"].values()))
-    from sacvit_deploy.bundle.digest import seal
 
-    changed = json.loads(json.dumps(data).replace(digest, "0" * 64))
-    stale.write_bytes(seal(1, {key: value for key, value in changed.items() if key not in ("schema", "digest")}))
+    def edited(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+        """A record that says something else, but bears its own digest."""
+        record = damaged(name) / RECORD
+        data = json.loads(record.read_text())
+        edit(data)
+        schema = data.pop("schema")
+        data.pop("digest")
+        record.write_bytes(seal(schema, data))
+
+    def other_engines(data: dict[str, Any]) -> None:
+        data["plans"]["ee"]["onnx"] = dict.fromkeys(data["plans"]["ee"]["onnx"], "0" * 64)
+
+    edited("stale", other_engines)
+    edited("half", lambda data: data["plans"].pop("sac"))
+    edited("none", lambda data: data["plans"].clear())
 
     found = []
     for path, precision, place in cases:
         try:
-            answer = {"plans": {role: str(plan) for role, plan in find_plans(open_bundle(path), precision, place).items()}}
+            plans = find_plans(open_bundle(path), precision, place)
+            answer = {"plans": {role: str(plan) for role, plan in plans.items()}}
         except BundleError as error:
             answer = {"error": str(error)}
         found.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)

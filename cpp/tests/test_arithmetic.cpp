@@ -93,7 +93,7 @@ void test_mix() {
             std::vector<std::int32_t> weights;
             for (int i = 0; i < count; ++i) {
                 seed = seed * 1664525 + 1013904223;
-                weights.push_back(static_cast<std::int32_t>(seed >> 8) / count - (1 << (kFraction - 1)) / count);
+                weights.push_back(static_cast<std::int32_t>(seed >> 9) / count - (1 << (kFraction - 1)) / count);
             }
             std::vector<std::uint8_t> plain(static_cast<std::size_t>(lanes) + 1, 7), fast = plain;
             mix_plain(bytes.data(), 200, {weights.data(), count}, plain.data(), lanes);

@@ -10,7 +10,7 @@ from typing import Any
 
 from sacvit_deploy.bundle.bundle import Bundle, check_file
 from sacvit_deploy.bundle.digest import is_sealed, seal
-from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.bundle.manifest import STAGES, FileEntry
 from sacvit_deploy.errors import BundleError
 
 SCHEMA = 1
@@ -76,6 +76,9 @@ def read_record(folder: Path) -> PlanRecord:
             raise BundleError(f"{path} was written by a newer sacvit-deploy; upgrade sacvit-deploy, or build anew")
         if not is_sealed(raw):
             raise BundleError(f"{path} was changed after the build; build the plans anew")
+        missing = [role for role in STAGES if role not in data["plans"]]
+        if missing:
+            raise ValueError(f"it lists no {missing[0]} plan")
         place = {**data["place"], "capabilities": tuple(data["place"]["capabilities"])}
         return PlanRecord(
             place=Place(**place),

@@ -14,6 +14,8 @@ namespace nvinfer1 {
 enum class DataType : std::int32_t { kFLOAT = 0, kHALF = 1, kINT32 = 3, kINT64 = 8 };
 enum class TensorIOMode : std::int32_t { kNONE = 0, kINPUT = 1, kOUTPUT = 2 };
 
+enum class OptProfileSelector : std::int32_t { kMIN = 0, kOPT = 1, kMAX = 2 };
+
 struct Dims64 {
     static constexpr std::int32_t MAX_DIMS{8};
     std::int32_t nbDims;
@@ -45,6 +47,8 @@ public:
     virtual const char* getIOTensorName(std::int32_t index) const noexcept = 0;
     virtual DataType getTensorDataType(const char* name) const noexcept = 0;
     virtual TensorIOMode getTensorIOMode(const char* name) const noexcept = 0;
+    virtual std::int32_t getNbOptimizationProfiles() const noexcept = 0;
+    virtual Dims getProfileShape(const char* name, std::int32_t profile, OptProfileSelector which) const noexcept = 0;
     virtual IExecutionContext* createExecutionContext() noexcept = 0;
 };
 

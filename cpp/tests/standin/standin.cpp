@@ -1,4 +1,5 @@
-// CUDA and TensorRT played by the processor: a plan names an ONNX file, which ONNX Runtime runs. Device addresses can't be
+// CUDA and TensorRT played by the processor: a plan names an ONNX file, which ONNX Runtime runs, and its
+// profiles. Device addresses can't be
 // read by the host, and what a stream was given is done when it is waited for, no earlier.
 #include "standin.hpp"
 
@@ -9,13 +10,14 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "ort_library.hpp"
 
 namespace standin {
-std::atomic<int> gpus{1}, contexts{0}, pinned_blocks{0}, refuse_calls{0};
+std::atomic<int> gpus{1}, contexts{0}, refuse_copies{0}, refuse_calls{0}, off_device{0};
 std::atomic<bool> out_of_memory{false};
 std::atomic<long> device_blocks{0};
 }  // namespace standin
@@ -25,6 +27,8 @@ struct CUstream_st {
 };
 
 namespace {
+
+thread_local int chosen_device = 0;
 
 constexpr std::uintptr_t kTag = std::uintptr_t{1} << 62;
 
@@ -50,7 +54,16 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* facts, int) {
     facts->minor = 7;
     return cudaSuccess;
 }
+cudaError_t cudaGetDevice(int* device) {
+    *device = chosen_device;
+    return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+    chosen_device = device;
+    return cudaSuccess;
+}
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+    standin::off_device += chosen_device != 0;
     *stream = new CUstream_st;
     return cudaSuccess;
 }
@@ -66,6 +79,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
+    standin::off_device += chosen_device != 0;
     if (standin::out_of_memory) {
         return cudaErrorMemoryAllocation;
     }
@@ -78,27 +92,16 @@ cudaError_t cudaFree(void* data) {
     std::free(real(data));
     return cudaSuccess;
 }
-cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
-    ++standin::pinned_blocks;
-    *data = std::malloc(bytes);
-    return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* data) {
-    --standin::pinned_blocks;
-    std::free(data);
-    return cudaSuccess;
-}
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     const bool up = kind == cudaMemcpyHostToDevice;
     if (on_device(to) != up || on_device(from) == up) {
         return cudaErrorInvalidValue;
     }
-    if (up) {  // ordinary memory may be used again as soon as the call is back
-        const auto kept = std::make_shared<std::string>(static_cast<const char*>(from), bytes);
-        stream->work.push_back([=] { std::memcpy(real(to), kept->data(), bytes); });
-    } else {
-        stream->work.push_back([=] { std::memcpy(to, real(from), bytes); });
+    if (!up && standin::refuse_copies > 0 && --standin::refuse_copies == 0) {
+        return cudaErrorInvalidValue;
     }
+    // As late as CUDA may: the memory at both ends must still be there.
+    stream->work.push_back([=] { std::memcpy(real(to), real(from), bytes); });
     return cudaSuccess;
 }
 
@@ -200,8 +203,10 @@ private:
 
 class Engine final : public ICudaEngine {
 public:
-    Engine(std::shared_ptr<sacvit::detail::OrtLibrary> library, const std::string& path)
-        : library_(std::move(library)), session_(library_->env, path.c_str(), settings()) {
+    Engine(std::shared_ptr<sacvit::detail::OrtLibrary> library, nlohmann::json plan)
+        : library_(std::move(library)),
+          plan_(std::move(plan)),
+          session_(library_->env, plan_.at("onnx").get<std::string>().c_str(), settings()) {
         const Ort::AllocatorWithDefaultOptions allocator;
         for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
             add(session_.GetInputNameAllocated(i, allocator).get(), true, session_.GetInputTypeInfo(i));
@@ -223,6 +228,17 @@ public:
     }
     TensorIOMode getTensorIOMode(const char* name) const noexcept override {
         return find(name).input ? TensorIOMode::kINPUT : TensorIOMode::kOUTPUT;
+    }
+    std::int32_t getNbOptimizationProfiles() const noexcept override {
+        return static_cast<std::int32_t>(plan_.at("profiles").size());
+    }
+    Dims getProfileShape(const char* name, std::int32_t profile, OptProfileSelector which) const noexcept override {
+        Dims out{};
+        for (const std::int64_t length : plan_["profiles"][static_cast<std::size_t>(profile)][name]
+                                              [which == OptProfileSelector::kMIN ? 0 : 2]) {
+            out.d[out.nbDims++] = length;
+        }
+        return out;
     }
     IExecutionContext* createExecutionContext() noexcept override { return new Context(session_, tensors_); }
 
@@ -250,6 +266,7 @@ private:
     }
 
     std::shared_ptr<sacvit::detail::OrtLibrary> library_;
+    nlohmann::json plan_;
     Ort::Session session_;
     std::vector<Tensor> tensors_;
 };
@@ -260,9 +277,11 @@ public:
 
     ICudaEngine* deserializeCudaEngine(const void* blob, std::size_t size) noexcept override {
         try {
-            return new Engine(library_, {static_cast<const char*>(blob), size});
-        } catch (const Ort::Exception&) {
+            return new Engine(library_, nlohmann::json::parse(std::string(static_cast<const char*>(blob), size)));
+        } catch (const std::exception&) {
+            logger_.log(ILogger::Severity::kWARNING, "a warning");
             logger_.log(ILogger::Severity::kERROR, "the plan names no engine\nand a second line");
+            logger_.log(ILogger::Severity::kERROR, "so it was not loaded");
             return nullptr;
         }
     }

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from sacvit_deploy import SACViT
 from sacvit_deploy.backends import choose_backend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
+from sacvit_deploy.bundle.digest import seal
+from sacvit_deploy.bundle.manifest import STAGES, FileEntry
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans, misfits, read_record
 from sacvit_deploy.errors import BundleError
 
@@ -117,7 +119,8 @@ def test_a_changed_plan(put: Make, bundle_copy: Path) -> None:
 def test_any_changed_byte_of_a_record_is_noticed(
     at: int, byte: int, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    raw = bytearray(PlanRecord(RTX, "fp16", (1, 8, 32), (1, 24, 48), {}, "now").to_bytes())
+    plans = {role: PlanFile(FileEntry(f"{role}.plan", "0" * 64, 1), {f"{role}.onnx": "1" * 64}, ()) for role in STAGES}
+    raw = bytearray(PlanRecord(RTX, "fp16", (1, 8, 32), (1, 24, 48), plans, "now").to_bytes())
     at %= len(raw)
     folder = tmp_path_factory.mktemp("plan")
     if raw[at] == byte:
@@ -140,6 +143,10 @@ def test_newer_and_foreign_records(put: Make) -> None:
         (folder / RECORD).write_text(text)
         with pytest.raises(BundleError, match=r"plan\.json"):
             read_record(folder)
+    rest = {key: value for key, value in data.items() if key not in ("schema", "digest")}
+    (folder / RECORD).write_bytes(seal(1, {**rest, "plans": {"ee": data["plans"]["ee"]}}))
+    with pytest.raises(BundleError, match="it lists no sac plan"):
+        read_record(folder)
     (folder / RECORD).unlink()
     with pytest.raises(BundleError, match="no plan folder"):
         read_record(folder)
