@@ -48,6 +48,9 @@ def test_more_scenes_lengthen_what_is_there(tmp_path: Path, library_of: Callable
     assert (tmp_path / "grown" / "labels.npy").stat().st_ino == first
     for name in ("images.npy", "labels.npy", "object_px.npy", "boxes.npy", "scenes.json"):
         assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    np.load(tmp_path / "grown" / "labels.npy", mmap_mode="r+")[3] = 59
+    render_split(library, tmp_path / "grown", 30, seed=5, workers=2)
+    assert open_scenes(tmp_path / "grown").labels[3] == 59  # what is there is not rendered again
 
 
 @pytest.mark.parametrize("seed, count", [(6, 12), (5, 8)])
