@@ -53,13 +53,12 @@ class Attention(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled, keys and values without their bias."""
         batch, tokens, width = x.shape
-        # Split first: one copy of q, k and v each, where a five-dimensional transpose would make two.
-        q, k, v = F.linear(x.to(self.qkv.weight.dtype), self.qkv.weight).chunk(3, dim=-1)
-        q, k, v = (
-            part.reshape(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
-            for part in (q + self.qkv.bias[:width], k, v)
-        )
-        return q * (width // self.heads) ** -0.5, k, v
+        size = width // self.heads
+        parts = F.linear(x.to(self.qkv.weight.dtype), self.qkv.weight)
+        # Heads first, then one cut between whole heads: a transpose for all three, and each part lies in one piece.
+        q, k, v = parts.reshape(batch, tokens, 3 * self.heads, size).transpose(1, 2).chunk(3, dim=1)
+        bias = self.qkv.bias[:width].reshape(self.heads, 1, size)
+        return (q + bias) * size**-0.5, k, v
 
     def merge(self, x: Tensor) -> Tensor:
         """[B,H,T,D/H] -> [B,T,D]."""

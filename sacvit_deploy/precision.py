@@ -19,8 +19,8 @@ def cpu_features() -> list[str]:
 
 
 def is_cpu(provider: str | None) -> bool:
-    """Whether a provider's name, short or full, means the CPU; None does."""
-    return provider is None or provider.lower() in ("cpu", "cpuexecutionprovider")
+    """Whether the name of a provider, short or full, or of a backend means the CPU; None does."""
+    return provider is None or provider.lower() in ("cpu", "cpuexecutionprovider", "openvino")
 
 
 def choose_precision(

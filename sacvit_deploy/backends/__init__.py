@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sacvit_deploy.device import Device
 
 Array = npt.NDArray[Any]
-BACKENDS = ("onnxruntime", "tensorrt", "tensorrt-rtx")
+BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 WEIGHTS = ("packed", "mapped")
 
 
@@ -74,9 +74,13 @@ def open_backend(
         raise UsageError(f"threads is {threads}; it must be at least 1")
     if weights not in WEIGHTS:
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
+    if provider is not None and name not in ("auto", "onnxruntime"):
+        raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
+    if name == "openvino":
+        from sacvit_deploy.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(threads or usable_cores())
     if name in ("tensorrt", "tensorrt-rtx"):
-        if provider is not None:
-            raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
         from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
 
         return TensorRTBackend(name)
