@@ -16,7 +16,9 @@ import sacvit_deploy
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.precision import cpu_features
 
-LIBRARIES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu13", "simplejpeg")
+LIBRARIES = (
+    "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "simplejpeg",
+)  # fmt: skip
 
 
 def fingerprint() -> dict[str, Any]:

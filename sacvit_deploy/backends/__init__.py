@@ -66,7 +66,8 @@ def open_backend(
     provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
     get it. threads: CPU threads of one engine call; None is one for each core this process may use.
     weights: "packed" lets each engine keep its own copy, rearranged for speed; "mapped" lets both read the one file in
-    place, which opens at once and needs memory for one copy. Raises BackendError, UsageError.
+    place, which opens at once and needs memory for one copy; OpenVINO and TensorRT always pack. Raises BackendError,
+    UsageError.
     """
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"unknown backend {name!r}; there are: auto, {', '.join(BACKENDS)}")
@@ -92,9 +93,10 @@ def open_backend(
 def choose_backend(bundle: Bundle) -> tuple[str, str]:
     """Return the backend that `auto` means for a bundle on this machine, and the reason.
 
-    TensorRT where the bundle has plans that fit the library and the GPU here, else ONNX Runtime. Raises BundleError for
-    a damaged plan.json.
+    TensorRT where the bundle has plans that fit the library and the GPU here, else ONNX Runtime, else OpenVINO: what
+    gets installed beside ONNX Runtime doesn't change an answer by itself. Raises BundleError for a damaged plan.json.
     """
+    from sacvit_deploy.backends import onnxruntime, openvino
     from sacvit_deploy.bundle.plans import list_plans
 
     trouble = []
@@ -105,7 +107,14 @@ def choose_backend(bundle: Bundle) -> tuple[str, str]:
             trouble.append(f"its {runtime} plans were built for another machine or library")
         except BackendError as error:
             trouble.append(str(error))
-    return "onnxruntime", "; ".join(trouble) or "the bundle has no plans"
+    for name, module in (("onnxruntime", onnxruntime), ("openvino", openvino)):
+        try:
+            module.load_library()
+        except BackendError as error:
+            trouble.append(str(error))
+        else:
+            return name, "; ".join(trouble) or "the bundle has no plans"
+    return "onnxruntime", "; ".join(trouble)
 
 
 def usable_cores() -> int:

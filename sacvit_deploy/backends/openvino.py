@@ -77,17 +77,19 @@ class OpenVINOBackend:
 
 
 class OpenVINOEngine:
-    """One model, compiled when its first input comes: once for the first shape of a single picture, once for all others.
+    """One model, compiled when input comes: once for the first shape of a single picture, once for all other shapes.
 
-    With every dimension fixed a single picture is a tenth (stage 1) to a third (stage 2) faster; compiling for every
-    shape that comes would hold a copy of the weights for each.
+    With every dimension fixed a call works out no shapes, which is felt where it is short; but every compiled model
+    holds a copy of the weights, so there are two at most.
     """
 
     def __init__(self, compile_model: Any, model: Any, stage: Path) -> None:
         self._compile = compile_model
         self._model = model
         self._stage = stage
-        self._dtypes = {port.any_name: np.dtype(port.element_type.to_dtype()) for port in model.inputs}
+        self._dtypes: dict[str, np.dtype[Any]] = {
+            port.any_name: np.dtype(port.element_type.to_dtype()) for port in model.inputs
+        }
         self._outputs = [port.any_name for port in model.outputs]
         self._fixed: tuple[Shapes, Any] | None = None
         self._any: Any = None

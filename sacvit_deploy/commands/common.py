@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from sacvit_deploy.backends import BACKENDS
 from sacvit_deploy.errors import SacvitError, UsageError
 
 # Libraries that only an extra installs.
@@ -68,7 +69,7 @@ def bundle_option(function: F) -> F:
 def backend_options(function: F) -> F:
     """--backend, --provider, --precision, --threads."""
     options = (
-        click.option("--backend", default="auto", show_default=True, help="auto, onnxruntime, tensorrt, tensorrt-rtx."),
+        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
         click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
         click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16, int8."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),

@@ -13,6 +13,7 @@ import click
 import sacvit_deploy
 from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.backends.onnxruntime import load_library
+from sacvit_deploy.backends.openvino import load_library as load_openvino
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
 from sacvit_deploy.bundle.manifest import PRECISIONS
@@ -53,9 +54,18 @@ def examine() -> dict[str, Any]:
         "precision": {"auto": precision, "reason": reason},
         "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
         "onnxruntime": onnxruntime_facts(),
+        "openvino": openvino_facts(),
         "gpu": gpu_facts(),
         "tensorrt": {runtime: tensorrt_facts(runtime) for runtime in RUNTIMES},
     }
+
+
+def openvino_facts() -> dict[str, Any]:
+    """OpenVINO's version, or why it can't be loaded."""
+    try:
+        return {"version": load_openvino().__version__.partition("-")[0]}
+    except BackendError as error:
+        return {"error": str(error)}
 
 
 def gpu_facts() -> dict[str, Any]:
@@ -132,6 +142,8 @@ def table(facts: dict[str, Any]) -> str:
     runtime = facts["onnxruntime"]
     lines.append(f"  onnxruntime  {runtime.get('version') or runtime['error']}")
     lines += [f"    {name:<28} {state}" for name, state in runtime["providers"].items()]
+    openvino = facts["openvino"]
+    lines.append(f"  openvino     {openvino.get('version') or openvino['error']}")
     gpu = facts["gpu"]
     state = gpu.get("error") or (
         f"{gpu['name']}, compute capability {gpu['compute_capability']}, {gpu['memory'] / 2**30:.0f} GiB, "

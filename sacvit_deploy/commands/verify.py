@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sacvit_deploy.backends import open_backend
+from sacvit_deploy.backends import BACKENDS, open_backend
 from sacvit_deploy.bundle.bundle import check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
@@ -24,7 +24,7 @@ BATCHES = (1, 2)
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--pictures", help="Compare answers and every tensor on these, too: file, folder or glob.")
 @click.option("--precision", help="This variant alone.  [default: all]")
-@click.option("--backend", default="onnxruntime", show_default=True, help="onnxruntime, tensorrt, tensorrt-rtx.")
+@click.option("--backend", default="onnxruntime", show_default=True, help=f"{', '.join(BACKENDS)}.")
 @click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

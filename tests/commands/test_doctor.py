@@ -23,6 +23,7 @@ def test_json(command: Any) -> None:
     assert facts["onnxruntime"]["providers"]["CPUExecutionProvider"] == "works"
     # Found though they can't be imported here: nothing is imported to be listed.
     assert facts["libraries"]["torch"]["version"] == importlib.metadata.version("torch")
+    assert facts["openvino"]["version"] == importlib.metadata.version("openvino")
     assert facts["libraries"]["PIL"]["version"] == importlib.metadata.version("pillow")
 
 
@@ -40,10 +41,27 @@ def test_without_onnxruntime(command: Any) -> None:
     command.notes.unlink()
 
 
-def test_infer_without_onnxruntime(command: Any, tiny_bundle: Path, easy: Path) -> None:
-    done = command("sacvit-infer", easy, "--bundle", tiny_bundle, forbid=("onnxruntime",), expect=1)
+def test_infer_without_a_backend(command: Any, tiny_bundle: Path, easy: Path) -> None:
+    nothing = ("onnxruntime", "openvino")
+    done = command("sacvit-infer", easy, "--bundle", tiny_bundle, forbid=nothing, expect=1)
     assert "pip install onnxruntime" in done.stderr
     assert done.stderr.count("\n") == 1
+    command.notes.unlink()
+
+
+def test_infer_with_openvino_alone(command: Any, tiny_bundle: Path, easy: Path) -> None:
+    done = command("sacvit-infer", easy, "--bundle", tiny_bundle, forbid=("onnxruntime",))
+    assert "fp32 on OpenVINO" in done.stderr
+    command.notes.unlink()
+
+
+def test_openvino_asked_for_and_not_there(command: Any, tiny_bundle: Path, easy: Path) -> None:
+    asked = ("--backend", "openvino")
+    done = command("sacvit-infer", easy, "--bundle", tiny_bundle, *asked, forbid=("openvino",), expect=1)
+    assert "pip install 'sacvit-deploy[openvino]'" in done.stderr
+    facts = json.loads(command("sacvit", "doctor", "--json", forbid=("openvino",)).stdout)
+    assert "sacvit-deploy[openvino]" in facts["openvino"]["error"]
+    assert "sacvit-deploy[openvino]" in table(facts)
     command.notes.unlink()
 
 

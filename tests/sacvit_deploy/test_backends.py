@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the protocol: what is asked for is what runs, or there is an error."""
+"""The processor's backends behind the protocol: what is asked for is what runs, or there is an error."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sacvit_deploy.backends import Array, open_backend, usable_cores
 from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.errors import BackendError, UsageError
+
+ON_CPU = pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +31,11 @@ def sac_inputs(batch: int, targets: int) -> dict[str, Array]:
     }
 
 
+@ON_CPU
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_engines_keep_the_contract(files: dict[str, dict[str, Path]], precision: str, batch: int) -> None:
-    backend = open_backend("onnxruntime", threads=1)
+def test_engines_keep_the_contract(files: dict[str, dict[str, Path]], name: str, precision: str, batch: int) -> None:
+    backend = open_backend(name, threads=1)
     kind = np.dtype(np.float32 if precision == "fp32" else np.float16)
     ee = backend.open(files[precision]["ee"], files[precision]["weights"])
     assert ee.input_dtype("image") == kind
@@ -61,9 +64,10 @@ def test_mapped_and_packed_weights_give_the_same(files: dict[str, dict[str, Path
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-4)
 
 
-def test_description_names_library_device_and_threads() -> None:
-    description = open_backend(threads=3).description
-    assert description.startswith("ONNX Runtime ")
+@pytest.mark.parametrize(("name", "title"), [("onnxruntime", "ONNX Runtime "), ("openvino", "OpenVINO ")])
+def test_description_names_library_device_and_threads(name: str, title: str) -> None:
+    description = open_backend(name, threads=3).description
+    assert description.startswith(title)
     assert "CPU" in description
     assert "3 threads" in description
     assert f"{usable_cores()} threads" in open_backend().description
@@ -93,22 +97,26 @@ def test_cuda_runs_or_is_refused(files: dict[str, dict[str, Path]]) -> None:
 def test_backend_and_settings_that_do_not_exist() -> None:
     with pytest.raises(BackendError, match="unknown backend 'abacus'; there are: auto, onnxruntime"):
         open_backend("abacus")
+    with pytest.raises(UsageError, match="--provider cpu is ONNX Runtime's; openvino has none"):
+        open_backend("openvino", provider="cpu")
     with pytest.raises(UsageError, match="threads is 0"):
         open_backend(threads=0)
     with pytest.raises(UsageError, match="weights is 'lost'"):
         open_backend(weights="lost")
 
 
-def test_engine_files_that_can_not_be_loaded(tmp_path: Path) -> None:
+@ON_CPU
+def test_engine_files_that_can_not_be_loaded(tmp_path: Path, name: str) -> None:
     (tmp_path / "text.onnx").write_text("no engine")
-    for name in ("text.onnx", "none.onnx"):
-        with pytest.raises(BackendError, match=f"can't load .*{name}") as caught:
-            open_backend(threads=1).open(tmp_path / name, None)
+    for file in ("text.onnx", "none.onnx"):
+        with pytest.raises(BackendError, match=f"can't load .*{file}") as caught:
+            open_backend(name, threads=1).open(tmp_path / file, None)
         assert "\n" not in str(caught.value)
 
 
-def test_missing_and_misshapen_inputs(files: dict[str, dict[str, Path]]) -> None:
-    engine = open_backend(threads=1).open(files["fp32"]["sac"], files["fp32"]["weights"])
+@ON_CPU
+def test_missing_and_misshapen_inputs(files: dict[str, dict[str, Path]], name: str) -> None:
+    engine = open_backend(name, threads=1).open(files["fp32"]["sac"], files["fp32"]["weights"])
     inputs = sac_inputs(1, 24)
     with pytest.raises(BackendError, match=r"sac\.fp32\.onnx failed"):
         engine.run({**inputs, "patches": inputs["patches"][:, :, :7]})

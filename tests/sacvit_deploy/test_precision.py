@@ -16,6 +16,8 @@ ALL = ["fp32", "fp16", "int8"]
         (ALL, None, ["avx2", "avx512_vnni"], "int8"),
         (ALL, "CPUExecutionProvider", ["amx_int8"], "int8"),
         (ALL, "cpu", ["asimddp"], "int8"),
+        (ALL, "openvino", ["avx512_vnni"], "int8"),
+        (ALL, "openvino", ["avx2"], "fp32"),
         (ALL, "cuda", ["amx_int8"], "fp16"),
         (["fp32", "fp16"], "cpu", ["amx_int8"], "fp32"),
         (["fp32", "fp16"], None, [], "fp32"),
