@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacvit_deploy.backends import Array
+from sacvit_deploy.backends.openvino_heads import parts_first
 from sacvit_deploy.errors import BackendError, first_line
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ class OpenVINOEngine:
         with self._lock:
             try:
                 found = self._request(tuple(array.shape for array in feed.values())).infer(feed, share_inputs=True)
-                # Copies: the request's own arrays are the next call's.
-                return {name: np.array(found[at]) for at, name in enumerate(self._outputs)}
+                return {name: found[at] for at, name in enumerate(self._outputs)}  # copies, unless one asks for views
             except Exception as error:  # as above
                 raise BackendError(f"{self._stage.name} failed in OpenVINO ({first_line(error)})") from error
 
@@ -122,5 +122,7 @@ class OpenVINOEngine:
         if self._fixed is not None and self._fixed[0] == shapes:
             return self._fixed[1]
         if self._any is None:
-            self._any = self._compile(self._model).create_infer_request()
+            model = self._model.clone()
+            parts_first(model)
+            self._any = self._compile(model).create_infer_request()
         return self._any
