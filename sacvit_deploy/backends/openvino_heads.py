@@ -33,24 +33,25 @@ def parts_first(model: Any) -> int:
 
 def _is_cut(cut: Any) -> bool:
     """Whether a node cuts [B,3H,T,d] in three between heads, right after the transpose that put the heads first."""
-    if cut.get_type_name() not in ("Split", "VariadicSplit") or len(cut.outputs()) != PARTS:
+    if cut.get_type_name() not in ("Split", "VariadicSplit"):
         return False
     moved = cut.input_value(0).get_node()
     if moved.get_type_name() != "Transpose" or _constant(moved.input_value(1)) != HEADS_FIRST:
         return False
-    shapes = [output.get_partial_shape() for output in (moved.input(0).get_source_output(), *cut.outputs())]
-    if any(shape.rank.is_dynamic or len(shape) != 4 for shape in shapes):
+    tokens = moved.input_value(0).get_partial_shape()
+    if tokens.rank.is_dynamic:
         return False
-    heads = shapes[0][2]
+    heads, size = tokens[2], tokens[3]
+    parts = [output.get_partial_shape()[1] for output in cut.outputs()]
+    # A third of the heads each: three parts, and no other axis.
     return (
-        _constant(cut.input_value(1)) in ([1], 1)
-        and heads.is_static
-        and shapes[0][3].is_static
-        and all(shape[1].is_static and shape[1].get_length() * PARTS == heads.get_length() for shape in shapes[1:])
+        heads.is_static
+        and size.is_static
+        and all(part.is_static and part.get_length() * PARTS == heads.get_length() for part in parts)
     )
 
 
 def _constant(output: Any) -> Any:
-    """A constant's values as a list or number; None for what is computed."""
+    """A constant's values as a list; None for what is computed."""
     node = output.get_node()
     return node.data.tolist() if node.get_type_name() == "Constant" else None

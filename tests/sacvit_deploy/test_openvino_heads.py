@@ -25,7 +25,7 @@ def run(model: Any, feed: list[np.ndarray]) -> list[np.ndarray]:
     return [np.array(found[at]) for at in range(len(model.outputs))]
 
 
-def cut(shape: list[int], order: tuple[int, ...] = (0, 2, 1, 3), axis: int = 1, parts: int = 3, **kw: list[int]) -> Any:
+def cut(shape: Any, order: tuple[int, ...] = (0, 2, 1, 3), axis: int = 1, parts: int = 3, **kw: list[int]) -> Any:
     """A transpose and a cut of its result; each part is doubled, so that there is something to compute."""
     source = ops.parameter(shape, np.float32)
     moved = ops.transpose(source, np.array(order))
@@ -67,11 +67,13 @@ def test_the_same_parts(batch: int, tokens: int, heads: int, size: int) -> None:
         cut([2, 5, 12, 4], parts=2),
         cut([2, 5, 12, 9], axis=3),
         cut([2, 12, 5, 4], order=(0, 1, 2, 3)),
-        cut([2, 5, 4, 12], order=(0, 3, 1, 2)),
+        cut([2, 5, 12, 4], order=(0, 2, 3, 1)),
         cut([2, 5, 12, 4], lengths=[2, 4, 6]),
         cut([2, 5, -1, 4]),
+        cut([2, 5, 12, -1]),
+        cut(openvino.PartialShape.dynamic()),
     ],
-    ids=["two parts", "other axis", "not moved", "moved otherwise", "unequal parts", "unknown heads"],
+    ids=["two parts", "other axis", "not moved", "moved otherwise", "unequal parts", "unknown heads", "unknown size", "unknown rank"],
 )
 def test_other_cuts_are_left_alone(model: Any) -> None:
     names = [op.get_friendly_name() for op in model.get_ordered_ops()]
