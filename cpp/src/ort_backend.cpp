@@ -62,6 +62,8 @@ public:
             // the cores from the other stage's session and from decoding.
             options.AddConfigEntry("session.intra_op.allow_spinning", "1");
             options.AddConfigEntry("session.force_spinning_stop", "1");
+            // On x86 without VNNI or AMX it would add up byte products in 16 bits, which full-range weights overflow.
+            options.AddConfigEntry("session.x64quantprecision", "1");
             if (weights_ == Weights::mapped) {
                 options.AddConfigEntry("session.disable_prepacking", "1");
             }

@@ -81,6 +81,8 @@ class OnnxRuntimeBackend:
         # the cores from the other stage's session and from decoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # On x86 without VNNI or AMX it would add up byte products in 16 bits, which full-range weights overflow.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if self.weights == "mapped":
             options.add_session_config_entry("session.disable_prepacking", "1")
         # On by default on CUDA, TF32 computes products of fp32 tensors with ten bits: not what the file says.

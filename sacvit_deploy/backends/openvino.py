@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
@@ -11,14 +12,16 @@ import numpy as np
 
 from sacvit_deploy.backends import Array
 from sacvit_deploy.backends.openvino_heads import parts_first
-from sacvit_deploy.errors import BackendError, first_line
+from sacvit_deploy.errors import BackendError
+from sacvit_deploy.precision import cpu_features
 
 if TYPE_CHECKING:
     from sacvit_deploy.bundle.bundle import Bundle
     from sacvit_deploy.device import Device
 
 INSTALL = "install it with: pip install 'sacvit-deploy[openvino]'"
-Shapes = tuple[tuple[int, ...], ...]
+X86 = ("x86_64", "amd64")
+WIDE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")  # sums of byte products in 32 bits
 
 
 def load_library() -> Any:
@@ -48,11 +51,16 @@ class OpenVINOBackend:
         return f"OpenVINO {version}, CPU, {self.threads} threads"
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        """All of them."""
-        return list(bundle.manifest.variants)
+        """All of them, but int8 only where it is computed rightly."""
+        return [name for name in bundle.manifest.variants if name != "int8" or not saturates()]
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """The ONNX files."""
+        """The ONNX files. Raises BackendError for int8 on a processor where it would be wrong."""
+        if precision == "int8" and saturates():
+            raise BackendError(
+                "OpenVINO's sums of byte products overflow on a processor without VNNI or AMX; take --precision fp32, "
+                "or int8 with --backend onnxruntime"
+            )
         return bundle.checked_files(precision)
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
@@ -60,11 +68,7 @@ class OpenVINOBackend:
         return None
 
     def open(self, stage: Path, weights: Path | None) -> OpenVINOEngine:
-        """Read one ONNX file; the library maps the weights file that it names."""
-        try:
-            model = self._core.read_model(stage)
-        except Exception as error:  # the library raises RuntimeError for everything
-            raise BackendError(f"OpenVINO can't load {stage} ({first_line(error)})") from error
+        """Read and compile one ONNX file; the library maps the weights file that it names."""
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
@@ -74,26 +78,26 @@ class OpenVINOBackend:
             # Left alone, it computes in bfloat16 on processors with AMX: not what the file says.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        return OpenVINOEngine(lambda its: self._core.compile_model(its, "CPU", settings), model, stage)
+        try:
+            model = self._core.read_model(stage)
+            parts_first(model)
+            compiled = self._core.compile_model(model, "CPU", settings)
+            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))  # it takes as many as make sense to it
+            return OpenVINOEngine(compiled, stage)
+        except Exception as error:  # the library raises RuntimeError for everything
+            raise BackendError(f"OpenVINO can't load {stage} ({reason(error)})") from error
 
 
 class OpenVINOEngine:
-    """One model, compiled when input comes: once for the first shape of a single picture, once for all other shapes.
+    """One compiled model, for every shape: compiled anew for a fixed one, eight-bit answers would differ a little."""
 
-    With every dimension fixed a call works out no shapes, which is felt where it is short; but every compiled model
-    holds a copy of the weights, so there are two at most.
-    """
-
-    def __init__(self, compile_model: Any, model: Any, stage: Path) -> None:
-        self._compile = compile_model
-        self._model = model
+    def __init__(self, compiled: Any, stage: Path) -> None:
+        self._request = compiled.create_infer_request()
         self._stage = stage
         self._dtypes: dict[str, np.dtype[Any]] = {
-            port.any_name: np.dtype(port.element_type.to_dtype()) for port in model.inputs
+            port.any_name: np.dtype(port.element_type.to_dtype()) for port in compiled.inputs
         }
-        self._outputs = [port.any_name for port in model.outputs]
-        self._fixed: tuple[Shapes, Any] | None = None
-        self._any: Any = None
+        self._outputs = [port.any_name for port in compiled.outputs]
         self._lock = Lock()  # a request takes one call at a time
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
@@ -108,21 +112,22 @@ class OpenVINOEngine:
         feed = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._dtypes.items()}
         with self._lock:
             try:
-                found = self._request(tuple(array.shape for array in feed.values())).infer(feed, share_inputs=True)
+                found = self._request.infer(feed, share_inputs=True)
                 return {name: found[at] for at, name in enumerate(self._outputs)}  # copies, unless one asks for views
             except Exception as error:  # as above
-                raise BackendError(f"{self._stage.name} failed in OpenVINO ({first_line(error)})") from error
+                raise BackendError(f"{self._stage.name} failed in OpenVINO ({reason(error)})") from error
 
-    def _request(self, shapes: Shapes) -> Any:
-        """The request that takes inputs of these shapes, in the model's order."""
-        if self._fixed is None and all(shape[:1] == (1,) for shape in shapes):
-            model = self._model.clone()
-            model.reshape(dict(zip(self._dtypes, map(list, shapes), strict=True)))
-            self._fixed = shapes, self._compile(model).create_infer_request()
-        if self._fixed is not None and self._fixed[0] == shapes:
-            return self._fixed[1]
-        if self._any is None:
-            model = self._model.clone()
-            parts_first(model)
-            self._any = self._compile(model).create_infer_request()
-        return self._any
+
+def saturates() -> bool:
+    """Whether sums of two byte products are kept in 16 bits here, which full-range weights overflow.
+
+    So it is on x86 without VNNI or AMX. Where the system doesn't tell what the processor has, it is taken to be newer.
+    """
+    features = cpu_features()
+    return platform.machine().lower() in X86 and bool(features) and not set(features) & set(WIDE_PRODUCTS)
+
+
+def reason(error: BaseException) -> str:
+    """The last line of what the library's exception says; those before name its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__

@@ -20,7 +20,7 @@ def test_quantised_layers_compute_in_eight_bits(calibrated: Calibrated, calibrat
     path = open_bundle(calibrated.bundle).checked_files("int8")[role]
     engine = open_backend("openvino").open(path, None)
     engine.run(next(calibration.feeds(role)))
-    compiled = engine._any.get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
+    compiled = engine._request.get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
     facts = [op.get_rt_info() for op in compiled.get_ops()]
     computed = [fact["runtimePrecision"].astype(str) for fact in facts if "Fully" in fact["layerType"].astype(str)]
     graph = onnx.load(path, load_external_data=False)
@@ -42,3 +42,14 @@ def test_as_near_to_fp32_as_on_onnx_runtime(calibrated: Calibrated, calibration:
     wanted = logits("onnxruntime", "fp32")
     errors = {name: np.abs(logits(name, "int8") - wanted).mean() for name in ("openvino", "onnxruntime")}
     assert 0 < errors["openvino"] < 1.25 * errors["onnxruntime"], errors
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_picture_gets_the_same_answer_in_every_batch(
+    calibrated: Calibrated, calibration: Calibration, role: str
+) -> None:
+    engine = open_backend("openvino").open(open_bundle(calibrated.bundle).checked_files("int8")[role], None)
+    feed = next(calibration.feeds(role))
+    together = engine.run(feed)["logits"]
+    apart = [engine.run({name: array[row : row + 1] for name, array in feed.items()})["logits"] for row in range(4)]
+    np.testing.assert_allclose(np.concatenate(apart), together[:4], atol=1e-4 * np.abs(together).max())

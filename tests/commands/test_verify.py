@@ -79,3 +79,19 @@ def test_no_bundle(command: Any, tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"x")
     for path in (tmp_path / "none.sacvit", tmp_path / "plain", tmp_path):
         assert command("sacvit", "verify", path, expect=1).stderr.startswith("Error: ")
+
+
+def test_openvino_is_compared_with_onnx_runtime(command: Any, tiny_bundle: Path) -> None:
+    facts = json.loads(command("sacvit", "verify", tiny_bundle, "--backend", "openvino", "--json").stdout)
+    assert facts["passed"] is True
+    assert set(facts["against_cpu_fp32"]) == {"fp32", "fp16"}
+    assert facts["note"] == ""
+
+
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_openvino_alone(command: Any, tiny_bundle: Path, backend: str) -> None:
+    done = command("sacvit", "verify", tiny_bundle, "--backend", backend, forbid=("onnxruntime",))
+    assert "OpenVINO" in done.stdout
+    assert done.stdout.count(": ok") == 2
+    assert "not compared with fp32 on ONNX Runtime" in done.stdout
+    command.notes.unlink()

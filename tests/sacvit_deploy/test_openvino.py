@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import Array, Engine, choose_backend, open_backend
+from sacvit_deploy.backends import Array, Engine, choose_backend, open_backend, openvino, usable_cores
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.errors import BackendError
 from sacvit_deploy.prediction import Prediction
 
 
@@ -47,7 +50,6 @@ def test_stage_one_as_onnx_runtime(tiny_bundle: Path, batches: tuple[int, ...]) 
 
 def test_stage_two_as_onnx_runtime_for_every_shape(tiny_bundle: Path) -> None:
     ours, theirs = engines(tiny_bundle, "sac")
-    # The first single picture's shape is compiled for itself; it must not be taken for the others, nor they for it.
     for seed, (batch, targets) in enumerate([(1, 24), (1, 12), (2, 24), (1, 24), (4, 48), (1, 1), (1, 24)]):
         inputs = sac_inputs(batch, targets, seed)
         assert_same(ours.run(inputs), theirs.run(inputs))
@@ -88,6 +90,48 @@ def test_whole_cascade(tiny_bundle: Path, picture_paths: list[Path], model: SACV
         assert (one.stage, one.label) == (other.stage, other.label)
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-4)
     assert {1, 2} <= {one.stage for one in found if isinstance(one, Prediction)}
+
+
+@pytest.mark.parametrize("features", [["avx2"], ["avx2", "avx512f"]])
+def test_int8_where_byte_products_overflow(tiny_bundle: Path, monkeypatch: Any, features: list[str]) -> None:
+    monkeypatch.setattr(openvino, "cpu_features", lambda: features)
+    monkeypatch.setattr(openvino.platform, "machine", lambda: "x86_64")
+    backend = open_backend("openvino")
+    assert backend.precisions(open_bundle(tiny_bundle)) == ["fp32", "fp16"]
+    with pytest.raises(BackendError, match=r"without VNNI or AMX; take --precision fp32"):
+        backend.files(open_bundle(tiny_bundle), "int8")
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "narrow"),
+    [
+        ("x86_64", ["avx2"], True),
+        ("AMD64", ["avx512f"], True),
+        ("x86_64", ["avx2", "avx_vnni"], False),
+        ("x86_64", ["avx2", "amx_int8"], False),
+        ("x86_64", [], False),  # the system doesn't tell
+        ("aarch64", ["fphp"], False),
+    ],
+)
+def test_where_byte_products_overflow(monkeypatch: Any, machine: str, features: list[str], narrow: bool) -> None:
+    monkeypatch.setattr(openvino, "cpu_features", lambda: features)
+    monkeypatch.setattr(openvino.platform, "machine", lambda: machine)
+    assert openvino.saturates() is narrow
+
+
+def test_errors_say_what_is_wrong(tiny_bundle: Path, tmp_path: Path) -> None:
+    ours, _ = engines(tiny_bundle, "ee")
+    with pytest.raises(BackendError, match=r"ee\.fp32\.onnx failed .*\(2\.4\.112\.112\)"):
+        ours.run({"image": np.zeros((2, 4, 112, 112))})
+    with pytest.raises(BackendError, match="Could not open the file"):
+        open_backend("openvino").open(tmp_path / "none.onnx", None)
+
+
+def test_threads_are_those_it_runs(tiny_bundle: Path) -> None:
+    model = SACViT(tiny_bundle, backend="openvino", threads=10_000)
+    told = re.search(r", (\d+) threads$", model.backend.description)
+    assert told is not None
+    assert 1 <= int(told[1]) <= usable_cores()
 
 
 def test_auto_stays_with_onnx_runtime(tiny_bundle: Path) -> None:

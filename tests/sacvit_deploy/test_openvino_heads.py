@@ -73,7 +73,16 @@ def test_the_same_parts(batch: int, tokens: int, heads: int, size: int) -> None:
         cut([2, 5, 12, -1]),
         cut(openvino.PartialShape.dynamic()),
     ],
-    ids=["two parts", "other axis", "not moved", "moved otherwise", "unequal parts", "unknown heads", "unknown size", "unknown rank"],
+    ids=[
+        "two",
+        "other axis",
+        "not moved",
+        "moved otherwise",
+        "unequal",
+        "unknown heads",
+        "unknown size",
+        "unknown rank",
+    ],
 )
 def test_other_cuts_are_left_alone(model: Any) -> None:
     names = [op.get_friendly_name() for op in model.get_ordered_ops()]
