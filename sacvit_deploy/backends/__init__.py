@@ -117,6 +117,17 @@ def choose_backend(bundle: Bundle) -> tuple[str, str]:
     return "onnxruntime", "; ".join(trouble)
 
 
+def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], stage: str) -> dict[str, Array]:
+    """Inputs as an engine takes them: those of `dtypes`, in its order, contiguous and cast.
+
+    stage: what the error for a missing one calls the engine. Raises BackendError.
+    """
+    for name in dtypes:
+        if name not in inputs:
+            raise BackendError(f"{stage} asks for `{name}`, which this stage is not given")
+    return {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in dtypes.items()}
+
+
 def usable_cores() -> int:
     """Cores this process may run on, which in a container is often fewer than the machine has."""
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
+from sacvit_deploy.backends import Array, as_taken
 from sacvit_deploy.errors import BackendError, first_line
 
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ class OnnxRuntimeEngine:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the session; inputs are made contiguous and cast."""
-        missing = [name for name in self._dtypes if name not in inputs]
-        if missing:
-            raise BackendError(f"{self._stage.name} asks for `{missing[0]}`, which this stage is not given")
-        feed = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._dtypes.items()}
+        feed = as_taken(inputs, self._dtypes, self._stage.name)
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         except Exception as error:  # as above

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
+from sacvit_deploy.backends import Array, as_taken
 from sacvit_deploy.backends.openvino_heads import parts_first
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.precision import cpu_features
@@ -106,10 +106,7 @@ class OpenVINOEngine:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model; inputs are made contiguous and cast."""
-        missing = [name for name in self._dtypes if name not in inputs]
-        if missing:
-            raise BackendError(f"{self._stage.name} asks for `{missing[0]}`, which this stage is not given")
-        feed = {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in self._dtypes.items()}
+        feed = as_taken(inputs, self._dtypes, self._stage.name)
         with self._lock:
             try:
                 found = self._request.infer(feed, share_inputs=True)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
+from sacvit_deploy.backends import Array, as_taken
 from sacvit_deploy.device import Device, Placed
 from sacvit_deploy.device.lane import closed
-from sacvit_deploy.errors import BackendError
 
 
 class RoundTrip:
@@ -30,10 +29,7 @@ class RoundTrip:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; inputs are made contiguous and cast."""
         engine, memory = self._engine, self._memory
-        missing = [name for name in engine.inputs if name not in inputs]
-        if missing:
-            raise BackendError(f"{self._role} asks for `{missing[0]}`, which this stage is not given")
-        given = {name: np.ascontiguousarray(inputs[name], kind.dtype) for name, kind in engine.inputs.items()}
+        given = as_taken(inputs, {name: kind.dtype for name, kind in engine.inputs.items()}, self._role)
         batch = len(next(iter(given.values())))
         wanted = {name: (closed(kind, batch), kind.dtype) for name, kind in engine.outputs.items()}
         places: dict[str, Placed] = {}
