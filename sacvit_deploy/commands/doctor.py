@@ -152,5 +152,3 @@ def table(facts: dict[str, Any]) -> str:
     lines.append(f"  gpu          {state}")
     lines += [f"  {name:<12} {its.get('version') or its['error']}" for name, its in facts["tensorrt"].items()]
     return "\n".join(lines)
-
-
