@@ -116,6 +116,7 @@ def dense_model(bundle: Bundle) -> tuple[SACViT, str]:
     files = bundle.checked_files("fp32")
     graph = onnx.load(str(files[BASELINE])).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    values |= attention_biases(graph, values)
     state = {key: weight_named(key, value, values) for key, value in model.state_dict().items()}
     width, tokens = config.geometry.width, CHILDREN * config.geometry.tokens
     # The exporter folded the class token and its position into one; the sum is all that a DeiT needs.
@@ -135,6 +136,26 @@ def dense_model(bundle: Bundle) -> tuple[SACViT, str]:
     if not error <= TOLERANCES["fp32"]:
         raise ExportError(f"the weights read back from {files[BASELINE].name} give other answers, by {error:.1e}")
     return model, OWN
+
+
+def attention_biases(graph: onnx.GraphProto, values: Mapping[str, Array]) -> dict[str, Array]:
+    """The biases that the exporter changed, by their names in the state dict.
+
+    Only queries' are left of `qkv`'s; keys' need none, values' are in the projection's (`export/blocks.py`).
+    """
+    added = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
+    found: dict[str, Array] = {}
+    queries = np.zeros(0)  # of the block whose projection comes next
+    for node in graph.node:
+        constants = [values[name] for name in node.input if name in values]
+        if node.op_type == "Add" and constants and constants[0].ndim == 4:
+            queries = constants[0].reshape(-1)
+        if node.op_type == "MatMul" and node.input[1].endswith(".attn.proj.weight.T"):
+            layer = node.input[1].removesuffix(".proj.weight.T")
+            (bias,) = (values[name] for name in added[node.output[0]].input if name in values)
+            rest = np.zeros(2 * bias.size, dtype=bias.dtype)
+            found |= {f"{layer}.proj.bias": bias, f"{layer}.qkv.bias": np.concatenate([queries, rest])}
+    return found
 
 
 def weight_named(key: str, value: torch.Tensor, values: Mapping[str, Array]) -> torch.Tensor:

@@ -57,7 +57,7 @@ class Attention(nn.Module):
         parts = F.linear(x.to(self.qkv.weight.dtype), self.qkv.weight)
         # Heads first, then one cut between whole heads: a transpose for all three, and each part lies in one piece.
         q, k, v = parts.reshape(batch, tokens, 3 * self.heads, size).transpose(1, 2).chunk(3, dim=1)
-        bias = self.qkv.bias[:width].reshape(self.heads, 1, size)
+        bias = self.qkv.bias[:width].reshape(1, self.heads, 1, size)
         return (q + bias) * size**-0.5, k, v
 
     def merge(self, x: Tensor) -> Tensor:
