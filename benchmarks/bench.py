@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.energy import Meter
 from sacvit_deploy.benchmarks.field import Entry
 from sacvit_deploy.benchmarks.pictures import Material
@@ -17,8 +17,8 @@ from sacvit_deploy.benchmarks.rounds import Window, interleave
 from sacvit_deploy.benchmarks.running import Feed, Run, run
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.costs import costs
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.glue import Index
 from sacvit_deploy.scheduler import Item
 
 SCOPES = ("engine", "file")

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.calibration.options import numbers
+from sacvit_deploy.commands.common import numbers
 from sacvit_deploy.errors import UsageError
 
 

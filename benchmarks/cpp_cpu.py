@@ -27,12 +27,12 @@ import onnxruntime
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
-from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.config import Geometry, ModelConfig
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
+from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
-from sacvit_deploy.export.stages import empty_model
 
 PICTURES = 64
 CAPI = Path(onnxruntime.__file__).parent / "capi"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import Engine
+from sacvit_deploy.arrays import Index, Pixels
+from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.benchmarks.contenders import (
     CascadeContender,
     Contender,
@@ -25,13 +26,11 @@ from sacvit_deploy.benchmarks.foreign import Foreign, check_batch, open_foreign
 from sacvit_deploy.benchmarks.opponents import Opponents, find_or_export
 from sacvit_deploy.benchmarks.pictures import Material
 from sacvit_deploy.bundle.manifest import BASELINE
-from sacvit_deploy.calibration.baseline import full_view
 from sacvit_deploy.costs import SAIT_KEPT, costs, sait_cost, stvit_cost
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets
-from sacvit_deploy.glue import Index
-from sacvit_deploy.scaled import Picture
+from sacvit_deploy.images.preprocess import full_view
+from sacvit_deploy.images.scaled import Picture
 
 AGAINST = ("deit", "sait", "sait-mass", "stvit")
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sacvit_deploy.calibration.data import Float
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.evaluation.data import Float
 from sacvit_deploy.glue import softmax
-from sacvit_deploy.scaled import Picture
-from sacvit_deploy.stages import stage_one_view
+from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.stages.host import stage_one_view
 
 
 def stage_one_probabilities(cascade: Cascade, images: Sequence[Picture], batch: int = 8) -> Float:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sacvit_deploy.backends import Array, Backend
-from sacvit_deploy.backends.onnxruntime import load_library
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.onnxruntime.session import load_library
+from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.errors import BackendError, UsageError
 
 FLOATS = ("tensor(float)", "tensor(float16)")

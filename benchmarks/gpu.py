@@ -17,7 +17,8 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.benchmarks.gpu_prepare import GEOMETRIES, prepare_bundle, prepare_plans
 from sacvit_deploy.benchmarks.gpu_rows import CHECKED, Row, check, line, measure, noise
 from sacvit_deploy.benchmarks.gpu_torch import torch_milliseconds
@@ -25,10 +26,9 @@ from sacvit_deploy.benchmarks.machine import fingerprint
 from sacvit_deploy.benchmarks.spread import Spread, spread
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.device import Device
-from sacvit_deploy.device.onnxruntime import OnnxRuntimeDevice
-from sacvit_deploy.device.pool import Pool
+from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import BackendError, SacvitError, first_line
+from sacvit_deploy.stages.pool import Pool
 
 RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")  # the last to try the script without a GPU
 BATCHES = (1, 8, 32, 128, 512, 1024)
@@ -41,7 +41,7 @@ def open_devices(runtime: str, work: Path, precision: str, batch: int) -> tuple[
     whole = {"view": work / f"whole.{precision}.onnx", "ee": files["deit"]}
     if runtime in ("cuda", "cpu"):
         backend = OnnxRuntimeBackend(runtime, 2)
-        return OnnxRuntimeDevice(backend, files), OnnxRuntimeDevice(backend, whole)
+        return OnnxRuntimeDevice(backend.sessions, files), OnnxRuntimeDevice(backend.sessions, whole)
     from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
     from sacvit_deploy.backends.tensorrt.library import load_library
 

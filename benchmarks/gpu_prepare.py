@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from sacvit_deploy.backends import usable_cores
-from sacvit_deploy.backends.tensorrt.differences import is_rtx
+from sacvit_deploy.backends.tensorrt.compat import is_rtx
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import MANIFEST, hash_file, open_bundle
 from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.engines.build import Limits, build_plan
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
@@ -26,13 +26,13 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     import torch
 
     from sacvit_deploy.benchmarks.random_checkpoint import write_random
-    from sacvit_deploy.calibration.cli_calibrate import Plan, reduce_bundle
+    from sacvit_deploy.bundle.weights import write_graph
+    from sacvit_deploy.calibration.job import Plan, reduce_bundle
     from sacvit_deploy.export.checkpoint import load_checkpoint
-    from sacvit_deploy.export.device import ViewStage
+    from sacvit_deploy.export.glue import ViewStage
     from sacvit_deploy.export.graph import trace
     from sacvit_deploy.export.pipeline import Request, export_bundle
     from sacvit_deploy.export.progress import Progress
-    from sacvit_deploy.export.weights import write_graph
 
     work.mkdir(parents=True, exist_ok=True)
     source = work / f"{geometry}.safetensors"

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacvit_deploy.ahead import in_batches
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.benchmarks.rounds import interleave
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.costs import costs
-from sacvit_deploy.decode import Pixels
-from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import OutputError
 from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.images.prefetch import in_batches
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
-from sacvit_deploy.stages import HostStages, Stages
+from sacvit_deploy.stages.host import HostStages
+from sacvit_deploy.stages.pool import Pool
+from sacvit_deploy.stages.protocol import Stages
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
 LEAST = 128  # pictures a pass, so that 23 % of them is a number

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sacvit_deploy.decode import Pixels
+from sacvit_deploy.arrays import Pixels
 
 WARM_UP = 3  # calls: compiling, and recording the graphs
 
@@ -23,8 +23,8 @@ def torch_milliseconds(
     import torch
 
     from sacvit_deploy.export.checkpoint import load_checkpoint
-    from sacvit_deploy.export.device import ViewStage
-    from sacvit_deploy.export.stages import PlainDeiT
+    from sacvit_deploy.export.glue import ViewStage
+    from sacvit_deploy.export.modules import PlainDeiT
 
     model = load_checkpoint(checkpoint).model
     dtype = torch.float16 if half else torch.float32

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.benchmarks.bench import SCOPES, Case, measure
 from sacvit_deploy.benchmarks.energy import Meter, find_meters
 from sacvit_deploy.benchmarks.field import AGAINST, Plan, open_field
@@ -26,10 +26,10 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.manifest import BASELINE, PRECISIONS
 from sacvit_deploy.costs import SAIT_KEPT, costs
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.precision import choose_precision
 
 FRACTIONS = (0.23, 0.40, 0.86)  # of the paper's table 3
 
@@ -79,7 +79,7 @@ def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object
     check_words("--scope", job.scopes, SCOPES)
     check_words("--against", job.against, AGAINST)
     if job.png:
-        from sacvit_deploy.calibration.plot import load_matplotlib
+        from sacvit_deploy.console.figures import load_matplotlib
 
         load_matplotlib()
     for eta in job.etas or ():

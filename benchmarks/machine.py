@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sacvit_deploy
-from sacvit_deploy.backends import usable_cores
-from sacvit_deploy.precision import cpu_features
+from sacvit_deploy.cpu import cpu_features, usable_cores
 
 LIBRARIES = (
     "numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13", "simplejpeg",

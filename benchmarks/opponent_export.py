@@ -11,23 +11,24 @@ import onnx_ir as ir
 import torch
 from onnx import numpy_helper
 
-from sacvit_deploy.backends import Array, usable_cores
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file
 from sacvit_deploy.bundle.manifest import BASELINE, FileEntry
+from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.costs import SAIT_KEPT, stvit_image_blocks
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.modules import PlainDeiT, Stage, empty_model, halve
 from sacvit_deploy.export.opponents import SaiT, SaiTHead, SaiTTail, STViT
 from sacvit_deploy.export.reference import normalised, random_pictures
-from sacvit_deploy.export.stages import PlainDeiT, Stage, empty_model, halve
-from sacvit_deploy.export.weights import write_engines
 from sacvit_deploy.geometry import CHILDREN
-from sacvit_deploy.golden import TOLERANCES
+from sacvit_deploy.verification.parity import TOLERANCES
 
 OWN = "the bundle's own DeiT weights, not trained as this method"
 RANDOM = "random weights"

@@ -9,8 +9,9 @@ from typing import Any
 from sacvit_deploy.benchmarks.charts import Bars, Lines, cases, ratio_bars, ratio_lines, step_bars
 from sacvit_deploy.benchmarks.results import Report
 from sacvit_deploy.benchmarks.svg import COLOURS
-from sacvit_deploy.calibration.plot import STYLES, load_matplotlib
+from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.evaluation.figures import STYLES
 
 DPI = 110
 

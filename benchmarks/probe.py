@@ -29,10 +29,10 @@ def main() -> None:
     else:
         import numpy as np
 
-        from sacvit_deploy.backends import open_backend
+        from sacvit_deploy.backends.open import open_backend
         from sacvit_deploy.bundle.bundle import hash_file, open_bundle
-        from sacvit_deploy.decode import load_image
-        from sacvit_deploy.preprocess import fit, normalise
+        from sacvit_deploy.images.decode import load_image
+        from sacvit_deploy.images.preprocess import fit, normalise
 
         config = open_bundle(asked["bundle"]).manifest.config
         files = {role: Path(path) for role, path in asked["files"].items()}

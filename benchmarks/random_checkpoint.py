@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.export.checkpoint import save_checkpoint
-from sacvit_deploy.export.stages import empty_model
+from sacvit_deploy.export.modules import empty_model
 
 
 def main() -> None:

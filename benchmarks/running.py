@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from sacvit_deploy.ahead import ahead, in_batches
+from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
 from sacvit_deploy.benchmarks.energy import Meter, total
-from sacvit_deploy.calibration.data import UNKNOWN
-from sacvit_deploy.glue import Index
+from sacvit_deploy.evaluation.data import UNKNOWN
+from sacvit_deploy.images.prefetch import ahead, in_batches
 from sacvit_deploy.scheduler import Item
 
 S = TypeVar("S")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from sacvit_deploy.benchmarks.charts import Bars, Dots, Lines
-from sacvit_deploy.calibration.html import nice_step
-from sacvit_deploy.calibration.plot import STYLES
+from sacvit_deploy.evaluation.figures import STYLES, nice_step
 
 WIDTH = 420  # units, about the pixels of a phone
 LEFT, RIGHT, TOP, BOTTOM = 44, 14, 10, 42

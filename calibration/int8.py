@@ -15,15 +15,16 @@ import onnx
 from sacvit_deploy.bundle.bundle import describe_file
 from sacvit_deploy.bundle.manifest import BASELINE, STAGES, Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
-from sacvit_deploy.calibration.damage import damage
-from sacvit_deploy.calibration.feeds import Calibration, told
+from sacvit_deploy.calibration.calibration_inputs import Calibration, told
 from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import BINS, PERCENTILE, Range, channel_maxima, tensor_ranges
+from sacvit_deploy.calibration.sensitivity import damage
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.export.progress import Progress
-from sacvit_deploy.golden import Golden, Parity, measure
+from sacvit_deploy.verification.golden import Golden
+from sacvit_deploy.verification.parity import Parity, measure
 
 PRECISION = "int8"
 RANGES_FILE = "ranges.int8.npz"
@@ -121,7 +122,7 @@ def write_graphs(folder: Path, models: Models, found: Ranged, keep: Collection[s
     """Smooth, quantise and write the engines; returns paths by role, `weights` among them."""
     import onnx_ir as ir
 
-    from sacvit_deploy.export.weights import write_engines
+    from sacvit_deploy.bundle.weights import write_engines
 
     graphs = {}
     for role, model in models.items():

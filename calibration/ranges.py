@@ -12,9 +12,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sacvit_deploy.backends import Array
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.calibration.linears import Linear, linears
-from sacvit_deploy.calibration.session import open_session
 from sacvit_deploy.errors import OutputError
 
 Range = Literal["minmax", "percentile", "entropy"]
@@ -50,7 +50,7 @@ def channel_maxima(model: onnx.ModelProto, feeds: Feeds, threads: int) -> Maxima
         )
         watched.graph.output.append(helper.make_tensor_value_info(stem, TensorProto.FLOAT, [channels]))
         watched.graph.output.append(helper.make_tensor_value_info(f"{stem}/sum", TensorProto.FLOAT, []))
-    session = open_session(watched, threads)
+    session = SessionFactory(threads).open(watched.SerializeToString())
     names = [f"maxima/{tensor}{part}" for tensor in read for part in ("", "/sum")]
     maxima: Maxima = {}
     for feed in feeds:
@@ -95,7 +95,7 @@ def tensor_ranges(
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in read if name not in known
     )
-    session = open_session(watched, threads)
+    session = SessionFactory(threads).open(watched.SerializeToString())
     outputs = [value.name for value in session.get_outputs()]
     # Bins get their width from what comes first, and more are added for what exceeds it: begin with the largest.
     tops = {linear.input: np.array([0, maxima[linear.layer].max()], np.float32) for linear in found}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.backends.tensorrt.differences import set_capabilities
+from sacvit_deploy.backends.tensorrt.compat import set_capabilities
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.engines.network import Network, parse
 from sacvit_deploy.engines.profiles import Shapes

@@ -11,17 +11,17 @@ from typing import TypeVar
 
 import click
 
-from sacvit_deploy.backends.tensorrt.differences import is_rtx
-from sacvit_deploy.backends.tensorrt.library import RUNTIMES, Library, first_library, load_library
+from sacvit_deploy.backends.tensorrt.compat import is_rtx
+from sacvit_deploy.backends.tensorrt.library import RUNTIMES, first_library, load_library
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.manifest import PRECISIONS
-from sacvit_deploy.bundle.plans import FOLDER, Place, PlanRecord
-from sacvit_deploy.device.cuda import find_gpu
+from sacvit_deploy.bundle.plans import FOLDER, PlanRecord
 from sacvit_deploy.engines.build import Limits
 from sacvit_deploy.engines.plan_folder import Order, build_plans, profiles_of, record_of, roles_of
 from sacvit_deploy.engines.profiles import Span, target_span
-from sacvit_deploy.errors import BackendError, UsageError
+from sacvit_deploy.engines.target import find_place
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.progress import Progress
 
 BATCH = Span(1, 8, 64)
@@ -92,27 +92,6 @@ def command(
         click.echo("not run: no GPU here. Copy the bundle to one of these GPUs and run `sacvit verify` there")
 
 
-def find_place(library: Library, capabilities: str | None) -> tuple[Place, bool]:
-    """For which GPUs to build, and whether one of them is here. Raises UsageError, BackendError."""
-    if capabilities is not None and not is_rtx(library):
-        raise UsageError("TensorRT builds for the GPU it finds; only --runtime tensorrt-rtx takes --compute-capability")
-    try:
-        gpu = find_gpu()
-    except BackendError as error:
-        if capabilities is None:
-            hint = "; name GPUs with --compute-capability to build without one" if is_rtx(library) else ""
-            raise BackendError(f"there is no GPU to build for: {error}{hint}") from error
-        gpu = None
-    named = None if capabilities is None else tuple(_capability(part) for part in capabilities.split(","))
-    if named is None:
-        assert gpu is not None
-        named = (gpu.compute_capability,)
-    here = gpu is not None and gpu.compute_capability in named
-    device = None if gpu is None or is_rtx(library) else gpu.name
-    driver = gpu.driver if here and gpu is not None else None
-    return Place(library.runtime, library.version, device, named, driver), here
-
-
 def plan_facts(order: Order) -> dict[str, object]:
     """What would be built, as JSON."""
     return {
@@ -135,12 +114,6 @@ def dry_table(order: Order) -> str:
             for name, its in profile.items():
                 lines.append(f"    {name:<16} " + "  ".join("x".join(map(str, shape)) for shape in its))
     return "\n".join(lines)
-
-
-def _capability(text: str) -> str:
-    """`86` -> "8.6"."""
-    text = text.strip()
-    return f"{text[:-1]}.{text[-1]}" if text.isdigit() and len(text) > 1 else text
 
 
 def _numbers(text: str, kind: Callable[[str], N], option: str) -> list[N]:

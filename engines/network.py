@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.backends.tensorrt.differences import network_flags
+from sacvit_deploy.backends.tensorrt.compat import network_flags
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.errors import BackendError
 

@@ -7,17 +7,17 @@ from typing import NoReturn
 
 import click
 
-from sacvit_deploy.backends import usable_cores
 from sacvit_deploy.backends.tensorrt.library import first_library
 from sacvit_deploy.bundle.bundle import SUFFIX
 from sacvit_deploy.bundle.write import check_target
 from sacvit_deploy.commands.common import finite, run
-from sacvit_deploy.commands.infer import expand
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.engines.cli import command as build
-from sacvit_deploy.engines.cli import find_place
+from sacvit_deploy.engines.target import find_place
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import FAMILIES
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.images.paths import expand
 
 
 @click.command("export")
@@ -94,7 +94,7 @@ def command(
     for note in checkpoint.notes:
         progress.note(f"note: {note}")
     def reduce(folder: Path) -> None:
-        from sacvit_deploy.calibration.cli_calibrate import Plan, reduce_bundle
+        from sacvit_deploy.calibration.job import Plan, reduce_bundle
 
         assert pictures_to_judge is not None
         plan = Plan(calib or pictures_to_judge, int8=int8, judge=judge, max_drop=max_drop, threads=threads)

@@ -20,9 +20,9 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer
 
 from sacvit_deploy.errors import ExportError
-from sacvit_deploy.export.device import GatherStage, ViewStage
 from sacvit_deploy.export.gelu import reorder_gelus
-from sacvit_deploy.export.stages import Stage
+from sacvit_deploy.export.glue import GatherStage, ViewStage
+from sacvit_deploy.export.modules import Stage
 
 OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
 IR_VERSION = 9

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sacvit_deploy.costs import SEMANTIC_TOKENS, sait_dense_blocks, stvit_image_blocks
 from sacvit_deploy.export.blocks import Attention, Block, attend
 from sacvit_deploy.export.model import SACViT
-from sacvit_deploy.export.stages import Stage, dtype_of
+from sacvit_deploy.export.modules import Stage, dtype_of
 
 PRUNED = 3  # tokens in an example to trace with
 

@@ -13,22 +13,27 @@ import onnx
 import torch
 
 import sacvit_deploy
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file, open_bundle
-from sacvit_deploy.bundle.manifest import BASELINE, Manifest, Variant
+from sacvit_deploy.bundle.manifest import BASELINE, GLUE, Manifest, Variant
+from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import ImageSource
+from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
-from sacvit_deploy.export.device import GatherStage, ViewStage, check_glue
+from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage, dtype_of, halve
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage, dtype_of, halve
-from sacvit_deploy.export.weights import write_engines, write_graph
-from sacvit_deploy.golden import TOLERANCES, Golden, Parity, measure
+from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.verification.golden import Golden
+from sacvit_deploy.verification.parity import TOLERANCES, Parity, measure
 
 NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
@@ -152,3 +157,26 @@ def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
             "onnx": onnx.__version__,
         },
     }
+
+
+
+def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, backend: Backend) -> None:
+    """Compare the written files with the runtime's own glue, to the last bit. Raises ExportError."""
+    view, gather = (backend.open(paths[role], None) for role in GLUE)
+    pictures, rows, geometry = golden.images, np.arange(len(golden.images))[::-1], config.geometry
+    dtype = gather.input_dtype("features")
+    low = low_view(pictures, config.method.downsample, config.preprocessing)
+    pairs = [(view.run({"pictures": pictures})["image"], low.astype(dtype))]
+    # Any numbers will do for what is only moved.
+    shape = (len(pictures), geometry.tokens, geometry.width)
+    features, embeddings = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
+    out = {"scores": golden.scores, "features": features, "embeddings": embeddings}
+    for count in sorted({targets.shape[1] for targets in golden.targets}):
+        targets = select_targets(golden.scores[rows], count)
+        expected = build_request(pictures, out, rows, targets, config).inputs(config) | {"targets": targets}
+        sizes = {"rows": rows, "slots": np.arange(count), "rest": np.arange(geometry.tokens - count)}
+        found = gather.run({"pictures": pictures, **out, **sizes})
+        pairs += [(found[name], value.astype(found[name].dtype)) for name, value in expected.items()]
+    if not all(np.array_equal(found, expected) for found, expected in pairs):
+        raise ExportError("the glue for devices does not do what the runtime's own does")
+

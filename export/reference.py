@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.decode import ImageSource, Pixels, load_image
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.golden import Golden
-from sacvit_deploy.preprocess import fit
+from sacvit_deploy.images.decode import ImageSource, load_image
+from sacvit_deploy.images.preprocess import fit
+from sacvit_deploy.verification.golden import Golden
 
 ALPHAS = (0.3, 0.5, 0.9)
 BATCHES = (1, 2, 7)

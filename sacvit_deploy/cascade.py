@@ -6,11 +6,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sacvit_deploy.backends import Backend, Engine
+from sacvit_deploy.arrays import Array, Pixels
+from sacvit_deploy.backends.protocol import Backend, Engine
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.decode import Pixels
-from sacvit_deploy.glue import Array
-from sacvit_deploy.preprocess import low_view
+from sacvit_deploy.images.preprocess import low_view
 
 
 class Cascade:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import CHILDREN, child_positions
-from sacvit_deploy.preprocess import scale_and_shift
-
-Array = npt.NDArray[Any]
-Index = npt.NDArray[np.int64]
+from sacvit_deploy.images.preprocess import scale_and_shift
 
 
 def check_eta(eta: float) -> float:

@@ -7,22 +7,24 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from sacvit_deploy.ahead import ahead, in_batches
-from sacvit_deploy.backends import choose_backend, open_backend, usable_cores
+from sacvit_deploy.backends.choose import choose_backend, choose_precision
+from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import ImageSource, load_image, load_scaled, read_picture
-from sacvit_deploy.device.pool import Pool
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.precision import choose_precision
+from sacvit_deploy.images.decode import ImageSource, load_image, load_scaled, read_picture
+from sacvit_deploy.images.prefetch import ahead, in_batches
+from sacvit_deploy.images.preprocess import fit
+from sacvit_deploy.images.scaled import Scaled
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.preprocess import fit
-from sacvit_deploy.scaled import Scaled
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
-from sacvit_deploy.stages import HostStages, Stages
+from sacvit_deploy.stages.host import HostStages
+from sacvit_deploy.stages.pool import Pool
+from sacvit_deploy.stages.protocol import Stages
 
 
 class SACViT:

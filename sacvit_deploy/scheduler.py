@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sacvit_deploy.decode import Pixels
+from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.errors import OutputError, SacvitError
-from sacvit_deploy.glue import Array, continuing, softmax
-from sacvit_deploy.scaled import Picture, Scaled
-from sacvit_deploy.stages import Clock, Stages, Ticket
+from sacvit_deploy.glue import continuing, softmax
+from sacvit_deploy.images.scaled import Picture, Scaled
+from sacvit_deploy.stages.protocol import Clock, Stages, Ticket
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import click
 import torch
 
-from sacvit_deploy.backends import usable_cores
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.cli import fast_bf16

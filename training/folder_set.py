@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.decode import SUFFIXES, Pixels, load_image
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.preprocess import fit
+from sacvit_deploy.images.decode import SUFFIXES, load_image
+from sacvit_deploy.images.preprocess import fit
 from sacvit_deploy.training.batches import jitter, normalise
 from sacvit_deploy.training.lessons import Lesson
 

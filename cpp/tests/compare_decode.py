@@ -23,9 +23,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.decode import load_image
 from sacvit_deploy.errors import ImageError
-from sacvit_deploy.preprocess import fit
+from sacvit_deploy.images.decode import load_image
+from sacvit_deploy.images.preprocess import fit
 
 # Bit depth and colour type, without palettes.
 DEPTHS = ((1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from sacvit_deploy.backends import BACKENDS
+from sacvit_deploy.backends.open import BACKENDS
 from sacvit_deploy.errors import SacvitError, UsageError
 
 # Libraries that only an extra installs.
@@ -77,3 +77,13 @@ def backend_options(function: F) -> F:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Read numbers separated by commas, `0.3,0.5`; a click callback."""
+    try:
+        return None if value is None else tuple(float(word) for word in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers; write them like 0.4,0.5", ctx, param) from error
+

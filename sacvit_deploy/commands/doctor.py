@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 import sacvit_deploy
-from sacvit_deploy.backends import usable_cores
-from sacvit_deploy.backends.onnxruntime import load_library
-from sacvit_deploy.backends.openvino import load_library as load_openvino
+from sacvit_deploy.backends.choose import choose_precision
+from sacvit_deploy.backends.onnxruntime.session import load_library
+from sacvit_deploy.backends.openvino.backend import load_library as load_openvino
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
 from sacvit_deploy.bundle.manifest import PRECISIONS
+from sacvit_deploy.cpu import cpu_features, usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError
-from sacvit_deploy.precision import choose_precision, cpu_features
 
 # import name: what it is for
 LIBRARIES = {

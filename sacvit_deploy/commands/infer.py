@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,9 +14,9 @@ import click
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_option, run
-from sacvit_deploy.decode import SUFFIXES
 from sacvit_deploy.errors import ImageError, SacvitError, UsageError
-from sacvit_deploy.overlay import draw_overlay
+from sacvit_deploy.images.overlay import draw_overlay
+from sacvit_deploy.images.paths import expand
 
 FEW = 8  # pictures, up to which packing the weights takes longer than it saves
 COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
@@ -89,27 +87,6 @@ def command(
         if sheet:
             click.echo(f"overlay: {overlay}")
     return 1 if failed else 0
-
-
-def expand(arguments: Iterable[str]) -> list[Path]:
-    """Files stay, folders give the pictures inside, globs what they match; sorted within each argument.
-
-    Raises UsageError for a folder or glob without pictures; a file that does not exist is reported later, in its place.
-    """
-    paths: list[Path] = []
-    for argument in arguments:
-        if os.path.isdir(argument):
-            found = sorted(path for path in Path(argument).iterdir() if path.suffix.lower() in SUFFIXES)
-            if not found:
-                raise UsageError(f"no pictures in the folder {argument} (looked for {', '.join(SUFFIXES)})")
-        elif glob.has_magic(argument) and not os.path.exists(argument):
-            found = sorted(Path(path) for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
-            if not found:
-                raise UsageError(f"nothing matches {argument}")
-        else:
-            found = [Path(argument)]
-        paths += found
-    return paths
 
 
 def show(prediction: Prediction, topk: int, as_json: bool) -> None:

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import click
 
-from sacvit_deploy.backends import BACKENDS, choose_backend, open_backend
-from sacvit_deploy.backends.onnxruntime import load_library as load_onnxruntime
+from sacvit_deploy.backends.choose import choose_backend, is_cpu
+from sacvit_deploy.backends.onnxruntime.session import load_library as load_onnxruntime
+from sacvit_deploy.backends.open import BACKENDS, open_backend
 from sacvit_deploy.bundle.bundle import check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.commands.infer import expand
-from sacvit_deploy.compare import Comparison, compare_bundle
-from sacvit_deploy.decode import ImageSource
 from sacvit_deploy.errors import BackendError
-from sacvit_deploy.golden import Parity, load_golden, measure
-from sacvit_deploy.precision import is_cpu
+from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.images.paths import expand
+from sacvit_deploy.verification.compare import Comparison, compare_bundle
+from sacvit_deploy.verification.golden import load_golden
+from sacvit_deploy.verification.parity import Parity, measure
 
 BATCHES = (1, 2)
 

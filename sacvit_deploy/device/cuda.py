@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
-from sacvit_deploy.device import Event, Shape, Stream, size_of
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.device.protocol import Event, Shape, Stream, size_of
 from sacvit_deploy.errors import BackendError, first_line
 
 INSTALL = "install it with: pip install 'sacvit-deploy[gpu]'"

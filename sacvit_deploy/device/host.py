@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
-from sacvit_deploy.device import Event, Shape, Stream
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.device.protocol import Event, Shape, Stream
 
 ALIGNMENT = 256
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sacvit_deploy import SACViT
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.benchmarks.contenders import (
     CascadeContender,
     Contender,
@@ -24,10 +25,9 @@ from sacvit_deploy.benchmarks.contenders import (
 from sacvit_deploy.benchmarks.forcing import eta_for, stage_one_probabilities
 from sacvit_deploy.benchmarks.opponents import Opponents
 from sacvit_deploy.benchmarks.running import Feed, run
-from sacvit_deploy.calibration.baseline import full_view
-from sacvit_deploy.decode import Pixels
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import softmax
+from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Item
 
 SCORES = hnp.arrays(np.float32, (4, 12), elements=st.floats(min_value=2**-10, max_value=1, width=32))

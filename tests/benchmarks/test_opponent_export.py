@@ -12,9 +12,9 @@ from sacvit_deploy.benchmarks.opponent_export import OWN, dense_model
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
+from sacvit_deploy.export.modules import PlainDeiT, empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
-from sacvit_deploy.export.stages import PlainDeiT, empty_model
 
 
 @pytest.mark.parametrize("heads", [1, 2])

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.calibration.data import Float
-from sacvit_deploy.calibration.feeds import Calibration, gather
-from sacvit_deploy.calibration.scenes import open_scenes
+from sacvit_deploy.calibration.calibration_inputs import Calibration, gather
+from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.evaluation.scenes import open_scenes
 
 from .making import ROLES, both_answers, calibrate, on_the_border
 

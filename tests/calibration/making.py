@@ -14,14 +14,14 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.calibration.cli_calibrate import command
-from sacvit_deploy.calibration.data import Float
+from sacvit_deploy.arrays import Index, Pixels
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory
+from sacvit_deploy.bundle.weights import write_engines
+from sacvit_deploy.calibration.cli import command
 from sacvit_deploy.calibration.linears import Models, linears
-from sacvit_deploy.calibration.session import open_session
-from sacvit_deploy.decode import Pixels
+from sacvit_deploy.evaluation.data import Float
 from sacvit_deploy.export.graph import OPSET
-from sacvit_deploy.export.weights import write_engines
-from sacvit_deploy.glue import Index, build_request, select_targets
+from sacvit_deploy.glue import build_request, select_targets
 
 ROLES = ("ee", "sac", "deit")
 Feed = Mapping[str, Any]
@@ -45,7 +45,7 @@ def run(model: onnx.ModelProto, feed: Feed, *also: str) -> dict[str, Any]:
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in also if name not in there
         )
         model = watched
-    session = open_session(model, 1)
+    session = SessionFactory(1).open(model.SerializeToString())
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feed)), strict=True))
 

@@ -19,10 +19,10 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
 from sacvit_deploy.calibration.linears import linears
-from sacvit_deploy.calibration.metrics import goes_on
-from sacvit_deploy.calibration.outputs import Outputs, collect
-from sacvit_deploy.calibration.scenes import open_scenes
 from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.evaluation.metrics import goes_on
+from sacvit_deploy.evaluation.outputs import Outputs, collect
+from sacvit_deploy.evaluation.scenes import open_scenes
 
 from .conftest import Calibrated
 from .making import ROLES, calibrate, layer_names, snapshot

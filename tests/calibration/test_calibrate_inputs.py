@@ -15,10 +15,10 @@ from onnx import numpy_helper
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.data import UNKNOWN, open_unlabelled
-from sacvit_deploy.calibration.options import prepared
+from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.errors import BundleError, OutputError, UsageError
-from sacvit_deploy.export.weights import write_engines
+from sacvit_deploy.evaluation.data import UNKNOWN, open_unlabelled
+from sacvit_deploy.evaluation.datasets import prepared
 
 from .making import ROLES, calibrate, snapshot
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.coverage import by_size, measure, token_shares
+from sacvit_deploy.evaluation.coverage import by_size, measure, token_shares
 
 GRID, TOKEN = 7, 32
 SIDE = GRID * TOKEN

@@ -7,18 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.curve import (
-    Point,
-    candidate_etas,
-    choose_accuracy,
-    choose_speedup,
-    pareto,
-    points,
-)
-from sacvit_deploy.calibration.metrics import Share
-from sacvit_deploy.calibration.report import Answers
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.evaluation.curve import Point, candidate_etas, choose_accuracy, choose_speedup, pareto, points
+from sacvit_deploy.evaluation.eval_table import Answers
+from sacvit_deploy.evaluation.metrics import Share
 
 COSTS = Costs(ee=1_000_000, sac=3_000_000, deit=5_000_000)
 confidences = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=80).map(np.array)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.damage import SWITCH, damage, divergence, switched
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
+from sacvit_deploy.calibration.sensitivity import SWITCH, damage, divergence, switched
 from sacvit_deploy.glue import softmax
 
 from .making import run

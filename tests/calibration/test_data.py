@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.calibration.data import open_folder, spread
-from sacvit_deploy.calibration.options import prepared
-from sacvit_deploy.calibration.scenes import open_scenes, size_buckets
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
+from sacvit_deploy.evaluation.data import open_folder, spread
+from sacvit_deploy.evaluation.datasets import prepared
+from sacvit_deploy.evaluation.scenes import open_scenes, size_buckets
 
 LABELS = [f"thing {number}" for number in range(10)]
 

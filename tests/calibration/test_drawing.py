@@ -13,16 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sacvit_deploy.calibration.cli_sheet import halves, mixed
-from sacvit_deploy.calibration.curve import candidate_etas, choose_accuracy, pareto, points
-from sacvit_deploy.calibration.html import nice_step, page, svg
-from sacvit_deploy.calibration.report import Answers
-from sacvit_deploy.calibration.sheet import RIGHT, SIDE, WRONG, Card, draw_sheet
-from sacvit_deploy.calibration.sweep import Choice, Sweep, outline, write_files
-from sacvit_deploy.calibration.sweep_table import table, thinned
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.evaluation.cli_sheet import halves, mixed
+from sacvit_deploy.evaluation.curve import candidate_etas, choose_accuracy, pareto, points
+from sacvit_deploy.evaluation.eval_table import Answers
+from sacvit_deploy.evaluation.figures import nice_step
+from sacvit_deploy.evaluation.sheet import RIGHT, SIDE, WRONG, Card, draw_sheet
+from sacvit_deploy.evaluation.sweep import Choice, Sweep, outline, write_files
+from sacvit_deploy.evaluation.sweep_page import page, svg
+from sacvit_deploy.evaluation.sweep_table import table, thinned
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.calibration.baseline import full_view
-from sacvit_deploy.calibration.data import Pictures, open_unlabelled
-from sacvit_deploy.calibration.feeds import Calibration, gather
-from sacvit_deploy.calibration.options import prepared
-from sacvit_deploy.calibration.scenes import open_scenes
+from sacvit_deploy.arrays import Index
+from sacvit_deploy.calibration.calibration_inputs import Calibration, gather
 from sacvit_deploy.errors import ImageError, OutputError
+from sacvit_deploy.evaluation.data import Pictures, open_unlabelled
+from sacvit_deploy.evaluation.datasets import prepared
+from sacvit_deploy.evaluation.scenes import open_scenes
 from sacvit_deploy.geometry import child_positions, num_targets
-from sacvit_deploy.glue import Index
+from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
-from sacvit_deploy.stages import HostStages
+from sacvit_deploy.stages.host import HostStages
 
 
 @pytest.fixture(scope="module")

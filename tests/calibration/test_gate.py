@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.gate import Verdict, judge, matching_eta, table
-from sacvit_deploy.calibration.outputs import Outputs, Stage
-from sacvit_deploy.calibration.timing import Times
+from sacvit_deploy.calibration.accuracy_gate import Verdict, judge, matching_eta, table
 from sacvit_deploy.errors import OutputError
+from sacvit_deploy.evaluation.outputs import Outputs, Stage
+from sacvit_deploy.evaluation.timing import Times
 from sacvit_deploy.glue import continuing
 
 LABELS = [0, 1, 2, 0, 1]

@@ -13,10 +13,10 @@ import onnx
 import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.damage import damage
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.int8 import Ranged, Settings, cache_key, find_ranges, ranged_or_cached, ranked
 from sacvit_deploy.calibration.ranges import channel_maxima
+from sacvit_deploy.calibration.sensitivity import damage
 from sacvit_deploy.calibration.smooth import fold
 from sacvit_deploy.export.progress import Progress
 

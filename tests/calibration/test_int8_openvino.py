@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from sacvit_deploy.backends import Array, open_backend
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.linears import linears
 
 from .conftest import Calibrated

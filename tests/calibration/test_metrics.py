@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.metrics import Share, score, wilson
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.evaluation.metrics import Share, score, wilson
 from sacvit_deploy.glue import continuing
 
 COSTS = Costs(ee=1_000, sac=3_000, deit=5_000)

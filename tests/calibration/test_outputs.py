@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
-from sacvit_deploy.calibration.baseline import full_view, open_baseline
-from sacvit_deploy.calibration.data import Pictures, open_folder
-from sacvit_deploy.calibration.metrics import goes_on
-from sacvit_deploy.calibration.options import prepared
-from sacvit_deploy.calibration.outputs import Outputs, collect
-from sacvit_deploy.calibration.report import Answers, row
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import ImageError, OutputError, UsageError
+from sacvit_deploy.evaluation.baseline import open_baseline
+from sacvit_deploy.evaluation.data import Pictures, open_folder
+from sacvit_deploy.evaluation.datasets import prepared
+from sacvit_deploy.evaluation.eval_table import Answers, row
+from sacvit_deploy.evaluation.metrics import goes_on
+from sacvit_deploy.evaluation.outputs import Outputs, collect
+from sacvit_deploy.images.preprocess import full_view
 
 ALPHAS = (0.3, 0.5)
 

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.linears import LINEAR, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import RANGES, Maxima, Range, channel_maxima, tensor_ranges
 from sacvit_deploy.errors import OutputError

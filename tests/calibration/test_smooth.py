@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sacvit_deploy.calibration.feeds import Calibration
+from sacvit_deploy.calibration.calibration_inputs import Calibration
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import Maxima, channel_maxima
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima

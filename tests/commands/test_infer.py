@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
-from sacvit_deploy.commands.infer import expand
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.images.paths import expand
 
 
 def rows(out: str) -> list[list[str]]:

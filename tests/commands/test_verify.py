@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from sacvit_deploy.golden import load_golden
+from sacvit_deploy.verification.golden import load_golden
 
 FILES = ("labels.txt", "golden.npz", "ee.fp32.onnx", "sac.fp32.onnx", "weights.fp32.bin", "weights.fp16.bin")
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from sacvit_deploy.backends.tensorrt.library import Library, load_library
+from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.config import Geometry, Method, ModelConfig
-from sacvit_deploy.export.device import GatherStage, ViewStage
+from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
-from sacvit_deploy.export.weights import write_engines, write_graph
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
 
 Files = dict[str, Path]
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
@@ -19,7 +19,7 @@ from sacvit_deploy.export.model import SACViT
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
-from sacvit_deploy.golden import Golden
+from sacvit_deploy.verification.golden import Golden
 
 from .making import cf_vit_weights, config_of, deit_weights, lively_model
 

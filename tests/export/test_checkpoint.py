@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.stages import PlainDeiT
+from sacvit_deploy.export.modules import PlainDeiT
 
 from .making import Weights, cf_vit_weights, config_of, deit_weights, images_for, lively_model
 from .naive import Naive

@@ -11,17 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.manifest import GLUE
+from sacvit_deploy.bundle.weights import write_graph
 from sacvit_deploy.config import Geometry, Method, ModelConfig
 from sacvit_deploy.errors import ExportError
-from sacvit_deploy.export.device import GatherStage, ViewStage, check_glue
+from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.weights import write_graph
+from sacvit_deploy.export.pipeline import check_glue
 from sacvit_deploy.glue import build_request, select_targets
-from sacvit_deploy.golden import load_golden
-from sacvit_deploy.preprocess import low_view
+from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.verification.golden import load_golden
 
 CONFIGS = {
     "224": ModelConfig(Geometry(width=64, depth=1, heads=1, classes=10)),

@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from sacvit_deploy.export import graph
 from sacvit_deploy.export.gelu import reorder_gelus
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.stages import EEStage
+from sacvit_deploy.export.modules import EEStage
 
 from .conftest import VARIANTS, Exported
 from .making import config_of, images_for, lively_model

@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 import sacvit_deploy
 from sacvit_deploy.export.graph import reshape_target
-from sacvit_deploy.export.stages import halve
+from sacvit_deploy.export.modules import halve
 
 from .conftest import VARIANTS, Exported
 

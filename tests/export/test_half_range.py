@@ -16,18 +16,18 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export import blocks
 from sacvit_deploy.export.blocks import Mlp
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
 from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, halve
-from sacvit_deploy.golden import TOLERANCES
+from sacvit_deploy.verification.parity import TOLERANCES
 
 from .making import config_of, images_for, lively_model
 

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.costs import SAIT_KEPT, costs, sait_cost, sait_dense_blocks, stvit_cost
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.blocks import attend
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.modules import PlainDeiT, empty_model
 from sacvit_deploy.export.opponents import SaiT, SaiTHead, SaiTTail, STViT, cross, embed, pooling_windows
-from sacvit_deploy.export.stages import PlainDeiT, empty_model
-from sacvit_deploy.export.weights import write_engines
 
 SMALL = ModelConfig(Geometry(image_size=96, patch_size=16, width=32, depth=4, heads=2, classes=5))
 TOKENS = 36

@@ -25,6 +25,7 @@ from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import SACViT, child_positions, gather, others, patchify, select_targets
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage
 from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import (
@@ -35,8 +36,8 @@ from sacvit_deploy.export.reference import (
     random_pictures,
     shipped_pictures,
 )
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, Stage
-from sacvit_deploy.golden import TOLERANCES, load_golden, measure
+from sacvit_deploy.verification.golden import load_golden
+from sacvit_deploy.verification.parity import TOLERANCES, measure
 
 from .conftest import MODELS, VARIANTS, Exported
 from .making import config_of, lively_model

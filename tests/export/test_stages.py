@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacvit_deploy.export.stages import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
 
 from .making import config_of, images_for, lively_model
 from .naive import Naive

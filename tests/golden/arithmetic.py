@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions, num_targets
 from sacvit_deploy.glue import gather_patches, select_targets, softmax
-from sacvit_deploy.precision import choose_precision
-from sacvit_deploy.preprocess import fit, low_view, scale_and_shift
+from sacvit_deploy.images.preprocess import fit, low_view, scale_and_shift
 
 GOLDEN = Path(__file__).with_name("arithmetic.json")
 RECIPES = (Preprocessing(), Preprocessing("bilinear", 0.9), Preprocessing(crop=1.0, mean=(0.5,) * 3, std=(0.25,) * 3))

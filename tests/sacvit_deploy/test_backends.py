@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacvit_deploy.backends import Array, open_backend, usable_cores
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError, UsageError
 
 ON_CPU = pytest.mark.parametrize("name", ["onnxruntime", "openvino"])

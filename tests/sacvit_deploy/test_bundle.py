@@ -19,7 +19,7 @@ from sacvit_deploy.bundle.find import VARIABLE, find_bundle
 from sacvit_deploy.bundle.manifest import SCHEMA, FileEntry, Manifest, parse_manifest
 from sacvit_deploy.bundle.write import whole_folder
 from sacvit_deploy.errors import BackendError, ExportError
-from sacvit_deploy.golden import load_golden
+from sacvit_deploy.verification.golden import load_golden
 
 Change = Callable[[Manifest], Manifest]
 Edit = Callable[[Path, Change], None]

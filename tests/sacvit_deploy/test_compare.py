@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.commands.group import group
-from sacvit_deploy.compare import compare
+from sacvit_deploy.verification.compare import compare
 
 TENSORS = {"ee.logits", "ee.scores", "ee.features", "ee.embeddings", "sac.logits"}
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFile
 
-from sacvit_deploy import decode
-from sacvit_deploy.decode import load_image
 from sacvit_deploy.errors import ImageError
+from sacvit_deploy.images import decode
+from sacvit_deploy.images.decode import load_image
 
 Array = npt.NDArray[Any]
 ORIENTATION = 0x0112

@@ -26,7 +26,7 @@ from sacvit_deploy.glue import (
     select_targets,
     softmax,
 )
-from sacvit_deploy.preprocess import normalise
+from sacvit_deploy.images.preprocess import normalise
 
 RNG = np.random.default_rng(7)
 

@@ -13,7 +13,8 @@ import pytest
 
 from sacvit_deploy import BundleError, SACViT
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.golden import Case, Golden, Parity, load_golden, measure
+from sacvit_deploy.verification.golden import Golden, load_golden
+from sacvit_deploy.verification.parity import Case, Parity, measure
 
 
 @pytest.fixture(scope="module")

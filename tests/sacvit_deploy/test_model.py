@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from sacvit_deploy import BackendError, BundleError, ImageError, Prediction, SACViT, SacvitError, UsageError
-from sacvit_deploy.decode import load_image
 from sacvit_deploy.export.model import SACViT as ReferenceModel
-from sacvit_deploy.preprocess import fit
+from sacvit_deploy.images.decode import load_image
+from sacvit_deploy.images.preprocess import fit
 
 ETAS = (0.0, 0.5, 0.6, 0.82, 1.0)
 

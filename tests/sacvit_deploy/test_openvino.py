@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import Array, Engine, choose_backend, open_backend, openvino, usable_cores
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.choose import choose_backend
+from sacvit_deploy.backends.open import open_backend
+from sacvit_deploy.backends.openvino import backend as openvino
+from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.prediction import Prediction
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openvino import opset13 as ops
 
-from sacvit_deploy.backends.openvino_heads import parts_first
+from sacvit_deploy.backends.openvino.heads import parts_first
 from sacvit_deploy.bundle.bundle import open_bundle
 
 from .test_openvino import sac_inputs

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import Prediction
-from sacvit_deploy.decode import Pixels
-from sacvit_deploy.overlay import BAR, SHADE, SIDE, draw_overlay
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.images.overlay import BAR, SHADE, SIDE, draw_overlay
 
 GREY = np.full((224, 224, 3), 200, dtype=np.uint8)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit_deploy.precision import FAST_INT8, FEATURES, choose_precision, cpu_features
+from sacvit_deploy.backends.choose import FAST_INT8, choose_precision
+from sacvit_deploy.cpu import FEATURES, cpu_features
 
 ALL = ["fp32", "fp16", "int8"]
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.preprocess import fit, low_view, normalise
+from sacvit_deploy.images.preprocess import fit, low_view, normalise
 
 RECIPE = Preprocessing()
 RNG = np.random.default_rng(11)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from sacvit_deploy import ImageError, Prediction, SACViT
-from sacvit_deploy.decode import load_image, load_scaled
-from sacvit_deploy.preprocess import low_view
-from sacvit_deploy.scaled import half_view, whole
+from sacvit_deploy.images.decode import load_image, load_scaled
+from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.images.scaled import half_view, whole
 
 
 @pytest.fixture(scope="module")

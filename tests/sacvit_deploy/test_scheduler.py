@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
+from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.decode import ImageSource, Pixels
-from sacvit_deploy.glue import Array
+from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share
-from sacvit_deploy.stages import HostStages, Ticket
+from sacvit_deploy.stages.host import HostStages
+from sacvit_deploy.stages.protocol import Ticket
 
 WHITE = np.full((224, 224, 3), 255, dtype=np.uint8)
 

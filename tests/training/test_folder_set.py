@@ -12,7 +12,7 @@ from PIL import Image
 
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.preprocess import fit
+from sacvit_deploy.images.preprocess import fit
 from sacvit_deploy.training.folder_set import FolderSet, find_files, random_crop, split_files
 from sacvit_deploy.training.measure import measure
 from sacvit_deploy.training.start import fresh

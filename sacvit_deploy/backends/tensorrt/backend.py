@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sacvit_deploy.backends import Engine
+from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import load_library
+from sacvit_deploy.backends.tensorrt.round_trip import RoundTrip
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.plans import Place, find_plans, list_plans, misfits
-from sacvit_deploy.device import Device
 from sacvit_deploy.device.cuda import find_gpu
-from sacvit_deploy.device.round_trip import RoundTrip
+from sacvit_deploy.device.protocol import Device
 
 
 class TensorRTBackend:

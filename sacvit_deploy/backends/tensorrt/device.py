@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.backends.tensorrt.differences import find_fault, is_rtx, make_context
+from sacvit_deploy.backends.tensorrt.compat import find_fault, is_rtx, make_context
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.device import Kind, Memory, Placed, Shape, Stream
 from sacvit_deploy.device.cuda import CudaMemory, capture, launch
+from sacvit_deploy.device.protocol import Kind, Memory, Placed, Shape, Stream
 from sacvit_deploy.errors import BackendError
 
 DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}

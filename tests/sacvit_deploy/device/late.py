@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.backends import Array
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from sacvit_deploy.device import Kind, Memory, Placed, Shape
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.device import BoundSession, OnnxRuntimeDevice
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.onnxruntime import BoundSession, OnnxRuntimeDevice
+from sacvit_deploy.device.protocol import Kind, Memory, Placed, Shape
 
 
 class Queue:

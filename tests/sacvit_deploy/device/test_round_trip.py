@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory
+from sacvit_deploy.backends.tensorrt.round_trip import RoundTrip
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.onnxruntime import OnnxRuntimeDevice
-from sacvit_deploy.device.round_trip import RoundTrip
 from sacvit_deploy.errors import BackendError
 
 
 @pytest.fixture
 def device(tiny_bundle: Path) -> OnnxRuntimeDevice:
-    return OnnxRuntimeDevice(OnnxRuntimeBackend("cpu", 1), open_bundle(tiny_bundle).checked_files("fp16"))
+    return OnnxRuntimeDevice(SessionFactory(1), open_bundle(tiny_bundle).checked_files("fp16"))
 
 
 def test_it_answers_as_a_session_does(device: OnnxRuntimeDevice, tiny_bundle: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacvit_deploy import ImageError, Prediction, SACViT, UsageError
-from sacvit_deploy.backends import open_backend
-from sacvit_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory
+from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.device.onnxruntime import OnnxRuntimeDevice
-from sacvit_deploy.device.pool import Pool
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.stages.pool import Pool
 
 from .late import LateDevice
 
@@ -29,7 +29,7 @@ def on_device(tiny_bundle: Path) -> Iterator[SACViT]:
     """A model whose stages run on ONNX Runtime's device path, on the processor."""
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     files = model.bundle.checked_files("fp32")
-    model.pool = Pool(OnnxRuntimeDevice(OnnxRuntimeBackend("cpu", 1), files), model.config)
+    model.pool = Pool(OnnxRuntimeDevice(SessionFactory(1), files), model.config)
     yield model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sacvit_deploy.backends.tensorrt.differences import device_memory, network_flags, set_capabilities
+from sacvit_deploy.backends.tensorrt.compat import device_memory, network_flags, set_capabilities
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES, Library, first_library, load_library
 from sacvit_deploy.errors import BackendError, UsageError
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit_deploy import SACViT
-from sacvit_deploy.backends import choose_backend
+from sacvit_deploy.backends.choose import choose_backend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
 from sacvit_deploy.bundle.manifest import STAGES, FileEntry

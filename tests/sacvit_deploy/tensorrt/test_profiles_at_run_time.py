@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.backends.tensorrt.device import Profile, choose_profile
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.device import Placed
+from sacvit_deploy.device.protocol import Placed
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
 from sacvit_deploy.errors import BackendError
 

@@ -1,0 +1,89 @@
+"""`sacvit calibrate`: an int8 variant for an existing bundle, and the judgement of every reduced one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.calibration.job import MOST, SOME, Plan, copy_bundle, reduce_bundle
+from sacvit_deploy.calibration.sensitivity_plot import draw_damage
+from sacvit_deploy.commands.common import finite, numbers
+from sacvit_deploy.console.figures import load_matplotlib
+from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.errors import BundleError
+
+if TYPE_CHECKING:
+    from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx
+
+
+@click.command("calibrate")
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--calib", required=True, type=click.Path(path_type=Path), help="Pictures like those to come: a folder, "
+              "with class folders or without, or rendered scenes.")
+@click.option("--pictures", type=click.IntRange(min=1), default=SOME, show_default=True, help="How many to take.")
+@click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on, better others than --calib's.  "
+              f"[default: --calib's, up to {MOST:,}]")
+@click.option("--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points "
+              "of top-1.  [default: int8 may lose 0.5, others any]")
+@click.option("--ranges", type=click.Choice(["minmax", "percentile", "entropy"]), default="percentile",
+              show_default=True, help="How a range is drawn from what was seen.")
+@click.option("--smoothing", type=click.FloatRange(0, 1), callback=finite, default=0.5, show_default=True,
+              help="SmoothQuant's strength; 0 is none.")
+@click.option("--eta", type=float, help="Who continues while calibrating.  [default: the bundle's]")
+@click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: the bundle's]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw every layer's damage into this PNG.")
+def command(
+    bundle: Path | None,
+    calib: Path,
+    pictures: int,
+    judge: Path | None,
+    max_drop: float | None,
+    ranges: Range,
+    smoothing: float,
+    eta: float | None,
+    alphas: tuple[float, ...] | None,
+    threads: int | None,
+    plot: Path | None,
+) -> None:
+    """Add an int8 variant to a BUNDLE, calibrated through its cascade, and judge every reduced variant against fp32.
+
+    Stage 2 is calibrated with the pictures that really continue. The bundle is replaced when all is done, or stays as
+    it was.
+    """
+    target = (bundle or find_bundle()).resolve()  # `.` has no name, and a link is not what should be replaced
+    if plot is not None:
+        load_matplotlib()  # or an error now, not after the work
+    opened = open_bundle(target)
+    if not os.access(target, os.W_OK):
+        raise BundleError(f"can't change {target}: the folder is read-only")
+    if "fp32" not in opened.manifest.variants:
+        raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
+    plan = Plan(
+        calib,
+        int8=True,
+        pictures=pictures,
+        judge=judge,
+        max_drop=max_drop,
+        ranges=ranges,
+        smoothing=smoothing,
+        eta=eta,
+        alphas=alphas,
+        threads=threads or usable_cores(),
+    )
+    with whole_folder(target, replace=True) as folder:
+        copy_bundle(target, folder)
+        reduce_bundle(folder, plan)
+    written = open_bundle(target)
+    click.echo(f"wrote {target}: {', '.join(written.manifest.variants)}")
+    if plot is not None:
+        draw_damage(written, plot)
+        click.echo(f"damage by layer: {plot}")
+
+

@@ -1,0 +1,41 @@
+"""The plain DeiT of the same width and depth, on the same decoded pictures as the cascade."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.backends.protocol import Backend, Engine
+from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.glue import softmax
+from sacvit_deploy.images.preprocess import full_view
+
+MOST = 40  # batches: enough for a median, and the largest engine does not double the waiting
+
+
+class Baseline:
+    """The DeiT engine of a variant. Times the first batches, in turn with the cascade."""
+
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, most: int = MOST) -> None:
+        self._engine, self._preprocessing, self._left = engine, preprocessing, most
+
+    def seconds(self, images: Sequence[Pixels]) -> float | None:
+        """Seconds from B decoded pictures [S,S,3] to probabilities; None once enough batches were timed."""
+        if self._left == 0:
+            return None
+        self._left -= 1
+        start = time.perf_counter()
+        softmax(self._engine.run({"image": full_view(images, self._preprocessing)})["logits"])
+        return time.perf_counter() - start
+
+
+def open_baseline(backend: Backend, files: Mapping[str, Path], preprocessing: Preprocessing) -> Baseline | None:
+    """Open a variant's DeiT engine; None for a variant without one. Raises BackendError."""
+    if BASELINE not in files:
+        return None
+    return Baseline(backend.open(files[BASELINE], files.get("weights")), preprocessing)
+
+

@@ -1,0 +1,115 @@
+"""Rendered scenes, as sacvit_deploy.training.dataset writes them: pictures with the object's box and size."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sacvit_deploy.arrays import Array, Pixels
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.errors import ImageError, UsageError
+from sacvit_deploy.evaluation.data import Float, Pictures
+from sacvit_deploy.images.preprocess import fit
+
+SIZE_EDGES = (16.0, 28.0, 50.0, 90.0, 151.0)  # px of the scene; buckets of about equal shares
+ARRAYS = {"images": ("u1", 4), "labels": ("i8", 1), "object_px": ("f4", 1), "boxes": ("i2", 2)}  # dtype, dimensions
+FINISHED = "scenes.json"  # written last
+
+
+def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocessing) -> Pictures:
+    """Open a rendered split, or the `test` split of a folder of splits.
+
+    Scenes of the model's image size `size` are taken as they are, others go through its resize recipe. Raises
+    UsageError where the folder is no finished split or has more classes than the bundle, ImageError where its arrays
+    are damaged.
+    """
+    if not (folder / FINISHED).exists() and (folder / "test" / FINISHED).exists():
+        folder = folder / "test"
+    facts = _facts(folder)
+    arrays = {name: _array(folder / f"{name}.npy", *kind) for name, kind in ARRAYS.items()}
+    images, labels = arrays["images"], np.asarray(arrays["labels"])
+    count, height, width = images.shape[:3]
+    if {len(array) for array in arrays.values()} != {count} or images.shape[3] != 3 or arrays["boxes"].shape[1] != 4:
+        raise ImageError(f"{folder}: its arrays differ in length or shape; render the scenes again")
+    if count == 0:
+        raise UsageError(f"{folder} holds no scenes; render some with sacvit_deploy.training.dataset")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UsageError(
+            f"{folder} has labels from {labels.min()} to {labels.max()}, but the bundle knows the classes 0 to "
+            f"{classes - 1}; take the bundle that was trained on these scenes"
+        )
+
+    def load(row: int) -> Pixels:
+        pixels = np.array(images[row])
+        return pixels if (height, width) == (size, size) else fit(Image.fromarray(pixels), size, preprocessing)
+
+    split = facts.get("split", folder.name)
+    return Pictures(
+        kind="scenes",
+        source=f"{folder} ({split}, seed {facts.get('seed', '?')})",
+        labels=labels,
+        names=[f"{split} scene {row}" for row in range(count)],
+        load=load,
+        object_px=np.asarray(arrays["object_px"], dtype=np.float64),
+        boxes=fitted_boxes(arrays["boxes"], (width, height), size, preprocessing),
+    )
+
+
+def fitted_boxes(boxes: Array, scene: tuple[int, int], size: int, preprocessing: Preprocessing) -> Float:
+    """[n,4] px of a scene of (width, height) -> [n,4] px of the model's view, cut off at its edges.
+
+    A box outside the view's crop has no area left.
+    """
+    width, height = scene
+    out: Float = boxes.astype(np.float64)
+    if (width, height) != (size, size):
+        resized = round(size / preprocessing.crop)
+        short = min(width, height)
+        scaled = np.array([max(resized, resized * side // short) for side in (width, height)])
+        offset = np.round((scaled - size) / 2)
+        out = out * np.tile(scaled / (width, height), 2) - np.tile(offset, 2)
+    return out.clip(0, size)
+
+
+def size_buckets(object_px: Float) -> dict[str, npt.NDArray[np.bool_]]:
+    """[n] sizes -> name: [n] bool, for each bucket that isn't empty; sizes outside the edges have their own."""
+    edges = (-np.inf, *SIZE_EDGES, np.inf)
+    found = {}
+    for low, high in itertools.pairwise(edges):
+        inside = (object_px >= low) & (object_px < high)
+        if low == -np.inf:
+            name = f"< {high:.0f} px"
+        else:
+            name = f">= {low:.0f} px" if high == np.inf else f"{low:.0f}-{high:.0f} px"
+        if inside.any():
+            found[name] = inside
+    return found
+
+
+def _facts(folder: Path) -> dict[str, object]:
+    try:
+        facts = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder} holds no finished scenes (no {FINISHED}); render them with sacvit_deploy.training.dataset, or "
+            "name a class-per-folder data set with --data"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"can't read {folder / FINISHED} ({error}); render the scenes again") from error
+    return facts if isinstance(facts, dict) else {}
+
+
+def _array(path: Path, dtype: str, dimensions: int) -> Array:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(f"can't read {path} ({str(error).splitlines()[0]}); render the scenes again") from error
+    if not isinstance(array, np.ndarray) or array.dtype != np.dtype(dtype) or array.ndim != dimensions:
+        kind = f"{np.dtype(dtype)} array of {dimensions} dimensions"
+        raise ImageError(f"{path} is not the {kind} it should be; render the scenes again")
+    return array

@@ -1,0 +1,145 @@
+"""The contact sheet: pictures that exited beside pictures that continued, as in figure 5 of the paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.images.overlay import shade
+
+Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
+SIDE = 192  # px of a picture on the sheet
+GAP = 12  # px between pictures
+CAPTION = 40  # px under a picture: truth, then answer
+HEAD = 34  # px over a part
+TITLE = 58  # px over the sheet: title and legend
+BADGE = 30  # px of the right or wrong sign
+RIGHT, WRONG, BOX = (0, 128, 60), (200, 40, 30), (0, 220, 255)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture: the model's view [S,S,3], who answered what, and where stage 2 looked (mask [g,g], None at EE).
+
+    box: left, top, right, bottom in px of the view, where the data set knows it.
+    """
+
+    pixels: Pixels
+    truth: str
+    answer: str
+    probability: float
+    right: bool
+    mask: npt.NDArray[np.bool_] | None
+    box: tuple[float, float, float, float] | None
+
+
+def draw_sheet(title: str, exits: Sequence[Card], rest: Sequence[Card], heads: tuple[str, str]) -> Image.Image:
+    """Draw the two parts side by side; `heads` stand over them. An empty part says so."""
+    columns = max(2, round(math.sqrt(2 * max(len(exits), len(rest)))))
+    parts = [_part(head, cards, columns) for head, cards in zip(heads, (exits, rest), strict=True)]
+    width = sum(part.width for part in parts) + 3 * GAP
+    sheet = Image.new("RGB", (width, TITLE + max(part.height for part in parts)), "white")
+    _legend(sheet, title, has_box=any(card.box for card in [*exits, *rest]))
+    x = GAP
+    for part in parts:
+        sheet.paste(part, (x, TITLE))
+        x += part.width + GAP
+    middle = parts[0].width + GAP + GAP // 2
+    ImageDraw.Draw(sheet).line((middle, TITLE + 4, middle, sheet.height - GAP), fill=(190, 190, 190), width=2)
+    return sheet
+
+
+def _legend(sheet: Image.Image, title: str, *, has_box: bool) -> None:
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, 8), title, fill="black", font=_font(17))
+    x, y = GAP, 34
+    for right, word in ((True, "right"), (False, "wrong")):
+        _badge(draw, x, y - 1, right, 18)
+        draw.text((x + 24, y), word, fill="black", font=_font(13))
+        x += 80
+    draw.rectangle((x, y, x + 16, y + 14), outline=(255, 200, 0), width=2)
+    draw.text((x + 22, y), "bright: targets, seen at full resolution; dark: background", fill="black", font=_font(13))
+    if has_box:
+        x += 390
+        _dashed(draw, (x, y, x + 16, y + 14))
+        draw.text((x + 22, y), "box of the object (truth)", fill="black", font=_font(13))
+
+
+def _part(head: str, cards: Sequence[Card], columns: int) -> Image.Image:
+    rows = max(1, math.ceil(len(cards) / columns))
+    width = columns * (SIDE + GAP)
+    part = Image.new("RGB", (width, HEAD + rows * (SIDE + CAPTION + GAP)), "white")
+    draw = ImageDraw.Draw(part)
+    draw.text((0, 6), _fitted(draw, head, width - GAP, _font(16)), fill="black", font=_font(16))
+    if not cards:
+        draw.text((0, HEAD + 8), "no such pictures", fill=(110, 110, 110), font=_font(14))
+    for number, card in enumerate(cards):
+        row, column = divmod(number, columns)
+        part.paste(_card(card), (column * (SIDE + GAP), HEAD + row * (SIDE + CAPTION + GAP)))
+    return part
+
+
+def _card(card: Card) -> Image.Image:
+    image = Image.fromarray(card.pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    if card.mask is not None:
+        image = shade(image, card.mask)
+    draw = ImageDraw.Draw(image)
+    if card.box is not None:
+        scale = SIDE / card.pixels.shape[0]
+        left, top, right, bottom = (value * scale for value in card.box)
+        if right > left and bottom > top:
+            _dashed(draw, (left - 2, top - 2, right + 1, bottom + 1))
+    out = Image.new("RGB", (SIDE, SIDE + CAPTION), "white")
+    out.paste(image, (0, 0))
+    draw = ImageDraw.Draw(out)
+    _badge(draw, SIDE - BADGE, SIDE + 5, card.right, BADGE)
+    width = SIDE - BADGE - 8
+    # A short truth in bold black; under it what the model said, in the sign's colour.
+    draw.text((2, SIDE + 3), _fitted(draw, card.truth, width, _font(14)), fill="black", font=_font(14))
+    said = f" {card.probability:.0%}"
+    room = width - draw.textlength(said, font=_font(13))
+    said = _fitted(draw, card.answer if card.right else f"said {card.answer}", room, _font(13)) + said
+    draw.text((2, SIDE + 20), said, fill=RIGHT if card.right else WRONG, font=_font(13))
+    return out
+
+
+def _badge(draw: ImageDraw.ImageDraw, x: float, y: float, right: bool, size: int) -> None:
+    """A tick on green or a cross on red: the shape tells it without the colour."""
+    draw.rectangle((x, y, x + size - 1, y + size - 1), fill=RIGHT if right else WRONG)
+    strokes = [[(0.2, 0.52), (0.42, 0.74), (0.8, 0.28)]]
+    if not right:
+        strokes = [[(0.25, 0.25), (0.75, 0.75)], [(0.75, 0.25), (0.25, 0.75)]]
+    for stroke in strokes:
+        draw.line([(x + a * size, y + b * size) for a, b in stroke], fill="white", width=max(2, size // 9))
+
+
+def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], dash: int = 4) -> None:
+    left, top, right, bottom = box
+    for start in range(int(left), math.ceil(right), 2 * dash):
+        end = min(start + dash, right)
+        draw.line((start, top, end, top), fill=BOX, width=2)
+        draw.line((start, bottom, end, bottom), fill=BOX, width=2)
+    for start in range(int(top), math.ceil(bottom), 2 * dash):
+        end = min(start + dash, bottom)
+        draw.line((left, start, left, end), fill=BOX, width=2)
+        draw.line((right, start, right, end), fill=BOX, width=2)
+
+
+def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, font: Font) -> str:
+    """The text, cut off with three dots where it's too wide."""
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font=font) > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size=size)

@@ -1,0 +1,184 @@
+"""The glue as two more engines, so that on a GPU nothing but pictures, logits and indices crosses the bus.
+
+They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone:
+every runtime has those, and no tensor's size depends on what a picture shows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.geometry import CHILDREN
+from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
+
+
+class ViewStage(nn.Module):
+    """pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision.
+
+    `whole`: the picture is only normalised, [B,3,S,S], as a plain DeiT wants it.
+    """
+
+    role = "view"
+    inputs = ("pictures",)
+    outputs = ("image",)
+    scale: Tensor
+    shift: Tensor
+    low: Tensor
+    share: Tensor
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, *, whole: bool = False) -> None:
+        super().__init__()
+        self.config, self.dtype, self.whole = config, dtype, whole
+        scale, shift = (torch.tensor(array) for array in scale_and_shift(config.preprocessing))
+        self.register_buffer("scale", scale[:, None, None])
+        self.register_buffer("shift", shift[:, None, None])
+        if config.method.downsample == "bilinear_corners":
+            low, share = corner_weights(config.geometry.image_size)
+            self.register_buffer("low", torch.tensor(low))
+            self.register_buffer("share", torch.tensor(share))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Halve and normalise, in fp32."""
+        values = pictures.float()
+        half = self.config.geometry.image_size // 2
+        if self.whole:
+            view = values
+        elif self.config.method.downsample == "area":
+            view = values.reshape(-1, half, 2, half, 2, 3).sum((2, 4)) * 0.25
+        else:
+            share = self.share[:, None, None]
+            rows = _lines(values, 1, self.low) * (1 - share) + _lines(values, 1, self.low + 1) * share
+            view = _lines(rows, 2, self.low) * (1 - share[:, 0]) + _lines(rows, 2, self.low + 1) * share[:, 0]
+        return (view.permute(0, 3, 1, 2) * self.scale + self.shift).to(self.dtype)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace with."""
+        size = self.config.geometry.image_size
+        return (torch.zeros(2, size, size, 3, dtype=torch.uint8),)
+
+    def dynamic(self) -> dict[str, dict[int, object]]:
+        """Axes left open."""
+        return {"pictures": {0: torch.export.Dim("batch")}}
+
+
+class GatherStage(nn.Module):
+    """What the SAC engine is asked with, for the continuing pictures of a batch.
+
+    pictures [B,S,S,3] uint8; rows [K], the pictures that continue; slots = 0..M-1 and rest = 0..N-M-1, which say how
+    many targets are wanted; of the EE engine scores [B,N] fp32, features [B,N,D] and, unless the method reuses
+    features, embeddings [B,N,D]
+    -> patches [K,4M,3PP], positions [K,4M], target_features [K,M,D], background [K,N-M,D], targets [K,M].
+    """
+
+    role = "gather"
+    outputs = ("patches", "positions", "target_features", "background", "targets")
+    scale: Tensor
+    shift: Tensor
+    before: Tensor
+    up_to: Tensor
+    numbers: Tensor
+    offsets: Tensor
+
+    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.config, self.dtype = config, dtype
+        apart = () if config.method.background == "features" else ("embeddings",)
+        self.inputs = ("pictures", "scores", "rows", "slots", "rest", "features", *apart)
+        tokens, area = config.geometry.tokens, config.geometry.patch_size**2
+        scale, shift = scale_and_shift(config.preprocessing)
+        self.register_buffer("scale", torch.tensor(np.repeat(scale, area)))
+        self.register_buffer("shift", torch.tensor(np.repeat(shift, area)))
+        # 1 where the column's token comes before the row's, and where the row's is not after the column's.
+        self.register_buffer("before", torch.ones(tokens, tokens).tril(-1))
+        self.register_buffer("up_to", torch.ones(tokens, tokens).triu())
+        self.register_buffer("numbers", torch.arange(1, tokens + 1).float())
+        grid = config.geometry.grid
+        self.register_buffer("offsets", torch.tensor([0, 1, 2 * grid, 2 * grid + 1]))
+
+    def forward(
+        self,
+        pictures: Tensor,
+        scores: Tensor,
+        rows: Tensor,
+        slots: Tensor,
+        rest: Tensor,
+        features: Tensor,
+        embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Select by rank, then gather; counts are whole numbers in fp32, which holds them exactly."""
+        source = features if embeddings is None else embeddings
+        tokens = self.config.geometry.tokens
+        found = F.embedding(rows, scores)
+        mine, its = found[:, :, None], found[:, None, :]
+        # A token's rank: how many come before it, ties going to the lower index.
+        ahead = torch.where(its > mine, 1.0, torch.where(its == mine, self.before, 0.0))
+        chosen = (ahead.sum(2) <= slots[-1:].float()).float()
+        counted = chosen @ self.up_to
+        targets = _nth(counted, slots)
+        background = _nth(self.numbers - counted, rest)
+        first = tokens * torch.arange(rows.shape[0], device=rows.device)[:, None]
+        return (
+            self._patches(pictures, rows, first + targets),
+            self._children(targets),
+            _take(_lines(features, 0, rows), first + targets),
+            _take(_lines(source, 0, rows), first + background),
+            targets,
+        )
+
+    def _patches(self, pictures: Tensor, rows: Tensor, flat: Tensor) -> Tensor:
+        """Cut the pictures into squares of four patches, take those of the targets, normalise."""
+        grid, patch = self.config.geometry.grid, self.config.geometry.patch_size
+        # Eight bits fit into half precision exactly, and TensorRT moves no uint8.
+        values = _lines(pictures.half(), 0, rows)
+        squares = values.reshape(-1, grid, 2, patch, grid, 2, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
+        taken = _take(squares.reshape(-1, grid * grid, CHILDREN * 3 * patch * patch), flat)
+        patches = taken.reshape(rows.shape[0], -1, 3 * patch * patch).float() * self.scale + self.shift
+        return patches.to(self.dtype)
+
+    def _children(self, targets: Tensor) -> Tensor:
+        """[K,M] -> [K,4M] (paper eq. 11)."""
+        grid = self.config.geometry.grid
+        line = torch.div(targets, grid, rounding_mode="floor")
+        first = 4 * targets - 2 * (targets - grid * line)
+        return (first[:, :, None] + self.offsets).reshape(targets.shape[0], -1)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace with."""
+        geometry = self.config.geometry
+        size, tokens, targets = geometry.image_size, geometry.tokens, 3
+        return (
+            torch.zeros(3, size, size, 3, dtype=torch.uint8),
+            torch.zeros(3, tokens),
+            torch.tensor([0, 2]),
+            torch.arange(targets),
+            torch.arange(tokens - targets),
+            # Each its own: of one tensor given twice the tracer makes one input.
+            *(torch.zeros(3, tokens, geometry.width, dtype=self.dtype) for _ in self.inputs[5:]),
+        )
+
+    def dynamic(self) -> dict[str, dict[int, object]]:
+        """Axes left open."""
+        batch = torch.export.Dim("batch")
+        sizes = {"rows": "continuing", "slots": "targets", "rest": "background"}
+        return {name: {0: torch.export.Dim(sizes[name]) if name in sizes else batch} for name in self.inputs}
+
+
+def _nth(counted: Tensor, numbers: Tensor) -> Tensor:
+    """[K,N] running counts, [M] -> [K,M]: where the count first exceeds each number."""
+    return (counted[:, None, :] <= numbers.float()[None, :, None]).float().sum(2).long()
+
+
+def _take(tokens: Tensor, flat: Tensor) -> Tensor:
+    """[K,N,X], [K,M] indices into all K N of them -> [K,M,X]."""
+    return F.embedding(flat, tokens.reshape(-1, tokens.shape[2]))
+
+
+def _lines(values: Tensor, axis: int, index: Tensor) -> Tensor:
+    """Pick along an axis; unlike indexing, it becomes ONNX's Gather, which every runtime does fast."""
+    return values.index_select(axis, index)
+
+

@@ -1,0 +1,1 @@
+"""ONNX Runtime: sessions, the backend over arrays, and the device that keeps tensors in place."""

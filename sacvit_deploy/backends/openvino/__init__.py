@@ -1,0 +1,1 @@
+"""OpenVINO: the same ONNX files on x86 and Arm CPUs."""

@@ -1,0 +1,123 @@
+"""From RGB pictures to what the engines see: resize, crop, half-size view, normalise.
+
+Pixels stay 8-bit until the last moment: the half-size view and the gathered patches are normalised, the full-size
+picture never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from sacvit_deploy.arrays import Array, Float, Pixels
+from sacvit_deploy.config import Preprocessing
+
+FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+MAX_ASPECT = 16  # of a longer strip only the middle is resized: its ends would be cropped away anyway
+
+
+def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
+    """RGB picture -> [S,S,3] uint8: shorter side to round(S / crop), then the centre S x S.
+
+    Rounding follows the ImageNet evaluation recipe, so that a checkpoint sees what it was evaluated on.
+    """
+    width, height = image.size
+    short = min(width, height)
+    limit = MAX_ASPECT * short
+    if max(width, height) > limit:
+        limit += (max(width, height) - limit) % 2  # an even number of pixels goes, so that the centre stays the centre
+        width, height = min(width, limit), min(height, limit)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    resized = round(size / preprocessing.crop)
+    if short != resized:
+        scaled = (max(resized, resized * width // short), max(resized, resized * height // short))
+        # Columns first, then rows, each rounded to 8 bits. In one call Pillow 13 chooses the order by the picture's
+        # shape, earlier ones don't, and the order changes last bits.
+        for step in ((scaled[0], image.height), scaled):
+            image = image.resize(step, FILTERS[preprocessing.interpolation])
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    if (left, top) != (0, 0) or image.size != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    return np.asarray(image)
+
+
+def normalise(values: Float, preprocessing: Preprocessing) -> None:
+    """[...,3,H,W] values in 0..255 -> (value / 255 - mean) / std, in place."""
+    scale, shift = scale_and_shift(preprocessing)
+    values *= scale[:, None, None]
+    values += shift[:, None, None]
+
+
+@cache
+def scale_and_shift(preprocessing: Preprocessing) -> tuple[Float, Float]:
+    """Per-channel factor and offset that turn 0..255 into normalised values."""
+    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    scale, shift = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+    for array in (scale, shift):
+        array.flags.writeable = False  # the cache hands out the same arrays again
+    return scale, shift
+
+
+def low_view(images: Sequence[Pixels] | Pixels, downsample: str, preprocessing: Preprocessing) -> Float:
+    """B pictures [S,S,3] uint8 -> [B,3,S/2,S/2] fp32, what stage 1 looks at.
+
+    Both ways of downsampling are averages, so they may run before normalising, on a quarter of the values. One picture
+    at a time, so that what lies between stays in the cache.
+    """
+    half = images[0].shape[0] // 2
+    out = np.empty((len(images), 3, half, half), np.float32)
+    for image, view in zip(images, out, strict=True):
+        if downsample == "area":
+            _mean_of_four(image, view)
+        else:
+            view[:] = _bilinear_corners(image).transpose(2, 0, 1)
+        normalise(view, preprocessing)
+    return out
+
+
+def _mean_of_four(image: Pixels, out: Float) -> None:
+    """2x2 means, [S,S,3] -> [3,S/2,S/2]; the sums are exact in 16 bits.
+
+    Channel by channel: numpy's inner loop then runs along a row of pixels, not over three channels.
+    """
+    rows = np.add(image[::2], image[1::2], dtype=np.uint16)
+    for channel, plane in enumerate(out):
+        np.add(rows[:, ::2, channel], rows[:, 1::2, channel], out=plane)
+    out *= np.float32(0.25)
+
+
+def _bilinear_corners(image: Pixels) -> Float:
+    """Bilinear resize [S,S,3] -> [S/2,S/2,3] with aligned corners, as CF-ViT and LF-ViT do."""
+    low, share = corner_weights(len(image))
+    rows = _lerp(image[low], image[low + 1], share[:, None, None])
+    return _lerp(rows[:, low], rows[:, low + 1], share[:, None])
+
+
+def corner_weights(size: int) -> tuple[npt.NDArray[np.int64], Float]:
+    """S -> for each of S/2 output lines the first of its two input lines, and the share of the second."""
+    half = size // 2
+    at = np.arange(half) * ((size - 1) / (half - 1))
+    low = np.minimum(np.floor(at).astype(np.int64), size - 2)
+    return low, (at - low).astype(np.float32)
+
+
+def _lerp(a: Float | Pixels, b: Float | Pixels, share: Float) -> Float:
+    out: Float = a * (1 - share) + b * share
+    return out
+
+
+
+def full_view(images: Sequence[Pixels], preprocessing: Preprocessing) -> Array:
+    """B pictures [S,S,3] uint8 -> [B,3,S,S] fp32 normalised; prepared with the care stage 1's view gets."""
+    size = images[0].shape[0]
+    out = np.empty((len(images), 3, size, size), np.float32)
+    for image, view in zip(images, out, strict=True):
+        view[:] = image.transpose(2, 0, 1)
+        normalise(view, preprocessing)
+    return out
+

@@ -1,0 +1,150 @@
+"""Both stages on a device: pictures and indices of continuing pictures go up, logits and chosen targets come down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sacvit_deploy.arrays import Array, Index
+from sacvit_deploy.contract import gathered_shapes
+from sacvit_deploy.device.protocol import Event, Placed, closed
+from sacvit_deploy.images.scaled import Picture, whole
+from sacvit_deploy.stages.lane import SLOTS, Lane
+from sacvit_deploy.stages.protocol import Ticket
+
+BYTE, WHOLE, FLOAT = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class First:
+    """A batch in stage 1: where its tensors and logits are, and the marks around its steps."""
+
+    tensors: dict[str, Placed]
+    logits: Array
+    slot: int
+    marks: tuple[Event, Event, Event, Event]  # before the upload, before EE, after EE, after the download
+
+
+@dataclass(frozen=True)
+class Second:
+    """A batch in stage 2."""
+
+    logits: Array
+    targets: Index
+    marks: tuple[Event, Event, Event]  # before SAC, after it, after the download
+    gathers: tuple[tuple[Event, Event], ...]
+
+
+class DeviceStages:
+    """See `Stages`. One thread, one lane; `count` is M, `batch` the most pictures of a call, in either stage."""
+
+    depth = SLOTS
+
+    def __init__(self, lane: Lane, count: int, batch: int) -> None:
+        self._lane, self._memory, self._config = lane, lane.memory, lane.config
+        self._count, self._batch, self._room = count, batch, 2 * batch
+        self._begun = self._started = self._waiting = 0
+        self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 last started
+        self._left: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
+
+    def begin(self, images: Sequence[Picture]) -> Ticket:
+        """Upload a batch; queue the view and the EE engine."""
+        lane, memory, slot = self._lane, self._memory, self._begun % SLOTS
+        self._begun += 1
+        size = len(images)
+        side = self._config.geometry.image_size
+        host = lane.pinned(f"pictures {slot}", (self._batch, side, side, 3), BYTE)[:size]
+        np.stack([whole(image) for image in images], out=host)
+        stream = lane.streams[0]
+        if (read := self._left[slot]) is not None:
+            memory.follow(stream, read)
+        ee, view = lane.engine("ee"), lane.engine("view")
+        kinds = {**ee.outputs, "image": view.outputs["image"]}
+        tensors = {
+            name: lane.place(f"{name} {slot}", closed(kind, self._batch), kind.dtype).rows(0, size)
+            for name, kind in kinds.items()
+        }
+        tensors["pictures"] = lane.place(f"pictures {slot}", (self._batch, side, side, 3), BYTE).rows(0, size)
+        logits = lane.pinned(f"logits {slot}", (self._batch, *kinds["logits"].shape[1:]), FLOAT)[:size]
+        start = memory.mark(stream)
+        memory.upload(tensors["pictures"].address, host, stream)
+        seen = lane.run("view", tensors)
+        known = lane.run("ee", tensors)
+        memory.download(logits, tensors["logits"].address, stream)
+        return Ticket(size, held=First(tensors, logits, slot, (start, seen, known, memory.mark(stream))))
+
+    def look(self, ticket: Ticket) -> Array:
+        """Wait for the logits; they stay until the slot's next batch."""
+        first: First = ticket.held
+        start, seen, known, end = first.marks
+        self._memory.wait(end)
+        ticket.book("view", self._memory.seconds(start, seen))  # the upload, too
+        ticket.book("ee", self._memory.seconds(seen, known))
+        ticket.book("gate", self._memory.seconds(known, end))
+        return first.logits
+
+    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
+        """Queue the gather and put what it gives behind what waits already; `finish` knows how long it took."""
+        lane, memory, first = self._lane, self._memory, ticket.held
+        stream, size = lane.streams[1], len(rows)
+        start = memory.mark(stream)  # `look` has waited for stage 1
+        tokens = self._config.geometry.tokens
+        sizes = {"rows": rows, "slots": np.arange(self._count), "rest": np.arange(tokens - self._count)}
+        tensors = dict(first.tensors)
+        for name, values in sizes.items():
+            # A place of its own for each slot: from ordinary memory it is read before `upload` returns.
+            tensors[name] = lane.place(f"{name} {first.slot}", (max(self._batch, tokens),), WHOLE).rows(0, len(values))
+            memory.upload(tensors[name].address, np.ascontiguousarray(values, WHOLE), stream)
+        found = self._gathered("found", self._batch, size)
+        self._left[first.slot] = lane.run("gather", tensors | found)
+        queue = self._gathered("queue", self._room, self._room)
+        for name, its in found.items():
+            place = queue[name].rows(self._waiting, self._waiting + size)
+            memory.copy(place.address, its.address, its.nbytes, stream)
+        self._waiting += size
+        self._gathers.append((start, memory.mark(stream)))
+        return Ticket(size)
+
+    def start(self, size: int) -> Ticket:
+        """Queue the SAC engine; what waits behind its batch moves to the front."""
+        lane, memory, stream = self._lane, self._memory, self._lane.streams[1]
+        number, self._started = self._started, self._started + 1
+        queue = self._gathered("queue", self._room, self._room)
+        tensors = {name: its.rows(0, size) for name, its in queue.items()}
+        kind = lane.engine("sac").outputs["logits"]
+        tensors["logits"] = lane.place("answers", closed(kind, self._room), kind.dtype).rows(0, size)
+        logits = lane.pinned(f"answers {number % SLOTS}", (self._room, *kind.shape[1:]), FLOAT)[:size]
+        targets = lane.pinned(f"targets {number % SLOTS}", (self._room, self._count), WHOLE)[:size]
+        before = memory.mark(stream)
+        done = lane.run("sac", tensors)
+        memory.download(logits, tensors["logits"].address, stream)
+        memory.download(targets, tensors["targets"].address, stream)
+        end = memory.mark(stream)
+        for its in queue.values():
+            # Fewer than a batch are left, so the two places do not overlap.
+            rest = its.rows(size, self._waiting)
+            memory.copy(its.address, rest.address, rest.nbytes, stream)
+        self._waiting -= size
+        gathers, self._gathers = tuple(self._gathers), []
+        return Ticket(size, held=Second(logits, targets, (before, done, end), gathers))
+
+    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
+        """Wait for the answers."""
+        second: Second = ticket.held
+        before, done, end = second.marks
+        self._memory.wait(end)
+        between = sum(self._memory.seconds(*marks) for marks in second.gathers)
+        ticket.book("gather", between)
+        ticket.book("sac", self._memory.seconds(before, done))
+        ticket.book("answer", self._memory.seconds(done, end))
+        return second.logits, second.targets.copy()
+
+    def _gathered(self, name: str, most: int, size: int) -> dict[str, Placed]:
+        """Places for what `gather` gives for `size` pictures, in memory for `most`."""
+        kinds = self._lane.engine("gather").outputs
+        return {
+            key: self._lane.place(f"{name} {key}", shape, kinds[key].dtype).rows(0, size)
+            for key, shape in gathered_shapes(self._config, most, self._count).items()
+        }

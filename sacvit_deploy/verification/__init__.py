@@ -1,0 +1,1 @@
+"""Golden vectors, parity with the reference, and comparison of backends."""

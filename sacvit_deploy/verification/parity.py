@@ -1,0 +1,138 @@
+"""How far a cascade is from the golden vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.verification.golden import Golden
+
+# Largest logit error over the largest logit. fp16 keeps 11 bits, and a dozen blocks add up their roundings; int8's
+# answers on noise say little, its judgement is that of labelled pictures.
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.25}
+# Scores closer than this (relative to the largest) may change places: fp32 sums in another order differ by so much.
+TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: errors are largest absolute logit differences over the largest absolute reference logit."""
+
+    pictures: str
+    batch: int
+    alpha: float
+    ee_error: float
+    sac_error: float
+    overlap: float  # share of the reference's targets that were selected
+    identical: bool  # the same targets but for exact ties
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "pictures": self.pictures,
+            "batch": self.batch,
+            "alpha": self.alpha,
+            "ee_error": _rounded(self.ee_error),
+            "sac_error": _rounded(self.sac_error),
+            "target_overlap": round(self.overlap, 4),
+            "targets_identical": self.identical,
+        }
+
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a variant is from the reference over all cases."""
+
+    precision: str
+    cases: tuple[Case, ...]
+
+    @property
+    def tolerance(self) -> float:
+        """Largest error allowed for this precision."""
+        return TOLERANCES[self.precision]
+
+    @property
+    def error(self) -> float:
+        """The worst error of either stage; NaN if there is one, which Python's max would pass over."""
+        return float(np.max([[case.ee_error, case.sac_error] for case in self.cases]))
+
+    @property
+    def passed(self) -> bool:
+        """Errors within tolerance (NaN is not), and in fp32 the same targets."""
+        return self.error <= self.tolerance and (self.precision != "fp32" or all(case.identical for case in self.cases))
+
+    def summary(self) -> str:
+        """One line for people."""
+        overlap = min(case.overlap for case in self.cases)
+        same = "identical targets" if all(c.identical for c in self.cases) else f"target overlap >= {overlap:.1%}"
+        return f"largest error {self.error:.1e} of the largest logit (allowed {self.tolerance:.0e}), {same}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest's form."""
+        return {
+            "tolerance": self.tolerance,
+            "largest_error": _rounded(self.error),
+            "targets_identical": all(case.identical for case in self.cases),
+            "smallest_target_overlap": round(min(case.overlap for case in self.cases), 4),
+            "cases": [case.to_dict() for case in self.cases],
+        }
+
+
+
+def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[int]) -> Parity:
+    """Run the cascade's engines and glue on golden pictures, by kind, batch size and alpha."""
+    cases = []
+    for kind in dict.fromkeys(golden.kinds):
+        rows = [row for row, its in enumerate(golden.kinds) if its == kind]
+        for size in batches:
+            part = golden.pick(rows[:size])
+            if len(part.kinds) == size:
+                cases += _compare(cascade, part, kind)
+    return Parity(precision, tuple(cases))
+
+
+
+def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
+    out = cascade.stage_one(cascade.low_view(golden.images))
+    ee_error = _error(out["logits"], golden.ee_logits)
+    every = np.arange(len(golden.kinds))
+    cases = []
+    for alpha, targets, reference in zip(golden.alphas, golden.targets, golden.sac_logits, strict=True):
+        selected = select_targets(np.nan_to_num(out["scores"]), targets.shape[1])
+        # The reference's targets go on, so that one swapped tie does not hide the accuracy of stage 2.
+        request = build_request(golden.images, out, every, targets, cascade.config)
+        logits = cascade.stage_two(request.inputs(cascade.config))
+        overlap = np.mean([np.isin(s, t).mean() for s, t in zip(selected, targets, strict=True)])
+        identical = all(map(_same_but_ties, selected, targets, golden.scores))
+        size = len(golden.kinds)
+        cases.append(Case(kind, size, alpha, ee_error, _error(logits, reference), float(overlap), identical))
+    return cases
+
+
+
+def _rounded(error: float) -> float | None:
+    """Three digits for JSON, which knows no NaN and no infinity."""
+    return float(f"{error:.3g}") if np.isfinite(error) else None
+
+
+
+def _error(found: Array, reference: Array) -> float:
+    return float(np.abs(found - reference).max() / np.abs(reference).max())
+
+
+
+def _same_but_ties(selected: Array, targets: Array, scores: Array) -> bool:
+    """Whether two selections differ only in tokens whose reference scores are equal within TIE."""
+    here, there = np.setdiff1d(selected, targets), np.setdiff1d(targets, selected)
+    if here.size == 0:
+        return True
+    swapped = scores[np.concatenate([here, there])]
+    return bool(swapped.max() - swapped.min() <= TIE * np.abs(scores).max())
+
