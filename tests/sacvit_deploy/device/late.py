@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.onnxruntime.device import BoundSession, OnnxRuntimeDevice
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.device.protocol import Kind, Memory, Placed, Shape
 
@@ -98,7 +98,7 @@ class LateDevice(OnnxRuntimeDevice):
     """ONNX Runtime on the processor, queued."""
 
     def __init__(self, files: Mapping[str, Path], eager: tuple[bool, ...], most: int | None = None) -> None:
-        super().__init__(OnnxRuntimeBackend("cpu", 1), files)
+        super().__init__(SessionFactory(1), files)
         self.memory: Memory = LateMemory(eager)
         self.most = most  # type: ignore[assignment]
         self.sizes: dict[str, list[int]] = {}
