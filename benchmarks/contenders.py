@@ -18,7 +18,7 @@ from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
-from sacvit_deploy.stages.protocol import Clock, Ticket
+from sacvit_deploy.stages.protocol import Clock, InFlight
 
 GROUP = 4  # pictures of one tail call in SaiT's adaptive mode
 
@@ -58,7 +58,7 @@ class Direct:
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """One engine call for a batch."""
         for items in batches:
-            ticket, clock = Ticket(len(items)), Clock()
+            ticket, clock = InFlight(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
             ticket.book("view", clock.lap())
             logits = self.classify(view)
@@ -87,7 +87,7 @@ class SaiTMass:
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """One head call for a batch, a tail call for each group."""
         for items in batches:
-            ticket, clock = Ticket(len(items)), Clock()
+            ticket, clock = InFlight(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
             ticket.book("view", clock.lap())
             out = self.head.run({"image": view})

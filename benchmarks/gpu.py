@@ -28,7 +28,7 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import BackendError, SacvitError, first_line
-from sacvit_deploy.stages.pool import Pool
+from sacvit_deploy.stages.context_pool import ContextPool
 
 RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")  # the last to try the script without a GPU
 BATCHES = (1, 8, 32, 128, 512, 1024)
@@ -84,7 +84,7 @@ def command(
             for runtime in runtimes or RUNTIMES[:-1]:
                 try:
                     devices = open_devices(runtime, folder, precision, max(batches))
-                    cascade, deit = (Pool(device, config) for device in devices)
+                    cascade, deit = (ContextPool(device, config) for device in devices)
                     fp32 = Cascade(OnnxRuntimeBackend("cpu", 2), open_bundle(folder).checked_files("fp32"), config)
                     agreement[f"{geometry} {runtime} {precision}"] = check(cascade, fp32, config)
                 except BackendError as error:

@@ -27,7 +27,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
 
     from sacvit_deploy.benchmarks.random_checkpoint import write_random
     from sacvit_deploy.bundle.weights import write_graph
-    from sacvit_deploy.calibration.job import Plan, reduce_bundle
+    from sacvit_deploy.calibration.job import CalibrationJob, reduce_bundle
     from sacvit_deploy.export.checkpoint import load_checkpoint
     from sacvit_deploy.export.glue import ViewStage
     from sacvit_deploy.export.graph import trace
@@ -47,7 +47,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
             write_graph(folder / f"whole.{precision}.onnx", trace(stage))
         if "int8" in precisions:
             with resources.as_file(resources.files("sacvit_deploy.export") / "pictures") as pictures:
-                reduce_bundle(folder, Plan(pictures, int8=True, threads=usable_cores()))
+                reduce_bundle(folder, CalibrationJob(pictures, int8=True, threads=usable_cores()))
 
     wanted = ["fp32", *(["fp16"] if "fp16" in precisions else [])]
     request = Request(source, target, precisions=wanted, threads=usable_cores(), finish=add)

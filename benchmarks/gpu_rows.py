@@ -18,8 +18,8 @@ from sacvit_deploy.errors import OutputError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.images.prefetch import in_batches
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
-from sacvit_deploy.stages.pool import Pool
 from sacvit_deploy.stages.protocol import Stages
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
@@ -59,7 +59,9 @@ class Row:
     cascade_p99_ms: float
 
 
-def contender(pool: Pool, eta: float, count: int, items: Callable[[], list[Item]], batch: int) -> Callable[[], Pass]:
+def contender(
+    pool: ContextPool, eta: float, count: int, items: Callable[[], list[Item]], batch: int
+) -> Callable[[], Pass]:
     """A pass of all pictures through a pool; eta = 0 never asks stage 2, so a plain network can stand for stage 1."""
     def run() -> Pass:
         pictures = items()
@@ -84,7 +86,7 @@ def contender(pool: Pool, eta: float, count: int, items: Callable[[], list[Item]
 
 
 def measure(
-    names: tuple[str, str, str], cascade: Pool, deit: Pool, config: ModelConfig, batch: int, rounds: int
+    names: tuple[str, str, str], cascade: ContextPool, deit: ContextPool, config: ModelConfig, batch: int, rounds: int
 ) -> Iterator[Row]:
     """Rows for every continue fraction at one batch size."""
     method, geometry = config.method, config.geometry
@@ -132,14 +134,14 @@ def noise(config: ModelConfig, batch: int) -> Pixels:
     return (pixels * np.linspace(0.2, 1, size)[:, None, None, None]).astype(np.uint8)
 
 
-def certainties(pool: Pool, count: int, items: list[Item], batch: int) -> list[float]:
+def certainties(pool: ContextPool, count: int, items: list[Item], batch: int) -> list[float]:
     """What stage 1 thinks of each picture."""
     with pool.stages(count, batch) as stages:
         answers = Scheduler(stages, 0.0, sac_batch=batch, patience=8 * batch).run(in_batches(items, batch))
         return [answer.stage_one_probability for answer in answers]
 
 
-def check(cascade: Pool, fp32: Cascade, config: ModelConfig) -> float:
+def check(cascade: ContextPool, fp32: Cascade, config: ModelConfig) -> float:
     """Share of pictures with the same class from both stages as fp32 on the processor gives, all of them continuing."""
     method, side = config.method, config.geometry.image_size
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)

@@ -23,7 +23,7 @@ from sacvit_deploy.costs import SAIT_KEPT, stvit_image_blocks
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import PlainDeiT, Stage, empty_model, halve
 from sacvit_deploy.export.opponents import SaiT, SaiTHead, SaiTTail, STViT
 from sacvit_deploy.export.reference import normalised, random_pictures
@@ -67,7 +67,7 @@ def export_opponents(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
     return {role: describe_file(path) for role, path in paths.items()}, weights, missing
 
 
-def stages(model: SACViT) -> dict[str, Stage]:
+def stages(model: ReferenceSACViT) -> dict[str, Stage]:
     """The opponents as the exporter takes them; STViT only where the network is deep enough."""
     found: dict[str, Stage] = {"sait": SaiT(model), "sait_head": SaiTHead(model), "sait_tail": SaiTTail(model)}
     if model.config.geometry.depth >= 4:
@@ -104,7 +104,7 @@ def eight_bits(graphs: Mapping[str, ir.Model], feeds: Mapping[str, Mapping[str, 
     return reduced
 
 
-def dense_model(bundle: Bundle) -> tuple[SACViT, str]:
+def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     """A reference model with the weights of the bundle's plain DeiT, and whose they are; random ones where it has none.
 
     Raises ExportError where the model found does not do what the bundle's engine does.

@@ -23,7 +23,7 @@ from sacvit_deploy.export.progress import Progress
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VariantReport:
     """One variant on the judged pictures.
 
     ee, sac, cascade: right answers of stage 1 alone, of stage 2 alone and of both at `eta`; None without labels.
@@ -64,7 +64,7 @@ class Verdict:
 
 def judge(
     precision: str, found: Outputs, reference: Outputs, alpha: float, reference_eta: float, *, labelled: bool
-) -> Verdict:
+) -> VariantReport:
     """Compare a variant with fp32, both at the alpha and on the pictures that fp32 could answer.
 
     Where the variant has no answer, it is wrong and disagrees. Its eta is chosen anew, so that as many pictures exit as
@@ -90,7 +90,7 @@ def judge(
         drop = 100 * max(lost) / count
     agreement = [int((mine == other[there]).sum()) / count for mine, other in zip(ours, theirs, strict=True)]
     targets = zip(found.targets[alpha][here], reference.targets[alpha][there], strict=True)
-    return Verdict(
+    return VariantReport(
         precision=precision,
         eta=eta,
         ee=scores[0],
@@ -140,7 +140,7 @@ HEADER = (
 )
 
 
-def line(found: Verdict, reference: Verdict) -> str:
+def line(found: VariantReport, reference: VariantReport) -> str:
     """One variant for people; differences from fp32 in points beside its accuracies."""
 
     def accuracy(name: str) -> str:
@@ -158,38 +158,36 @@ def line(found: Verdict, reference: Verdict) -> str:
     return f"{start}  {same}   {found.flips:>6.2%}   {found.overlap:>7.2%}"
 
 
-def table(verdicts: list[Verdict], judged_on: str) -> str:
+def table(reports: list[VariantReport], judged_on: str) -> str:
     """The whole table; fp32 comes first."""
-    reference = verdicts[0]
-    lines = [f"judged on {judged_on}", HEADER, *(line(found, reference) for found in verdicts)]
+    reference = reports[0]
+    lines = [f"judged on {judged_on}", HEADER, *(line(found, reference) for found in reports)]
     lines += [
         f"  {found.precision}: largest loss {max(0.0, found.drop):.2f} points"
-        for found in verdicts[1:]
+        for found in reports[1:]
         if found.drop is not None
     ]
     lines += [
         f"  {found.precision}: no finite answer on {counted(found.unanswered, 'picture')}, as good as wrong ones"
-        for found in verdicts[1:]
+        for found in reports[1:]
         if found.unanswered
     ]
     return "\n".join(lines)
 
 
-
 @dataclass(frozen=True)
-class Jury:
+class EvalSet:
     """Pictures to judge on, and how they are called in the table. labelled pictures give accuracies."""
 
     pictures: Pictures
     name: str
 
 
+class AccuracyGate:
+    """Judges a bundle's variants against fp32, running each file over the eval_set's pictures once."""
 
-class Court:
-    """Judges a bundle's variants against fp32, running each file over the jury's pictures once."""
-
-    def __init__(self, bundle: Bundle, jury: Jury, backend: OnnxRuntimeBackend) -> None:
-        self.bundle, self.jury, self.backend = bundle, jury, backend
+    def __init__(self, bundle: Bundle, eval_set: EvalSet, backend: OnnxRuntimeBackend) -> None:
+        self.bundle, self.eval_set, self.backend = bundle, eval_set, backend
         self.alpha = bundle.manifest.config.method.alpha
         self.eta = bundle.manifest.eta
         self._heard: dict[str, tuple[Variant, Outputs]] = {}
@@ -200,54 +198,51 @@ class Court:
         if known is not None and known[0].files == variant.files:
             return known[1]
         files = {role: self.bundle.path / entry.path for role, entry in variant.files.items()}
-        with say.step(f"{precision} on {len(self.jury.pictures):,} {self.jury.name}"):
+        with say.step(f"{precision} on {len(self.eval_set.pictures):,} {self.eval_set.name}"):
             cascade = Cascade(self.backend, files, self.bundle.manifest.config)
-            found = collect(cascade, self.jury.pictures, [self.alpha])
+            found = collect(cascade, self.eval_set.pictures, [self.alpha])
         if precision == "fp32":
             for what, errors in (("can't be read", found.unreadable), ("get no finite answer", found.overflowed)):
                 if errors:
-                    share = f"{len(errors)} of the {len(self.jury.pictures):,} {self.jury.pictures.kind}"
+                    share = f"{len(errors)} of the {len(self.eval_set.pictures):,} {self.eval_set.pictures.kind}"
                     say.note(f"note: {share} to judge on {what}, such as: {errors[0]}")
         self._heard[precision] = variant, found
         return found
 
-    def hear(self, precision: str, variant: Variant, say: Progress) -> Verdict:
+    def hear(self, precision: str, variant: Variant, say: Progress) -> VariantReport:
         """Judge one variant."""
         reference = self.outputs("fp32", self.bundle.manifest.variants["fp32"], say)
         found = self.outputs(precision, variant, say)
-        return judge(precision, found, reference, self.alpha, self.eta, labelled=self.jury.pictures.labelled)
+        return judge(precision, found, reference, self.alpha, self.eta, labelled=self.eval_set.pictures.labelled)
 
 
-
-def judge_all(court: Court, max_drop: float | None, say: Progress, show: Callable[[str], object]) -> None:
-    """Judge every reduced variant of the court's bundle; write verdict and eta into its manifest.
+def judge_all(gate: AccuracyGate, max_drop: float | None, say: Progress, show: Callable[[str], object]) -> None:
+    """Judge every reduced variant of the gate's bundle; write report and eta into its manifest.
 
     Raises ExportError naming the variants that lose more than `max_drop` points.
     """
-    jury = court.jury
-    bundle = open_bundle(court.bundle.path)  # with what was calibrated since
-    verdicts = [court.hear(name, variant, say) for name, variant in _fp32_first(bundle)]
-    count = len(court.outputs("fp32", bundle.manifest.variants["fp32"], say).rows)
-    judged_on = f"{count:,} {jury.name}"
-    show(table(verdicts, judged_on))
+    eval_set = gate.eval_set
+    bundle = open_bundle(gate.bundle.path)  # with what was calibrated since
+    reports = [gate.hear(name, variant, say) for name, variant in _fp32_first(bundle)]
+    count = len(gate.outputs("fp32", bundle.manifest.variants["fp32"], say).rows)
+    judged_on = f"{count:,} {eval_set.name}"
+    show(table(reports, judged_on))
     changed = {}
-    for verdict in verdicts[1:]:
-        old = bundle.manifest.variants[verdict.precision]
-        if old.eta not in (None, verdict.eta):
-            say.note(f"{verdict.precision}: its default eta {old.eta:g} becomes {verdict.eta:g}")
-        report = {**old.report, "judged_on": judged_on, **verdict.to_dict()}
-        changed[verdict.precision] = dataclasses.replace(old, eta=verdict.eta, report=report)
+    for report in reports[1:]:
+        old = bundle.manifest.variants[report.precision]
+        if old.eta not in (None, report.eta):
+            say.note(f"{report.precision}: its default eta {old.eta:g} becomes {report.eta:g}")
+        entry = {**old.report, "judged_on": judged_on, **report.to_dict()}
+        changed[report.precision] = dataclasses.replace(old, eta=report.eta, report=entry)
     save(bundle, changed)
-    worse = [v for v in verdicts[1:] if max_drop is not None and v.drop is not None and v.drop > max_drop]
+    worse = [v for v in reports[1:] if max_drop is not None and v.drop is not None and v.drop > max_drop]
     if worse:
-        named = ", ".join(f"{verdict.precision} loses {verdict.drop:.2f} points" for verdict in worse)
+        named = ", ".join(f"{report.precision} loses {report.drop:.2f} points" for report in worse)
         raise ExportError(f"{named}, more than the {max_drop:g} of --max-drop; nothing was written")
-
 
 
 def _fp32_first(bundle: Bundle) -> list[tuple[str, Variant]]:
     return sorted(bundle.manifest.variants.items(), key=lambda item: item[0] != "fp32")
-
 
 
 def save(bundle: Bundle, changed: dict[str, Variant]) -> None:
@@ -255,4 +250,3 @@ def save(bundle: Bundle, changed: dict[str, Variant]) -> None:
     variants = {**bundle.manifest.variants, **changed}
     manifest = dataclasses.replace(bundle.manifest, variants=variants)
     (bundle.path / MANIFEST).write_bytes(manifest.to_bytes())
-

@@ -11,7 +11,7 @@ import click
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.write import whole_folder
-from sacvit_deploy.calibration.job import MOST, SOME, Plan, copy_bundle, reduce_bundle
+from sacvit_deploy.calibration.job import MOST, SOME, CalibrationJob, copy_bundle, reduce_bundle
 from sacvit_deploy.calibration.sensitivity_plot import draw_damage
 from sacvit_deploy.commands.common import finite, numbers
 from sacvit_deploy.console.figures import load_matplotlib
@@ -24,17 +24,39 @@ if TYPE_CHECKING:
 
 @click.command("calibrate")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--calib", required=True, type=click.Path(path_type=Path), help="Pictures like those to come: a folder, "
-              "with class folders or without, or rendered scenes.")
+@click.option(
+    "--calib",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Pictures like those to come: a folder, with class folders or without, or rendered scenes.",
+)
 @click.option("--pictures", type=click.IntRange(min=1), default=SOME, show_default=True, help="How many to take.")
-@click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on, better others than --calib's.  "
-              f"[default: --calib's, up to {MOST:,}]")
-@click.option("--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points "
-              "of top-1.  [default: int8 may lose 0.5, others any]")
-@click.option("--ranges", type=click.Choice(["minmax", "percentile", "entropy"]), default="percentile",
-              show_default=True, help="How a range is drawn from what was seen.")
-@click.option("--smoothing", type=click.FloatRange(0, 1), callback=finite, default=0.5, show_default=True,
-              help="SmoothQuant's strength; 0 is none.")
+@click.option(
+    "--judge",
+    type=click.Path(path_type=Path),
+    help=f"Pictures to judge on, better others than --calib's.  [default: --calib's, up to {MOST:,}]",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    callback=finite,
+    help="Fail if a variant loses more points of top-1.  [default: int8 may lose 0.5, others any]",
+)
+@click.option(
+    "--ranges",
+    type=click.Choice(["minmax", "percentile", "entropy"]),
+    default="percentile",
+    show_default=True,
+    help="How a range is drawn from what was seen.",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(0, 1),
+    callback=finite,
+    default=0.5,
+    show_default=True,
+    help="SmoothQuant's strength; 0 is none.",
+)
 @click.option("--eta", type=float, help="Who continues while calibrating.  [default: the bundle's]")
 @click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: the bundle's]")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
@@ -65,7 +87,7 @@ def command(
         raise BundleError(f"can't change {target}: the folder is read-only")
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
-    plan = Plan(
+    plan = CalibrationJob(
         calib,
         int8=True,
         pictures=pictures,
@@ -85,5 +107,3 @@ def command(
     if plot is not None:
         draw_damage(written, plot)
         click.echo(f"damage by layer: {plot}")
-
-

@@ -26,7 +26,7 @@ MOST = 5000  # of them to judge on: an interval of 1.4 points at most
 
 
 @dataclass(frozen=True)
-class Plan:
+class CalibrationJob:
     """What to calibrate and judge with; None takes the bundle's own value, or `calib` for `judge`."""
 
     calib: Path
@@ -39,7 +39,6 @@ class Plan:
     eta: float | None = None
     alphas: Sequence[float] | None = None
     threads: int = 1
-
 
 
 def copy_bundle(source: Path, folder: Path) -> None:
@@ -68,11 +67,10 @@ def copy_bundle(source: Path, folder: Path) -> None:
             shutil.copyfile(source / old.files["ranges"].path, folder / old.files["ranges"].path)
 
 
-
-def reduce_bundle(folder: Path, plan: Plan) -> None:
+def reduce_bundle(folder: Path, plan: CalibrationJob) -> None:
     """Calibrate (where the plan says int8) and judge the bundle in a folder that nobody else reads yet."""
     from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
-    from sacvit_deploy.calibration.accuracy_gate import Court, Jury, judge_all
+    from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, EvalSet, judge_all
     from sacvit_deploy.calibration.int8 import Settings
     from sacvit_deploy.calibration.search import BUDGET, calibrate
     from sacvit_deploy.export.progress import Progress
@@ -85,21 +83,21 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
         say.note(f"note: {note}")
     chosen = found.pick(spread(found.labels, plan.pictures))
     if plan.judge == plan.calib and not plan.int8:
-        jury = Jury(found, f"{found.kind} from {plan.calib.resolve().name}/")
+        eval_set = EvalSet(found, f"{found.kind} from {plan.calib.resolve().name}/")
     elif plan.judge is not None:
         others = open_pictures(model, plan.judge)
         for note in others.notes:
             say.note(f"note: {note}")
-        jury = Jury(others, f"{others.kind} from {plan.judge.resolve().name}/")
+        eval_set = EvalSet(others, f"{others.kind} from {plan.judge.resolve().name}/")
     else:
         judged = found.pick(spread(found.labels, MOST))
         among = ", the calibration's among them" if plan.int8 else ""
-        jury = Jury(judged, f"{found.kind} from {plan.calib.resolve().name}/{among}")
-    if not jury.pictures.labelled:
+        eval_set = EvalSet(judged, f"{found.kind} from {plan.calib.resolve().name}/{among}")
+    if not eval_set.pictures.labelled:
         if plan.max_drop is not None:
-            raise UsageError(f"--max-drop needs labelled pictures to judge on, and {jury.name} have no labels")
-        say.note(f"note: {jury.name} have no labels; agreement with fp32 is reported, not accuracy")
-    court = Court(model.bundle, jury, OnnxRuntimeBackend("cpu", plan.threads))
+            raise UsageError(f"--max-drop needs labelled pictures to judge on, and {eval_set.name} have no labels")
+        say.note(f"note: {eval_set.name} have no labels; agreement with fp32 is reported, not accuracy")
+    gate = AccuracyGate(model.bundle, eval_set, OnnxRuntimeBackend("cpu", plan.threads))
     if plan.int8:
         settings = Settings(
             eta=check_eta(manifest.eta if plan.eta is None else plan.eta),
@@ -108,7 +106,6 @@ def reduce_bundle(folder: Path, plan: Plan) -> None:
             smoothing=plan.smoothing,
         )
         # One or two of a few pictures are lost by chance, and must not cost half the layers.
-        budget = max(BUDGET, 200 / len(jury.pictures)) if plan.max_drop is None else plan.max_drop
-        calibrate(chosen, settings, court, budget, say)
-    judge_all(court, plan.max_drop, say, click.echo)
-
+        budget = max(BUDGET, 200 / len(eval_set.pictures)) if plan.max_drop is None else plan.max_drop
+        calibrate(chosen, settings, gate, budget, say)
+    judge_all(gate, plan.max_drop, say, click.echo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from sacvit_deploy.bundle.manifest import GLUE, Variant
-from sacvit_deploy.calibration.accuracy_gate import Court, save
+from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, save
 from sacvit_deploy.calibration.calibration_inputs import gather
 from sacvit_deploy.calibration.int8 import (
     PRECISION,
@@ -27,16 +27,16 @@ from sacvit_deploy.verification.parity import Parity
 BUDGET = 0.5  # points a variant may lose before layers are kept in fp32, where no --max-drop says otherwise
 
 
-def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: float, say: Progress) -> None:
-    """Write an int8 variant into the court's bundle folder, which nobody else reads yet.
+def calibrate(pictures: Pictures, settings: Settings, gate: AccuracyGate, budget: float, say: Progress) -> None:
+    """Write an int8 variant into the gate's bundle folder, which nobody else reads yet.
 
     The layers that do most damage stay in fp32, more and more of them, until the golden vectors' answers are met and,
-    where the jury's pictures are labelled, no accuracy falls by more than `budget` points. Raises OutputError,
+    where the eval_set's pictures are labelled, no accuracy falls by more than `budget` points. Raises OutputError,
     ImageError, and ExportError where half the layers are not enough.
     """
-    bundle, threads = court.bundle, court.backend.threads
+    bundle, threads = gate.bundle, gate.backend.threads
     folder, files = bundle.path, bundle.checked_files("fp32")
-    fp32 = Cascade(court.backend, files, bundle.manifest.config)
+    fp32 = Cascade(gate.backend, files, bundle.manifest.config)
     with say.bar(f"{len(pictures):,} calibration pictures through the fp32 cascade", len(pictures)) as advance:
         calibration = gather(fp32, pictures, eta=settings.eta, alphas=settings.alphas, advance=advance)
     for note in calibration.notes:
@@ -61,7 +61,7 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
         variant, parity = write()
         if not parity.passed:
             trouble = f"int8 is too far from the reference, {parity.summary()}"
-        elif (drop := court.hear(PRECISION, variant, say).drop) is not None and drop > budget:
+        elif (drop := gate.hear(PRECISION, variant, say).drop) is not None and drop > budget:
             trouble = f"int8 loses {drop:.2f} points"
         else:
             break
@@ -74,5 +74,3 @@ def calibrate(pictures: Pictures, settings: Settings, court: Court, budget: floa
         keep = order[: min(max(1, 2 * len(keep)), most)]
         say.note(f"{trouble}; keeping {counted(len(keep), 'layer')} in fp32, the worst first")
     save(bundle, {PRECISION: variant})
-
-

@@ -43,11 +43,11 @@ def build_plan(library: Library, engine: Path, profiles: Sequence[Profile], limi
             raise BackendError(f"{engine} has the inputs {wanted}, but ranges were given for {given}")
     config = make_config(network, profiles, limits)
     cache = _read_cache(library, config, limits.timing_cache)
-    library.forget()
+    library.clear_errors()
     plan = network.builder.build_serialized_network(network.definition, config)
     if plan is None:
         whom = f" for {', '.join(limits.capabilities)}" if limits.capabilities else ""
-        raise BackendError(f"{library.title} can't build {engine}{whom}: {library.reason()}")
+        raise BackendError(f"{library.title} can't build {engine}{whom}: {library.last_error()}")
     if cache is not None and limits.timing_cache is not None:
         _write_cache(cache, limits.timing_cache)
     return bytes(plan)
@@ -85,10 +85,11 @@ def _read_cache(library: Library, config: Any, path: Path | None) -> Any:
     if path is None:
         return None
     cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-    library.forget()
+    library.clear_errors()
     if cache is None or not config.set_timing_cache(cache, False):
         raise BackendError(
-            f"{path} is no timing cache of this {library.title} and GPU ({library.reason()}); remove it or name another"
+            f"{path} is no timing cache of this {library.title} and GPU ({library.last_error()}); "
+            "remove it or name another"
         )
     return cache
 

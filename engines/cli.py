@@ -20,7 +20,7 @@ from sacvit_deploy.bundle.plans import FOLDER, PlanRecord
 from sacvit_deploy.engines.build import Limits
 from sacvit_deploy.engines.plan_folder import Order, build_plans, profiles_of, record_of, roles_of
 from sacvit_deploy.engines.profiles import Span, target_span
-from sacvit_deploy.engines.target import find_place
+from sacvit_deploy.engines.target import find_target
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.progress import Progress
 
@@ -35,8 +35,12 @@ N = TypeVar("N", int, float)
 @click.option("--batch", default=",".join(map(str, BATCH)), show_default=True, help="Pictures a call: MIN,OPT,MAX.")
 @click.option("--alpha", help="Shares of targets: MIN,OPT,MAX or MIN,MAX.  [default: every alpha]")
 @click.option("--workspace", type=click.IntRange(min=1), help="MB the builder may try layers with.")
-@click.option("--compute-capability", "capabilities", help="GPUs to compile for without having them (TensorRT-RTX): "
-              "8.6,8.9,12.0 or 86,89,120.  [default: this machine's]")
+@click.option(
+    "--compute-capability",
+    "capabilities",
+    help="GPUs to compile for without having them (TensorRT-RTX): "
+    "8.6,8.9,12.0 or 86,89,120.  [default: this machine's]",
+)
 @click.option("--timing-cache", type=click.Path(path_type=Path, dir_okay=False), help="Timings to keep (TensorRT).")
 @click.option("--baseline", is_flag=True, help="Build the plain DeiT, too, for benchmarks.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and build nothing.")
@@ -67,7 +71,7 @@ def command(
     library = load_library(runtime) if runtime else first_library()
     if timing_cache is not None and is_rtx(library):
         raise UsageError("TensorRT-RTX keeps no timings; --timing-cache is for --runtime tensorrt")
-    place, here = find_place(library, capabilities)
+    place, here = find_target(library, capabilities)
     limits = Limits(
         place.capabilities if is_rtx(library) else (),
         None if workspace is None else workspace << 20,

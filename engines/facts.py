@@ -17,10 +17,10 @@ WORDS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | {t
 
 def load_plan(library: Library, plan: bytes) -> Any:
     """Deserialise a plan, on the GPU it was built for. Raises BackendError."""
-    library.forget()
+    library.clear_errors()
     engine = library.trt.Runtime(library.logger).deserialize_cuda_engine(plan)
     if engine is None:
-        raise BackendError(f"{library.title} can't load the plan: {library.reason()}")
+        raise BackendError(f"{library.title} can't load the plan: {library.last_error()}")
     return engine
 
 

@@ -39,7 +39,7 @@ def parse(library: Library, engine: Path) -> Network:
     Raises BackendError with all that the library objects to if it can't read the file.
     """
     trt = library.trt
-    library.forget()
+    library.clear_errors()
     builder = trt.Builder(library.logger)
     definition = builder.create_network(network_flags(library))
     parser = trt.OnnxParser(definition, library.logger)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from sacvit_deploy.backends.tensorrt.compat import is_rtx
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.bundle.plans import Place
+from sacvit_deploy.bundle.plans import BuildTarget
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError, UsageError
 
 
-def find_place(library: Library, capabilities: str | None) -> tuple[Place, bool]:
+def find_target(library: Library, capabilities: str | None) -> tuple[BuildTarget, bool]:
     """For which GPUs to build, and whether one of them is here. Raises UsageError, BackendError."""
     if capabilities is not None and not is_rtx(library):
         raise UsageError("TensorRT builds for the GPU it finds; only --runtime tensorrt-rtx takes --compute-capability")
@@ -27,12 +27,10 @@ def find_place(library: Library, capabilities: str | None) -> tuple[Place, bool]
     here = gpu is not None and gpu.compute_capability in named
     device = None if gpu is None or is_rtx(library) else gpu.name
     driver = gpu.driver if here and gpu is not None else None
-    return Place(library.runtime, library.version, device, named, driver), here
-
+    return BuildTarget(library.runtime, library.version, device, named, driver), here
 
 
 def _capability(text: str) -> str:
     """`86` -> "8.6"."""
     text = text.strip()
     return f"{text[:-1]}.{text[-1]}" if text.isdigit() and len(text) > 1 else text
-

@@ -37,5 +37,3 @@ def open_baseline(backend: Backend, files: Mapping[str, Path], preprocessing: Pr
     if BASELINE not in files:
         return None
     return Baseline(backend.open(files[BASELINE], files.get("weights")), preprocessing)
-
-

@@ -29,10 +29,16 @@ ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the paper's table 7
 @job_options
 @click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: 0.4 to 0.9 in tenths, and the bundle's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for sweep.json, sweep.png and sweep.html.")
-@click.option("--target-accuracy", type=click.FloatRange(min=0, max=100), help="Choose the cheapest eta that loses at "
-              "most so many points against stage 2 for every picture.")
-@click.option("--target-speedup", type=click.FloatRange(min=0, min_open=True), help="Choose the most accurate eta with "
-              "at least so many times fewer multiply-adds than the plain DeiT.")
+@click.option(
+    "--target-accuracy",
+    type=click.FloatRange(min=0, max=100),
+    help="Choose the cheapest eta that loses at most so many points against stage 2 for every picture.",
+)
+@click.option(
+    "--target-speedup",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Choose the most accurate eta with at least so many times fewer multiply-adds than the plain DeiT.",
+)
 @click.option("--write", is_flag=True, help="Make the choice the bundle's default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     pass  # not at run time: --help needs no onnx
 
 
-
 def open_pictures(model: SACViT, folder: Path) -> Pictures:
     """Rendered scenes, FOLDER/<class>/ where the folders are the bundle's classes, or any pictures, without labels."""
     geometry, preprocessing = model.config.geometry, model.config.preprocessing
@@ -30,7 +29,6 @@ def open_pictures(model: SACViT, folder: Path) -> Pictures:
     return open_unlabelled(folder, lambda path: prepared(model, path))
 
 
-
 def prepared(model: SACViT, path: Path) -> Pixels:
     """One picture as the runtime prepares it. Raises ImageError."""
     item = model.prepare(path)
@@ -38,4 +36,3 @@ def prepared(model: SACViT, path: Path) -> Pixels:
         raise item.error
     assert item.pixels is not None
     return item.pixels
-

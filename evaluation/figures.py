@@ -16,9 +16,7 @@ STYLES = (
 )
 
 
-
 def nice_step(rough: float) -> float:
     """The smallest of 1, 2, 5 times a power of ten that is at least `rough` > 0."""
     power: float = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-

@@ -89,9 +89,7 @@ def goes_on(confidence: npt.NDArray[np.float64], eta: float) -> Bool:
     return found
 
 
-def score(
-    confidence: npt.NDArray[np.float64], ee_right: Bool, sac_right: Bool, eta: float, costs: Costs
-) -> Score:
+def score(confidence: npt.NDArray[np.float64], ee_right: Bool, sac_right: Bool, eta: float, costs: Costs) -> Score:
     """Score the cascade at eta from [n] arrays: stage 1's highest probability, and who is right. Raises UsageError."""
     go = goes_on(confidence, eta)
     exits, rest = share(ee_right[~go]), share(sac_right[go])

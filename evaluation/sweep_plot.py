@@ -27,12 +27,26 @@ def draw(sweep: Sweep, target: Path) -> None:
     axes.plot(_x(front), _y(front), color="black", linewidth=4, alpha=0.22, label="Pareto front", zorder=1)
     first = next(iter(sweep.curves.values()))[0]
     axes.plot(_x([first]), _y([first]), color="black", marker="*", markersize=14, linestyle="none", zorder=5)
-    axes.annotate("EE only\n(eta 0)", (first.gmacs, 100 * first.top1.value), (-12, 0), textcoords="offset points",
-                  ha="right", va="center")
+    axes.annotate(
+        "EE only\n(eta 0)",
+        (first.gmacs, 100 * first.top1.value),
+        (-12, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+    )
     axes.plot([], [], color="#555555", marker="o", markersize=8, linestyle="none", label="SAC only (eta 1)")
     axes.axvline(sweep.deit_gmacs, color="#666666", linestyle="--", linewidth=1)
-    axes.annotate("plain DeiT's cost", (sweep.deit_gmacs, 0.02), xycoords=("data", "axes fraction"), rotation=90,
-                  ha="right", va="bottom", fontsize=9, color="#444444")
+    axes.annotate(
+        "plain DeiT's cost",
+        (sweep.deit_gmacs, 0.02),
+        xycoords=("data", "axes fraction"),
+        rotation=90,
+        ha="right",
+        va="bottom",
+        fontsize=9,
+        color="#444444",
+    )
     if sweep.choice is not None:
         _mark_choice(axes, sweep.choice.point)
     axes.set_title(sweep.title, loc="left", fontsize=11)
@@ -48,16 +62,35 @@ def _mark_choice(axes: Any, point: Point) -> None:
     """The choice with its interval."""
     low, high = (100 * end for end in point.top1.interval)
     y = 100 * point.top1.value
-    axes.errorbar([point.gmacs], [y], yerr=[[y - low], [high - y]], color="black", capsize=4, zorder=6, marker="o",
-                  markersize=11, markerfacecolor="none", markeredgewidth=2)
+    axes.errorbar(
+        [point.gmacs],
+        [y],
+        yerr=[[y - low], [high - y]],
+        color="black",
+        capsize=4,
+        zorder=6,
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgewidth=2,
+    )
     text = (
         f"chosen: eta {point.eta:g}, alpha {point.alpha:g}\n{y:.1f} %, {1 - point.continue_fraction:.0%} exit,\n"
         f"{point.gmac_ratio:.2f}x fewer GMACs than DeiT"
     )
     # Curves rise from the lower left to the upper right, so the upper left corner is free.
-    axes.annotate(text, (point.gmacs, y), (0.02, 0.97), textcoords="axes fraction", ha="left", va="top", fontsize=9,
-                  zorder=7, bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "#888888"},
-                  arrowprops={"arrowstyle": "-", "color": "#888888"})
+    axes.annotate(
+        text,
+        (point.gmacs, y),
+        (0.02, 0.97),
+        textcoords="axes fraction",
+        ha="left",
+        va="top",
+        fontsize=9,
+        zorder=7,
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "#888888"},
+        arrowprops={"arrowstyle": "-", "color": "#888888"},
+    )
 
 
 def _styles(count: int) -> list[tuple[str, str]]:

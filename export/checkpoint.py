@@ -16,7 +16,7 @@ from torch import Tensor
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import recognise
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.reading import METADATA_KEY, read_file
 
 # Where training scripts put the weights; averaged weights first, because they are what was evaluated.
@@ -28,7 +28,7 @@ PREFIXES = ("module.", "_orig_mod.")
 class Checkpoint:
     """A loaded model with what its file said about itself."""
 
-    model: SACViT
+    model: ReferenceSACViT
     family: str
     labels: list[str] | None = None
     eta: float = 0.5
@@ -54,7 +54,7 @@ def load_checkpoint(
             _check_wishes(checkpoint.model.config.geometry.heads, heads, family)
         else:
             layout = recognise(tensors, heads=heads, family=family, hint=_model_name(raw))
-            checkpoint = Checkpoint(SACViT(layout.config), layout.family, notes=notes + layout.notes)
+            checkpoint = Checkpoint(ReferenceSACViT(layout.config), layout.family, notes=notes + layout.notes)
         _fill(checkpoint.model, tensors)
     except (CheckpointError, UsageError) as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -96,7 +96,7 @@ def find_weights(raw: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
 
 def save_checkpoint(
     path: str | os.PathLike[str],
-    model: SACViT,
+    model: ReferenceSACViT,
     *,
     labels: list[str] | None = None,
     eta: float = 0.5,
@@ -128,10 +128,10 @@ def _own(said: Any, notes: list[str]) -> Checkpoint:
     provenance = said.get("provenance") or {}
     if not isinstance(provenance, Mapping):
         raise CheckpointError(f"its provenance is a {type(provenance).__name__}, not an object")
-    return Checkpoint(SACViT(config), "sac-vit", labels, float(eta), dict(provenance), notes)
+    return Checkpoint(ReferenceSACViT(config), "sac-vit", labels, float(eta), dict(provenance), notes)
 
 
-def _fill(model: SACViT, tensors: Mapping[str, Tensor]) -> None:
+def _fill(model: ReferenceSACViT, tensors: Mapping[str, Tensor]) -> None:
     """Copy the weights in after checking names, shapes and values."""
     expected = model.state_dict()
     missing = [key for key in expected if key not in tensors]

@@ -13,7 +13,7 @@ from sacvit_deploy.bundle.write import check_target
 from sacvit_deploy.commands.common import finite, run
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.engines.cli import command as build
-from sacvit_deploy.engines.target import find_place
+from sacvit_deploy.engines.target import find_target
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import FAMILIES
 from sacvit_deploy.glue import check_eta
@@ -27,8 +27,9 @@ from sacvit_deploy.images.paths import expand
 @click.option("--int8", is_flag=True, help="Also write an eight-bit variant; needs --calib.")
 @click.option("--calib", type=click.Path(path_type=Path), help="Pictures like those to come, for --int8's ranges.")
 @click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on.  [default: those of --calib]")
-@click.option("--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points "
-              "of top-1.")
+@click.option(
+    "--max-drop", type=click.FloatRange(min=0), callback=finite, help="Fail if a variant loses more points of top-1."
+)
 @click.option("--eta", type=float, help="Default eta of the bundle.  [default: the checkpoint's, or 0.5]")
 @click.option("--labels", type=click.Path(path_type=Path), help="One class a line.  [default: the checkpoint's]")
 @click.option("--pictures", help="Real pictures for the parity check: file, folder or glob.  [default: shipped ones]")
@@ -78,7 +79,7 @@ def command(
     names = read_labels(labels) if labels else None
     if trt:
         # What keeps the plans from being built is to show before the long work.
-        find_place(first_library(), None)
+        find_target(first_library(), None)
     # torch takes seconds to import: only once the arguments are known to be good.
     import torch
 
@@ -93,11 +94,12 @@ def command(
         checkpoint = load_checkpoint(ckpt, trust=trust_checkpoint, heads=heads, family=family)
     for note in checkpoint.notes:
         progress.note(f"note: {note}")
+
     def reduce(folder: Path) -> None:
-        from sacvit_deploy.calibration.job import Plan, reduce_bundle
+        from sacvit_deploy.calibration.job import CalibrationJob, reduce_bundle
 
         assert pictures_to_judge is not None
-        plan = Plan(calib or pictures_to_judge, int8=int8, judge=judge, max_drop=max_drop, threads=threads)
+        plan = CalibrationJob(calib or pictures_to_judge, int8=int8, judge=judge, max_drop=max_drop, threads=threads)
         reduce_bundle(folder, plan)
 
     request = Request(

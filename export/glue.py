@@ -180,5 +180,3 @@ def _take(tokens: Tensor, flat: Tensor) -> Tensor:
 def _lines(values: Tensor, axis: int, index: Tensor) -> Tensor:
     """Pick along an axis; unlike indexing, it becomes ONNX's Gather, which every runtime does fast."""
     return values.index_select(axis, index)
-
-

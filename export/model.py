@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
     logits: Tensor
 
 
-class SACViT(nn.Module):
+class ReferenceSACViT(nn.Module):
     """Both stages over one set of weights. Inputs are normalised pictures [B,3,S,S]."""
 
     def __init__(self, config: ModelConfig) -> None:

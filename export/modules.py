@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.blocks import Attention, Mlp, PatchEmbed
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.geometry import CHILDREN
 
 
@@ -26,7 +26,7 @@ class Stage(nn.Module):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
-    def __init__(self, model: SACViT) -> None:
+    def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__()
         self.model = model
 
@@ -120,12 +120,12 @@ class PlainDeiT(Stage):
         return {"image": {0: torch.export.Dim("batch")}}
 
 
-def dtype_of(model: SACViT) -> torch.dtype:
+def dtype_of(model: ReferenceSACViT) -> torch.dtype:
     """The precision of the linear layers, which is that of the tensors between the engines."""
     return model.patch_embed.proj.weight.dtype
 
 
-def halve(model: SACViT) -> SACViT:
+def halve(model: ReferenceSACViT) -> ReferenceSACViT:
     """Return a copy with half-precision weights and products.
 
     LayerNorm, softmax, the residual stream, scores, positions and the classifier stay in fp32. Raises ExportError for a
@@ -146,7 +146,7 @@ def halve(model: SACViT) -> SACViT:
     return half
 
 
-def empty_model(config: ModelConfig, seed: int = 0) -> SACViT:
+def empty_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
     """A model with random weights, for benchmarks and tests that measure everything but accuracy."""
     torch.manual_seed(seed)
-    return SACViT(config).eval()
+    return ReferenceSACViT(config).eval()

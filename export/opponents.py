@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from sacvit_deploy.costs import SEMANTIC_TOKENS, sait_dense_blocks, stvit_image_blocks
 from sacvit_deploy.export.blocks import Attention, Block, attend
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import Stage, dtype_of
 
 PRUNED = 3  # tokens in an example to trace with
 
 
-def embed(model: SACViT, image: Tensor) -> Tensor:
+def embed(model: ReferenceSACViT, image: Tensor) -> Tensor:
     """[B,3,S,S] -> [B,4N+1,D]: the class token, then the hi-res grid, as the plain DeiT sees them."""
     table = model.high_positions()
     cls = (model.cls_token + table[:, :1]).expand(image.shape[0], -1, -1)
     return torch.cat([cls, model.patch_embed(image) + table[:, 1:]], dim=1)
 
 
-def classify(model: SACViT, token: Tensor) -> Tensor:
+def classify(model: ReferenceSACViT, token: Tensor) -> Tensor:
     """[B,D] -> logits [B,C] fp32."""
     logits: Tensor = model.head(model.norm(token)).float()
     return logits
@@ -91,7 +91,7 @@ class SaiT(Stage):
     inputs = ("image", "slots")
     outputs = ("logits",)
 
-    def __init__(self, model: SACViT) -> None:
+    def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model)
         self.head, self.tail = SaiTHead(model), SaiTTail(model)
 
@@ -126,7 +126,7 @@ class STViT(Stage):
     inputs = ("image",)
     outputs = ("logits",)
 
-    def __init__(self, model: SACViT) -> None:
+    def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model)
         geometry = model.config.geometry
         windows = pooling_windows(2 * geometry.grid, math.isqrt(SEMANTIC_TOKENS))

@@ -25,7 +25,7 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage, dtype_of, halve
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
@@ -84,7 +84,7 @@ def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Ma
 
 
 def export_variant(
-    folder: Path, model: SACViT, precision: str, golden: Golden, threads: int, say: Progress
+    folder: Path, model: ReferenceSACViT, precision: str, golden: Golden, threads: int, say: Progress
 ) -> Variant:
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
     weighted = halve(model) if precision == "fp16" else model
@@ -106,7 +106,7 @@ def export_variant(
 
 
 def check_parity(
-    paths: dict[str, Path], model: SACViT, golden: Golden, precision: str, threads: int
+    paths: dict[str, Path], model: ReferenceSACViT, golden: Golden, precision: str, threads: int
 ) -> Parity:
     """Compare the written engines, run by ONNX Runtime with the runtime's own glue, with the reference."""
     cascade = Cascade(OnnxRuntimeBackend("cpu", threads), paths, model.config)
@@ -159,7 +159,6 @@ def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
     }
 
 
-
 def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, backend: Backend) -> None:
     """Compare the written files with the runtime's own glue, to the last bit. Raises ExportError."""
     view, gather = (backend.open(paths[role], None) for role in GLUE)
@@ -179,4 +178,3 @@ def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, back
         pairs += [(found[name], value.astype(found[name].dtype)) for name, value in expected.items()]
     if not all(np.array_equal(found, expected) for found, expected in pairs):
         raise ExportError("the glue for devices does not do what the runtime's own does")
-

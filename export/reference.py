@@ -12,7 +12,7 @@ from PIL import Image
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.images.decode import ImageSource, load_image
 from sacvit_deploy.images.preprocess import fit
@@ -23,7 +23,7 @@ BATCHES = (1, 2, 7)
 SHIPPED = (0, 1, 7, 8)  # two random and two real pictures travel in the bundle
 
 
-def make_golden(model: SACViT, pictures: Sequence[ImageSource]) -> Golden:
+def make_golden(model: ReferenceSACViT, pictures: Sequence[ImageSource]) -> Golden:
     """Run the reference on seven random and up to seven real pictures, at three alphas."""
     config = model.config
     size = config.geometry.image_size

@@ -17,4 +17,3 @@ def gathered_shapes(config: ModelConfig, batch: int, count: int) -> dict[str, Sh
         "background": (batch, geometry.tokens - count, geometry.width),
         "targets": (batch, count),
     }
-

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     pass
 
 
-
 def usable_cores() -> int:
     """Cores this process may run on, which in a container is often fewer than the machine has."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16", "asimddp", "i8mm", "fphp")
 
@@ -28,4 +28,3 @@ def cpu_features() -> list[str]:
     except OSError:
         return []
     return [feature for feature in FEATURES if feature in words]
-

@@ -22,8 +22,8 @@ from sacvit_deploy.images.preprocess import fit
 from sacvit_deploy.images.scaled import Scaled
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
-from sacvit_deploy.stages.pool import Pool
 from sacvit_deploy.stages.protocol import Stages
 
 
@@ -62,7 +62,7 @@ class SACViT:
         files = self.backend.files(self.bundle, self.precision)
         self.cascade = Cascade(self.backend, files, self.config)
         device = self.backend.device(files)
-        self.pool = None if device is None else Pool(device, self.config)
+        self.pool = None if device is None else ContextPool(device, self.config)
         if scaled and self.pool is not None:
             raise UsageError(f"scaled decoding is for the processor; on {backend} every picture goes up in full")
         self.scaled = scaled

@@ -13,7 +13,7 @@ from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.errors import OutputError, SacvitError
 from sacvit_deploy.glue import continuing, softmax
 from sacvit_deploy.images.scaled import Picture, Scaled
-from sacvit_deploy.stages.protocol import Clock, Stages, Ticket
+from sacvit_deploy.stages.protocol import Clock, InFlight, Stages
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Scheduler:
         self._sac_batch, self._patience = sac_batch, patience
         self._answers: dict[int, Answer] = {}
         self._taken = self._given = 0
-        self._first: deque[tuple[Ticket, list[int]]] = deque()  # in stage 1, with the pictures' numbers
-        self._second: deque[tuple[Ticket, list[int]]] = deque()  # in stage 2
+        self._first: deque[tuple[InFlight, list[int]]] = deque()  # in stage 1, with the pictures' numbers
+        self._second: deque[tuple[InFlight, list[int]]] = deque()  # in stage 2
         self._waiting: list[int] = []  # numbers of the pictures queued for stage 2, in the queue's order
         self._held: dict[int, Answer] = {}  # answers begun, of pictures that are in a stage or between them
 
@@ -94,27 +94,27 @@ class Scheduler:
                 images.append(picture)
                 numbers.append(number)
         if numbers:
-            self._first.append((self._stages.begin(images), numbers))
+            self._first.append((self._stages.enqueue_stage1(images), numbers))
 
     def _gate(self) -> None:
         """Take the oldest batch out of stage 1: exits are answered, the rest is queued for stage 2."""
-        ticket, numbers = self._first.popleft()
-        logits = self._stages.look(ticket)
+        batch_in_flight, numbers = self._first.popleft()
+        logits = self._stages.wait_stage1(batch_in_flight)
         clock = Clock()
         # Row by row: a picture on which the variant overflows must not cost the others their answers.
         finite = finite_rows(logits)
         probabilities = softmax(np.where(finite[:, None], logits, 0))
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
-        ticket.book("gate", clock.lap())
+        batch_in_flight.book("gate", clock.lap())
         if rows.size:
-            held = self._stages.hold(ticket, rows)
+            held = self._stages.queue_stage2(batch_in_flight, rows)
             self._waiting += [numbers[row] for row in rows]
             for number in self._waiting[-rows.size :]:
                 share(held, self._held[number].item.timing)
         for row, number in enumerate(numbers):
             answer = self._held[number]
-            share(ticket, answer.item.timing)
+            share(batch_in_flight, answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
             if goes_on[row]:
                 continue
@@ -132,21 +132,21 @@ class Scheduler:
             return
         self._drain(self._stages.depth - 1)
         numbers, self._waiting = self._waiting[:size], self._waiting[size:]
-        self._second.append((self._stages.start(size), numbers))
+        self._second.append((self._stages.enqueue_stage2(size), numbers))
         self._drain(self._stages.depth - 1)
 
     def _drain(self, left: int) -> None:
         """Take batches out of stage 2 until no more than `left` are in it."""
         while len(self._second) > left:
-            ticket, numbers = self._second.popleft()
-            logits, targets = self._stages.finish(ticket)
+            batch_in_flight, numbers = self._second.popleft()
+            logits, targets = self._stages.wait_stage2(batch_in_flight)
             clock = Clock()
             finite = finite_rows(logits)
             probabilities = softmax(np.where(finite[:, None], logits, 0))
-            ticket.book("answer", clock.lap())
+            batch_in_flight.book("answer", clock.lap())
             for row, number in enumerate(numbers):
                 answer = self._held.pop(number)
-                share(ticket, answer.item.timing)
+                share(batch_in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
                 if finite[row]:
                     answer.probabilities = probabilities[row]
@@ -155,10 +155,10 @@ class Scheduler:
                 self._answers[number] = answer
 
 
-def share(ticket: Ticket, timing: dict[str, float]) -> None:
+def share(batch_in_flight: InFlight, timing: dict[str, float]) -> None:
     """Add a batch's time to one picture's, in equal parts."""
-    for step, seconds in ticket.timing.items():
-        timing[step] = timing.get(step, 0.0) + seconds / ticket.size
+    for step, seconds in batch_in_flight.timing.items():
+        timing[step] = timing.get(step, 0.0) + seconds / batch_in_flight.size
 
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:

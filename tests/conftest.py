@@ -20,7 +20,7 @@ from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
 from sacvit_deploy.bundle.manifest import Manifest, parse_manifest
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.model import SACViT as ReferenceModel
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
@@ -53,7 +53,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference_model(tiny_checkpoint: Path) -> ReferenceModel:
+def reference_model(tiny_checkpoint: Path) -> ReferenceSACViT:
     """The torch reference with the checkpoint's weights, in eval mode."""
     return load_checkpoint(tiny_checkpoint).model
 

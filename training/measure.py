@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sacvit_deploy.errors import ImageError
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.training.lessons import Lessons
 from sacvit_deploy.training.trainer import random_targets
 
@@ -24,7 +24,7 @@ class Accuracies(NamedTuple):
 
 @torch.no_grad()
 def measure(
-    model: SACViT, lessons: Lessons, *, limit: int | None = None, batch: int = 64, by_chance: bool = False
+    model: ReferenceSACViT, lessons: Lessons, *, limit: int | None = None, batch: int = 64, by_chance: bool = False
 ) -> Accuracies:
     """Run both stages on every picture, or on `limit` of them, evenly spread. by_chance: random targets.
 

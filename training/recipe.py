@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 
 Phase = Literal["one", "both"]
 PHASES: tuple[Phase, ...] = ("one", "both")
@@ -51,7 +51,7 @@ def learning_rate(recipe: Recipe, phase: int, done: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(turn)))
 
 
-def make_optimisers(model: SACViT, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """AdamW that decays matrices only, not positions, norms and biases; with `muon`, Muon for the blocks' matrices.
 
     Muon (https://kellerjordan.github.io/posts/muon) makes each matrix's step orthogonal; its steps are scaled to be

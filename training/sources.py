@@ -7,7 +7,7 @@ from typing import Any
 
 from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.training.classes import LABELS
 from sacvit_deploy.training.dataset import open_scenes
 from sacvit_deploy.training.folder_set import FolderSet, split_files
@@ -16,7 +16,7 @@ from sacvit_deploy.training.scene_set import SceneSet
 from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, choices, fresh, from_weights
 
 HELD_SCENES = 1024  # training scenes never trained on, to watch progress; the test split is for the end
-Sources = tuple[SACViT, Lessons, Lessons, dict[str, Any]]
+Sources = tuple[ReferenceSACViT, Lessons, Lessons, dict[str, Any]]
 
 
 def open_sources(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
@@ -42,7 +42,7 @@ def _scenes(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
     return model, sets[0], sets[1], {"trained_on": "object scenes, sacvit_deploy.training"}
 
 
-def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, say: Callable[[str], object]) -> SACViT:
+def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, say: Callable[[str], object]) -> ReferenceSACViT:
     method = choices(given["method"])
     if given["init"] is not None:
         model, notes = from_weights(given["init"], classes, method, given["seed"])

@@ -14,7 +14,7 @@ from torch import Tensor
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 
 SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12)}  # width and depth, as DeiT's
 HEAD_WIDTH = 64
@@ -35,7 +35,7 @@ def choices(pairs: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preprocessing, seed: int) -> SACViT:
+def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preprocessing, seed: int) -> ReferenceSACViT:
     """A model with random weights."""
     config = ModelConfig.from_dict(
         {
@@ -45,10 +45,10 @@ def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preproce
         }
     )
     torch.manual_seed(seed)
-    return SACViT(config)
+    return ReferenceSACViT(config)
 
 
-def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int) -> tuple[SACViT, list[str]]:
+def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int) -> tuple[ReferenceSACViT, list[str]]:
     """A model with another's weights and `classes` classes; returns what was worth saying.
 
     A plain DeiT gets SAC-ViT's default method, others keep theirs; `method` overrides single fields. What has no
@@ -69,7 +69,7 @@ def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int)
     return model, notes
 
 
-def weights_for(positions: str, model: SACViT) -> dict[str, Tensor]:
+def weights_for(positions: str, model: ReferenceSACViT) -> dict[str, Tensor]:
     """A model's weights, its position tables as the other choice of `positions` keeps them."""
     weights: dict[str, Tensor] = dict(model.state_dict())
     if positions == model.config.method.positions:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import CheckpointError, UsageError
-from sacvit_deploy.export.model import Outputs, SACViT, StageOne
+from sacvit_deploy.export.model import Outputs, ReferenceSACViT, StageOne
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.batches import rows_of
 from sacvit_deploy.training.lessons import Lesson, Lessons
@@ -34,7 +34,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: SACViT,
+        model: ReferenceSACViT,
         recipe: Recipe,
         lessons: Lessons,
         *,

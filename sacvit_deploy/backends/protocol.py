@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sacvit_deploy.device.protocol import Device
 
 
-
 class Engine(Protocol):
     """One loaded stage."""
 
@@ -27,7 +26,6 @@ class Engine(Protocol):
     def input_dtype(self, name: str) -> np.dtype[Any]:
         """The element type the engine takes for an input."""
         ...
-
 
 
 class Backend(Protocol):
@@ -55,7 +53,6 @@ class Backend(Protocol):
         ...
 
 
-
 def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], stage: str) -> dict[str, Array]:
     """Inputs as an engine takes them: those of `dtypes`, in its order, contiguous and cast.
 
@@ -65,4 +62,3 @@ def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], s
         if name not in inputs:
             raise BackendError(f"{stage} asks for `{name}`, which this stage is not given")
     return {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in dtypes.items()}
-

@@ -19,7 +19,7 @@ RECORD_LIMIT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
-class Place:
+class BuildTarget:
     """A library and a GPU: what a plan is built by and for, or what is here. capabilities: several only in a record."""
 
     runtime: str  # tensorrt or tensorrt-rtx
@@ -43,7 +43,7 @@ class PlanFile:
 class PlanRecord:
     """All of plan.json but the digest. batch, targets: least, usual and greatest B and M."""
 
-    place: Place
+    place: BuildTarget
     precision: str
     batch: tuple[int, int, int]
     targets: tuple[int, int, int]
@@ -81,7 +81,7 @@ def read_record(folder: Path) -> PlanRecord:
             raise ValueError(f"it lists no {missing[0]} plan")
         place = {**data["place"], "capabilities": tuple(data["place"]["capabilities"])}
         return PlanRecord(
-            place=Place(**place),
+            place=BuildTarget(**place),
             precision=str(data["precision"]),
             batch=_span(data["batch"]),
             targets=_span(data["targets"]),
@@ -102,7 +102,7 @@ def list_plans(bundle: Bundle) -> Iterator[tuple[Path, PlanRecord]]:
         yield path.parent, read_record(path.parent)
 
 
-def misfits(record: PlanRecord, bundle: Bundle, here: Place) -> list[str]:
+def incompatibilities(record: PlanRecord, bundle: Bundle, here: BuildTarget) -> list[str]:
     """Why a record's plans can't run here; empty if they can. Nothing is loaded."""
     built, trouble = record.place, []
     if (built.runtime, built.version) != (here.runtime, here.version):
@@ -121,7 +121,7 @@ def misfits(record: PlanRecord, bundle: Bundle, here: Place) -> list[str]:
     return trouble
 
 
-def find_plans(bundle: Bundle, precision: str, here: Place) -> dict[str, Path]:
+def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, Path]:
     """The plans of a variant that fit this machine, by role, their hashes checked.
 
     Raises BundleError with what keeps the plans there are from running here, and the command that builds others.
@@ -132,7 +132,7 @@ def find_plans(bundle: Bundle, precision: str, here: Place) -> dict[str, Path]:
     for folder, record in list_plans(bundle):
         if record.precision != precision or record.place.runtime != here.runtime:
             continue
-        found = misfits(record, bundle, here)
+        found = incompatibilities(record, bundle, here)
         if not found:
             for plan in record.plans.values():
                 check_file(folder, plan.file, f"build it again with: {command}")

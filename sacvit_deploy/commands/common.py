@@ -79,11 +79,9 @@ def backend_options(function: F) -> F:
     return function
 
 
-
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
     """Read numbers separated by commas, `0.3,0.5`; a click callback."""
     try:
         return None if value is None else tuple(float(word) for word in value.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not a list of numbers; write them like 0.4,0.5", ctx, param) from error
-

@@ -17,4 +17,3 @@ def load_matplotlib() -> Any:
             f"drawing needs matplotlib ({error}); install it with: pip install 'sacvit-deploy[plot]'"
         ) from error
     return matplotlib
-

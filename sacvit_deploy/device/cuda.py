@@ -116,21 +116,21 @@ class CudaMemory:
         if nbytes:
             call("cudaMemcpyAsync", target, source, nbytes, kind, stream)
 
-    def mark(self, stream: Stream) -> Event:
+    def record_event(self, stream: Stream) -> Event:
         """Record an event with a time stamp."""
         event = _Event(call("cudaEventCreate"))
         call("cudaEventRecord", event.handle, stream)
         return event
 
-    def follow(self, stream: Stream, event: Event) -> None:
+    def wait_event(self, stream: Stream, event: Event) -> None:
         """On the device alone."""
         call("cudaStreamWaitEvent", stream, event.handle, 0)
 
-    def wait(self, event: Event) -> None:
+    def synchronize(self, event: Event) -> None:
         """An error of the work before it shows here."""
         call("cudaEventSynchronize", event.handle)
 
-    def seconds(self, start: Event, end: Event) -> float:
+    def elapsed(self, start: Event, end: Event) -> float:
         """By the device's clock."""
         return float(call("cudaEventElapsedTime", start.handle, end.handle)) / 1000
 

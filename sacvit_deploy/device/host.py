@@ -51,16 +51,16 @@ class HostMemory:
         """Copy."""
         ctypes.memmove(target, source, nbytes)
 
-    def mark(self, stream: Stream) -> Event:
+    def record_event(self, stream: Stream) -> Event:
         """The time."""
         return time.perf_counter()
 
-    def follow(self, stream: Stream, event: Event) -> None:
+    def wait_event(self, stream: Stream, event: Event) -> None:
         """All is done already."""
 
-    def wait(self, event: Event) -> None:
+    def synchronize(self, event: Event) -> None:
         """All is done already."""
 
-    def seconds(self, start: Event, end: Event) -> float:
+    def elapsed(self, start: Event, end: Event) -> float:
         """The difference."""
         return float(end - start)

@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Placed:
+class DeviceTensor:
     """A tensor in device memory: address, shape, element type."""
 
     address: int
@@ -32,14 +32,14 @@ class Placed:
         """Bytes it takes."""
         return size_of(self.shape, self.dtype)
 
-    def rows(self, start: int, stop: int) -> Placed:
+    def rows(self, start: int, stop: int) -> DeviceTensor:
         """Part of it, along the first axis."""
         row = size_of(self.shape[1:], self.dtype)
-        return Placed(self.address + start * row, (stop - start, *self.shape[1:]), self.dtype)
+        return DeviceTensor(self.address + start * row, (stop - start, *self.shape[1:]), self.dtype)
 
 
 @dataclass(frozen=True)
-class Kind:
+class TensorSpec:
     """What an engine takes or gives under a name: element type, and shape with -1 where it is open."""
 
     dtype: np.dtype[Any]
@@ -77,19 +77,19 @@ class Memory(Protocol):
         """Copy within the device."""
         ...
 
-    def mark(self, stream: Stream) -> Event:
+    def record_event(self, stream: Stream) -> Event:
         """An event at the stream's present end."""
         ...
 
-    def follow(self, stream: Stream, event: Event) -> None:
+    def wait_event(self, stream: Stream, event: Event) -> None:
         """Let a stream wait for an event of another; this process does not wait."""
         ...
 
-    def wait(self, event: Event) -> None:
+    def synchronize(self, event: Event) -> None:
         """Let this thread wait. Raises BackendError if the work before it failed."""
         ...
 
-    def seconds(self, start: Event, end: Event) -> float:
+    def elapsed(self, start: Event, end: Event) -> float:
         """Time between two events that have passed."""
         ...
 
@@ -98,16 +98,16 @@ class DeviceEngine(Protocol):
     """One engine whose inputs and outputs stay on the device. Serves one stream at a time."""
 
     @property
-    def inputs(self) -> Mapping[str, Kind]:
+    def inputs(self) -> Mapping[str, TensorSpec]:
         """What it takes."""
         ...
 
     @property
-    def outputs(self) -> Mapping[str, Kind]:
+    def outputs(self) -> Mapping[str, TensorSpec]:
         """What it gives."""
         ...
 
-    def enqueue(self, tensors: Mapping[str, Placed], stream: Stream) -> None:
+    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Queue one call; `tensors` names all inputs and outputs. Raises BackendError, also for shapes out of range."""
         ...
 
@@ -126,7 +126,7 @@ class Device(Protocol):
         ...
 
     @property
-    def lanes(self) -> int:
+    def contexts(self) -> int:
         """How many threads may use it at once; more of them wait."""
         ...
 
@@ -140,8 +140,6 @@ def size_of(shape: Shape, dtype: np.dtype[Any]) -> int:
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
 
 
-
-def closed(kind: Kind, batch: int) -> Shape:
+def closed(kind: TensorSpec, batch: int) -> Shape:
     """The shape of a tensor whose only open size is the batch's."""
     return (batch, *kind.shape[1:])
-

@@ -30,4 +30,3 @@ def expand(arguments: Iterable[str]) -> list[Path]:
             found = [Path(argument)]
         paths += found
     return paths
-

@@ -111,7 +111,6 @@ def _lerp(a: Float | Pixels, b: Float | Pixels, share: Float) -> Float:
     return out
 
 
-
 def full_view(images: Sequence[Pixels], preprocessing: Preprocessing) -> Array:
     """B pictures [S,S,3] uint8 -> [B,3,S,S] fp32 normalised; prepared with the care stage 1's view gets."""
     size = images[0].shape[0]
@@ -120,4 +119,3 @@ def full_view(images: Sequence[Pixels], preprocessing: Preprocessing) -> Array:
         view[:] = image.transpose(2, 0, 1)
         normalise(view, preprocessing)
     return out
-

@@ -9,10 +9,10 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.contract import gathered_shapes
-from sacvit_deploy.device.protocol import Event, Placed, closed
+from sacvit_deploy.device.protocol import DeviceTensor, Event, closed
 from sacvit_deploy.images.scaled import Picture, whole
-from sacvit_deploy.stages.lane import SLOTS, Lane
-from sacvit_deploy.stages.protocol import Ticket
+from sacvit_deploy.stages.context import SLOTS, ExecutionContext
+from sacvit_deploy.stages.protocol import InFlight
 
 BYTE, WHOLE, FLOAT = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float32)
 
@@ -21,7 +21,7 @@ BYTE, WHOLE, FLOAT = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float32
 class First:
     """A batch in stage 1: where its tensors and logits are, and the marks around its steps."""
 
-    tensors: dict[str, Placed]
+    tensors: dict[str, DeviceTensor]
     logits: Array
     slot: int
     marks: tuple[Event, Event, Event, Event]  # before the upload, before EE, after EE, after the download
@@ -42,14 +42,14 @@ class DeviceStages:
 
     depth = SLOTS
 
-    def __init__(self, lane: Lane, count: int, batch: int) -> None:
+    def __init__(self, lane: ExecutionContext, count: int, batch: int) -> None:
         self._lane, self._memory, self._config = lane, lane.memory, lane.config
         self._count, self._batch, self._room = count, batch, 2 * batch
         self._begun = self._started = self._waiting = 0
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 last started
         self._left: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
-    def begin(self, images: Sequence[Picture]) -> Ticket:
+    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
         """Upload a batch; queue the view and the EE engine."""
         lane, memory, slot = self._lane, self._memory, self._begun % SLOTS
         self._begun += 1
@@ -59,7 +59,7 @@ class DeviceStages:
         np.stack([whole(image) for image in images], out=host)
         stream = lane.streams[0]
         if (read := self._left[slot]) is not None:
-            memory.follow(stream, read)
+            memory.wait_event(stream, read)
         ee, view = lane.engine("ee"), lane.engine("view")
         kinds = {**ee.outputs, "image": view.outputs["image"]}
         tensors = {
@@ -68,28 +68,28 @@ class DeviceStages:
         }
         tensors["pictures"] = lane.place(f"pictures {slot}", (self._batch, side, side, 3), BYTE).rows(0, size)
         logits = lane.pinned(f"logits {slot}", (self._batch, *kinds["logits"].shape[1:]), FLOAT)[:size]
-        start = memory.mark(stream)
+        start = memory.record_event(stream)
         memory.upload(tensors["pictures"].address, host, stream)
         seen = lane.run("view", tensors)
         known = lane.run("ee", tensors)
         memory.download(logits, tensors["logits"].address, stream)
-        return Ticket(size, held=First(tensors, logits, slot, (start, seen, known, memory.mark(stream))))
+        return InFlight(size, held=First(tensors, logits, slot, (start, seen, known, memory.record_event(stream))))
 
-    def look(self, ticket: Ticket) -> Array:
+    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
         """Wait for the logits; they stay until the slot's next batch."""
-        first: First = ticket.held
+        first: First = batch_in_flight.held
         start, seen, known, end = first.marks
-        self._memory.wait(end)
-        ticket.book("view", self._memory.seconds(start, seen))  # the upload, too
-        ticket.book("ee", self._memory.seconds(seen, known))
-        ticket.book("gate", self._memory.seconds(known, end))
+        self._memory.synchronize(end)
+        batch_in_flight.book("view", self._memory.elapsed(start, seen))  # the upload, too
+        batch_in_flight.book("ee", self._memory.elapsed(seen, known))
+        batch_in_flight.book("gate", self._memory.elapsed(known, end))
         return first.logits
 
-    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
-        """Queue the gather and put what it gives behind what waits already; `finish` knows how long it took."""
-        lane, memory, first = self._lane, self._memory, ticket.held
+    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
+        """Queue the gather and put what it gives behind what waits already; `wait_stage2` knows how long it took."""
+        lane, memory, first = self._lane, self._memory, batch_in_flight.held
         stream, size = lane.streams[1], len(rows)
-        start = memory.mark(stream)  # `look` has waited for stage 1
+        start = memory.record_event(stream)  # `wait_stage1` has waited for stage 1
         tokens = self._config.geometry.tokens
         sizes = {"rows": rows, "slots": np.arange(self._count), "rest": np.arange(tokens - self._count)}
         tensors = dict(first.tensors)
@@ -104,10 +104,10 @@ class DeviceStages:
             place = queue[name].rows(self._waiting, self._waiting + size)
             memory.copy(place.address, its.address, its.nbytes, stream)
         self._waiting += size
-        self._gathers.append((start, memory.mark(stream)))
-        return Ticket(size)
+        self._gathers.append((start, memory.record_event(stream)))
+        return InFlight(size)
 
-    def start(self, size: int) -> Ticket:
+    def enqueue_stage2(self, size: int) -> InFlight:
         """Queue the SAC engine; what waits behind its batch moves to the front."""
         lane, memory, stream = self._lane, self._memory, self._lane.streams[1]
         number, self._started = self._started, self._started + 1
@@ -117,31 +117,31 @@ class DeviceStages:
         tensors["logits"] = lane.place("answers", closed(kind, self._room), kind.dtype).rows(0, size)
         logits = lane.pinned(f"answers {number % SLOTS}", (self._room, *kind.shape[1:]), FLOAT)[:size]
         targets = lane.pinned(f"targets {number % SLOTS}", (self._room, self._count), WHOLE)[:size]
-        before = memory.mark(stream)
+        before = memory.record_event(stream)
         done = lane.run("sac", tensors)
         memory.download(logits, tensors["logits"].address, stream)
         memory.download(targets, tensors["targets"].address, stream)
-        end = memory.mark(stream)
+        end = memory.record_event(stream)
         for its in queue.values():
             # Fewer than a batch are left, so the two places do not overlap.
             rest = its.rows(size, self._waiting)
             memory.copy(its.address, rest.address, rest.nbytes, stream)
         self._waiting -= size
         gathers, self._gathers = tuple(self._gathers), []
-        return Ticket(size, held=Second(logits, targets, (before, done, end), gathers))
+        return InFlight(size, held=Second(logits, targets, (before, done, end), gathers))
 
-    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
+    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for the answers."""
-        second: Second = ticket.held
+        second: Second = batch_in_flight.held
         before, done, end = second.marks
-        self._memory.wait(end)
-        between = sum(self._memory.seconds(*marks) for marks in second.gathers)
-        ticket.book("gather", between)
-        ticket.book("sac", self._memory.seconds(before, done))
-        ticket.book("answer", self._memory.seconds(done, end))
+        self._memory.synchronize(end)
+        between = sum(self._memory.elapsed(*marks) for marks in second.gathers)
+        batch_in_flight.book("gather", between)
+        batch_in_flight.book("sac", self._memory.elapsed(before, done))
+        batch_in_flight.book("answer", self._memory.elapsed(done, end))
         return second.logits, second.targets.copy()
 
-    def _gathered(self, name: str, most: int, size: int) -> dict[str, Placed]:
+    def _gathered(self, name: str, most: int, size: int) -> dict[str, DeviceTensor]:
         """Places for what `gather` gives for `size` pictures, in memory for `most`."""
         kinds = self._lane.engine("gather").outputs
         return {

@@ -10,7 +10,7 @@ from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.glue import StageTwoRequest, build_request, join, select_targets
 from sacvit_deploy.images.scaled import Picture, Scaled, half_view, whole, whole_rows
-from sacvit_deploy.stages.protocol import Clock, Ticket
+from sacvit_deploy.stages.protocol import Clock, InFlight
 
 
 def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
@@ -35,27 +35,27 @@ class HostStages:
         self._cascade, self._count = cascade, count
         self._requests: list[StageTwoRequest] = []
 
-    def begin(self, images: Sequence[Picture]) -> Ticket:
+    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
         """Run stage 1."""
-        ticket, clock = Ticket(len(images)), Clock()
+        batch_in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
-        ticket.book("view", clock.lap())
+        batch_in_flight.book("view", clock.lap())
         out = self._cascade.stage_one(low)
-        ticket.book("ee", clock.lap())
-        ticket.held = images, out
-        return ticket
+        batch_in_flight.book("ee", clock.lap())
+        batch_in_flight.held = images, out
+        return batch_in_flight
 
-    def look(self, ticket: Ticket) -> Array:
+    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
         """Stage 1's logits, NaN in the rows whose scores are not finite."""
-        out = ticket.held[1]
+        out = batch_in_flight.held[1]
         usable = np.isfinite(out["scores"]).all(axis=1)
         logits: Array = np.where(usable[:, None], out["logits"], np.nan)
         return logits
 
-    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
+    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
         """Build a request."""
-        clock, held = Clock(), Ticket(len(rows))
-        images, out = ticket.held
+        clock, held = Clock(), InFlight(len(rows))
+        images, out = batch_in_flight.held
         targets = select_targets(out["scores"][rows], self._count)
         full = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
         if any(isinstance(image, Scaled) for image in images):
@@ -64,21 +64,19 @@ class HostStages:
         held.book("gather", clock.lap())
         return held
 
-    def start(self, size: int) -> Ticket:
+    def enqueue_stage2(self, size: int) -> InFlight:
         """Run stage 2."""
-        ticket, clock = Ticket(size), Clock()
+        batch_in_flight, clock = InFlight(size), Clock()
         request = join(self._requests)
         now, later = request.part(0, size), request.part(size, request.size)
         self._requests = [later] if later.size else []
         inputs = now.inputs(self._cascade.config)
-        ticket.book("gather", clock.lap())
-        ticket.held = self._cascade.stage_two(inputs), now.targets
-        ticket.book("sac", clock.lap())
-        return ticket
+        batch_in_flight.book("gather", clock.lap())
+        batch_in_flight.held = self._cascade.stage_two(inputs), now.targets
+        batch_in_flight.book("sac", clock.lap())
+        return batch_in_flight
 
-    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
-        """What `start` found."""
-        logits, targets = ticket.held
+    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
+        """What `enqueue_stage2` found."""
+        logits, targets = batch_in_flight.held
         return logits, targets
-
-

@@ -12,7 +12,7 @@ from sacvit_deploy.images.scaled import Picture
 
 
 @dataclass
-class Ticket:
+class InFlight:
     """A batch on its way through a stage: how many pictures, seconds by step, and what the stage keeps for itself."""
 
     size: int
@@ -24,7 +24,6 @@ class Ticket:
         self.timing[step] = self.timing.get(step, 0.0) + seconds
 
 
-
 class Stages(Protocol):
     """Begin and end are apart, so that a device works on one batch while the next one is made ready."""
 
@@ -33,29 +32,28 @@ class Stages(Protocol):
         """How many batches may be under way in one stage: 1 where beginning is finishing."""
         ...
 
-    def begin(self, images: Sequence[Picture]) -> Ticket:
+    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
         """Put pictures into stage 1: [S,S,3] uint8, or seen at half size until they continue."""
         ...
 
-    def look(self, ticket: Ticket) -> Array:
+    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
         """Wait for stage 1's logits [B,C] fp32; a row that is not finite is no answer."""
         ...
 
-    def hold(self, ticket: Ticket, rows: Index) -> Ticket:
+    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs.
 
-        The ticket returned is of these pictures alone, for its timing.
+        The batch_in_flight returned is of these pictures alone, for its timing.
         """
         ...
 
-    def start(self, size: int) -> Ticket:
+    def enqueue_stage2(self, size: int) -> InFlight:
         """Put the `size` pictures that have waited longest into stage 2."""
         ...
 
-    def finish(self, ticket: Ticket) -> tuple[Array, Index]:
+    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for stage 2's logits [size,C] fp32 and the targets [size,M] it looked at."""
         ...
-
 
 
 class Clock:
@@ -69,4 +67,3 @@ class Clock:
         now = time.perf_counter()
         passed, self._last = now - self._last, now
         return passed
-

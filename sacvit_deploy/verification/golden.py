@@ -85,5 +85,3 @@ def load_golden(path: Path) -> Golden:
             )
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, *DAMAGED_ZIP) as error:
         raise BundleError(f"{path} holds no golden vectors ({error})") from error
-
-

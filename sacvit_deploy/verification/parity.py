@@ -45,7 +45,6 @@ class Case:
         }
 
 
-
 @dataclass(frozen=True)
 class Parity:
     """How far a variant is from the reference over all cases."""
@@ -85,7 +84,6 @@ class Parity:
         }
 
 
-
 def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[int]) -> Parity:
     """Run the cascade's engines and glue on golden pictures, by kind, batch size and alpha."""
     cases = []
@@ -96,7 +94,6 @@ def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[
             if len(part.kinds) == size:
                 cases += _compare(cascade, part, kind)
     return Parity(precision, tuple(cases))
-
 
 
 def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
@@ -116,16 +113,13 @@ def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
     return cases
 
 
-
 def _rounded(error: float) -> float | None:
     """Three digits for JSON, which knows no NaN and no infinity."""
     return float(f"{error:.3g}") if np.isfinite(error) else None
 
 
-
 def _error(found: Array, reference: Array) -> float:
     return float(np.abs(found - reference).max() / np.abs(reference).max())
-
 
 
 def _same_but_ties(selected: Array, targets: Array, scores: Array) -> bool:
@@ -135,4 +129,3 @@ def _same_but_ties(selected: Array, targets: Array, scores: Array) -> bool:
         return True
     swapped = scores[np.concatenate([here, there])]
     return bool(swapped.max() - swapped.min() <= TIE * np.abs(scores).max())
-

@@ -92,7 +92,7 @@ def make_scenes() -> object:
 
 
 @pytest.fixture(scope="session")
-def jury(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def eval_set(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 scenes cut out of the photographs; truths are now stage 1's answer, now stage 2's."""
     rng = np.random.default_rng(1)
     found = []
@@ -103,28 +103,28 @@ def jury(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.Temp
         found.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))
     images = np.stack(found)
     ee, sac = both_answers(model, images)
-    folder = tmp_path_factory.mktemp("jury")
+    folder = tmp_path_factory.mktemp("eval_set")
     write_scenes(folder, images, np.where(np.arange(96) % 2, ee, sac))
     return folder
 
 
 @pytest.fixture(scope="session")
-def border(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def border(model: SACViT, eval_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 scenes on which stage 1, or stage 2, can't decide; the truth is what it says in fp32.
 
     Any rounding moves about half of them to the other side.
     """
-    return _scenes_near_borders(model, jury, tmp_path_factory.mktemp("border"), np.zeros(30))
+    return _scenes_near_borders(model, eval_set, tmp_path_factory.mktemp("border"), np.zeros(30))
 
 
 @pytest.fixture(scope="session")
-def slopes(model: SACViT, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slopes(model: SACViT, eval_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 scenes at growing distances from where an answer changes: the coarser a variant, the more of them it loses."""
-    return _scenes_near_borders(model, jury, tmp_path_factory.mktemp("slopes"), np.geomspace(0.01, 0.4, 30))
+    return _scenes_near_borders(model, eval_set, tmp_path_factory.mktemp("slopes"), np.geomspace(0.01, 0.4, 30))
 
 
-def _scenes_near_borders(model: SACViT, jury: Path, folder: Path, back: Float) -> Path:
-    parts = [on_the_border(model, np.load(jury / "images.npy"), stage, back) for stage in (0, 1)]
+def _scenes_near_borders(model: SACViT, eval_set: Path, folder: Path, back: Float) -> Path:
+    parts = [on_the_border(model, np.load(eval_set / "images.npy"), stage, back) for stage in (0, 1)]
     images, truths = (np.concatenate(part) for part in zip(*parts, strict=True))
     write_scenes(folder, images, truths)
     return folder
@@ -137,9 +137,9 @@ def fp32(tiny_bundle: Path) -> Mapping[str, onnx.ModelProto]:
 
 
 @pytest.fixture(scope="session")
-def calibration(model: SACViT, jury: Path) -> Calibration:
+def calibration(model: SACViT, eval_set: Path) -> Calibration:
     """32 scenes taken through the cascade."""
-    pictures = open_scenes(jury, 10, 224, model.config.preprocessing).pick(np.arange(32))
+    pictures = open_scenes(eval_set, 10, 224, model.config.preprocessing).pick(np.arange(32))
     return gather(model.cascade, pictures, eta=model.eta, alphas=[0.5])
 
 
@@ -153,10 +153,10 @@ class Calibrated:
 
 
 @pytest.fixture(scope="session")
-def calibrated(tiny_bundle: Path, jury: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+def calibrated(tiny_bundle: Path, eval_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
     """The tiny bundle after `sacvit calibrate` with labelled scenes."""
     folder = tmp_path_factory.mktemp("calibrated")
     bundle, plot = folder / "tiny.sacvit", folder / "damage.png"
     shutil.copytree(tiny_bundle, bundle)
-    said = calibrate(bundle, "--calib", jury, "--pictures", 48, "--max-drop", 20, "--plot", plot)
+    said = calibrate(bundle, "--calib", eval_set, "--pictures", 48, "--max-drop", 20, "--plot", plot)
     return Calibrated(bundle, said, plot)

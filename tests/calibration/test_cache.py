@@ -95,8 +95,10 @@ def test_what_is_no_cache(tmp_path: Path) -> None:
     assert load_cache(path, KEY) is None
 
 
-@pytest.mark.parametrize("name", ["key", "roles", "smoothed", "damage", "damage/layers", "ranges/sac", "layers/ee",
-                                  "smoothing/reuse_block.1.fc1"])
+@pytest.mark.parametrize(
+    "name",
+    ["key", "roles", "smoothed", "damage", "damage/layers", "ranges/sac", "layers/ee", "smoothing/reuse_block.1.fc1"],
+)
 def test_an_archive_that_lacks_an_array(tmp_path: Path, name: str) -> None:
     path = tmp_path / "ranges.npz"
     saved(path)

@@ -34,10 +34,10 @@ def int8_of(bundle: Path) -> Variant:
     return open_bundle(bundle).variant("int8")
 
 
-def answers(bundle: Path, precision: str, jury: Path) -> Outputs:
-    """Both stages on the jury's scenes, at alpha 0.5."""
+def answers(bundle: Path, precision: str, eval_set: Path) -> Outputs:
+    """Both stages on the eval_set's scenes, at alpha 0.5."""
     model = SACViT(bundle, precision=precision, threads=1)
-    return collect(model.cascade, open_scenes(jury, 10, 224, model.config.preprocessing), [0.5])
+    return collect(model.cascade, open_scenes(eval_set, 10, 224, model.config.preprocessing), [0.5])
 
 
 def test_from_real_pictures_to_answers(command: Any, bundle_copy: Path, class_folder: Path, hard: Path) -> None:
@@ -55,11 +55,11 @@ def test_from_real_pictures_to_answers(command: Any, bundle_copy: Path, class_fo
     assert found["label"] == expected.label and found["stage"] == 2
 
 
-def test_the_table_is_in_the_manifest(calibrated: Calibrated, jury: Path) -> None:
+def test_the_table_is_in_the_manifest(calibrated: Calibrated, eval_set: Path) -> None:
     manifest = open_bundle(calibrated.bundle).manifest
-    reference = answers(calibrated.bundle, "fp32", jury)
+    reference = answers(calibrated.bundle, "fp32", eval_set)
     for precision in ("fp16", "int8"):
-        report, found = manifest.variants[precision].report, answers(calibrated.bundle, precision, jury)
+        report, found = manifest.variants[precision].report, answers(calibrated.bundle, precision, eval_set)
         eta = manifest.eta_of(precision)
         assert report["judged_on"] == "96 scenes from jury0/, the calibration's among them"
         assert report["top1"]["ee"]["right"] == (found.ee.answer == found.labels).sum()
@@ -81,9 +81,9 @@ def test_the_table_is_in_the_manifest(calibrated: Calibrated, jury: Path) -> Non
     assert manifest.variants["fp32"].eta is None and manifest.eta == 0.6
 
 
-def test_each_variant_answers_at_its_own_eta(calibrated: Calibrated, jury: Path) -> None:
+def test_each_variant_answers_at_its_own_eta(calibrated: Calibrated, eval_set: Path) -> None:
     manifest = open_bundle(calibrated.bundle).manifest
-    images = list(np.load(jury / "images.npy")[:24])
+    images = list(np.load(eval_set / "images.npy")[:24])
     for precision in ("fp32", "int8"):
         model = SACViT(calibrated.bundle, precision=precision, threads=1)
         assert model.eta == manifest.eta_of(precision) == (manifest.variants[precision].eta or 0.6)
@@ -140,10 +140,10 @@ def test_the_plot_opens(calibrated: Calibrated) -> None:
     assert colours is not None and (0x4F, 0x81, 0xBD) in {colour for _, colour in colours}
 
 
-def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, jury: Path, tmp_path: Path) -> None:
+def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, eval_set: Path, tmp_path: Path) -> None:
     assert AGAIN not in calibrated.said
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
-    same = ("--calib", jury, "--pictures", 48, "--max-drop", 20)
+    same = ("--calib", eval_set, "--pictures", 48, "--max-drop", 20)
     before = snapshot(bundle)
     assert AGAIN in calibrate(bundle, *same)
     after = snapshot(bundle)
@@ -159,12 +159,27 @@ def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, j
     assert snapshot(bundle) == after
 
 
-def test_another_calibration_replaces_the_first(calibrated: Calibrated, jury: Path, tmp_path: Path) -> None:
+def test_another_calibration_replaces_the_first(calibrated: Calibrated, eval_set: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
     (bundle / "notes.txt").write_text("mine")
     before = snapshot(bundle)
-    said = calibrate(bundle, "--calib", jury, "--pictures", 20, "--eta", 0.8, "--alphas", "0.3,0.5", "--smoothing", 0.3,
-                     "--ranges", "minmax", "--max-drop", 50)
+    said = calibrate(
+        bundle,
+        "--calib",
+        eval_set,
+        "--pictures",
+        20,
+        "--eta",
+        0.8,
+        "--alphas",
+        "0.3,0.5",
+        "--smoothing",
+        0.3,
+        "--ranges",
+        "minmax",
+        "--max-drop",
+        50,
+    )
     assert AGAIN not in said and "20 calibration pictures" in said
     facts = int8_of(bundle).report["calibration"]
     assert (facts["ranges"], facts["smoothing"], facts["alphas"], facts["eta"]) == ("minmax", 0.3, [0.3, 0.5], 0.8)

@@ -40,16 +40,16 @@ def test_help_needs_no_libraries(command: Any) -> None:
     assert "--max-drop" in command("sacvit", "calibrate", "--help").stdout
 
 
-def test_a_limit_needs_labels(command: Any, bundle_copy: Path, pictures: Path, jury: Path) -> None:
+def test_a_limit_needs_labels(command: Any, bundle_copy: Path, pictures: Path, eval_set: Path) -> None:
     before = snapshot(bundle_copy)
     done = command("sacvit", "calibrate", bundle_copy, "--calib", pictures, "--max-drop", 0.5, expect=2, forbid=NO)
     assert done.stderr.startswith("Error: --max-drop needs labelled pictures to judge on, and pictures from ")
     assert done.stderr.endswith("have no labels\n") and snapshot(bundle_copy) == before
     with pytest.raises(UsageError, match="--max-drop needs labelled pictures"):
-        calibrate(bundle_copy, "--calib", jury, "--judge", pictures, "--max-drop", 0.5)
+        calibrate(bundle_copy, "--calib", eval_set, "--judge", pictures, "--max-drop", 0.5)
     # With others to judge on, those to calibrate with need none.
-    said = calibrate(bundle_copy, "--calib", pictures, "--judge", jury, "--max-drop", 50)
-    assert f"judged on 96 scenes from {jury.name}/\n" in said and "int8: largest loss" in said
+    said = calibrate(bundle_copy, "--calib", pictures, "--judge", eval_set, "--max-drop", 50)
+    assert f"judged on 96 scenes from {eval_set.name}/\n" in said and "int8: largest loss" in said
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: None, lambda path: path.write_text("a file")])

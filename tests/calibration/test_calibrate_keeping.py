@@ -34,8 +34,8 @@ def kept(bundle: Path) -> set[str]:
     return set(report(bundle)["calibration"]["kept_in_fp32"])
 
 
-def test_layers_are_kept_until_the_budget_is_met(planted: Path, jury: Path, slopes: Path) -> None:
-    options = ("--calib", jury, "--judge", slopes, "--pictures", 32, *ROUGH, "--max-drop")
+def test_layers_are_kept_until_the_budget_is_met(planted: Path, eval_set: Path, slopes: Path) -> None:
+    options = ("--calib", eval_set, "--judge", slopes, "--pictures", 32, *ROUGH, "--max-drop")
     # Whatever points it may lose, the answers on the golden pictures must be the reference's.
     said = calibrate(planted, *options, 100)
     first, drop = kept(planted), report(planted)["drop"]
@@ -54,10 +54,10 @@ def test_layers_are_kept_until_the_budget_is_met(planted: Path, jury: Path, slop
         )
 
 
-def test_smoothing_needs_none_of_it(planted: Path, jury: Path) -> None:
-    calibrate(planted, "--calib", jury, "--pictures", 32, *ROUGH, "--max-drop", 100)
+def test_smoothing_needs_none_of_it(planted: Path, eval_set: Path) -> None:
+    calibrate(planted, "--calib", eval_set, "--pictures", 32, *ROUGH, "--max-drop", 100)
     rough = report(planted)
-    said = calibrate(planted, "--calib", jury, "--pictures", 32, "--max-drop", 100)
+    said = calibrate(planted, "--calib", eval_set, "--pictures", 32, "--max-drop", 100)
     smooth = report(planted)
     assert "5 layers smoothed" in said and smooth["calibration"]["kept_in_fp32"] == []
     worst = max(rough["calibration"]["damage"].values())

@@ -102,9 +102,7 @@ def test_sweep_chooses_and_writes(command: Any, bundle_copy: Path, class_folder:
     assert row["top1"] == choice["top1"] and row["gmacs"] == pytest.approx(choice["gmacs"])
 
 
-def test_sweep_out_of_reach_shows_what_it_measured(
-    command: Any, tiny_bundle: Path, class_folder: Path
-) -> None:
+def test_sweep_out_of_reach_shows_what_it_measured(command: Any, tiny_bundle: Path, class_folder: Path) -> None:
     raw = (tiny_bundle / "manifest.json").read_bytes()
     done = command(
         "sacvit", "sweep", tiny_bundle, "--data", class_folder, "--alphas", "0.5", "--target-speedup", "99", expect=2

@@ -33,9 +33,7 @@ def sweep() -> Sweep:
     ee = rng.random(300) < confidence
     costs = {alpha: Costs(ee=10**9, sac=int(alpha * 5e9), deit=46 * 10**8) for alpha in (0.4, 0.5)}
     curves = {
-        alpha: points(
-            Answers(confidence, ee, rng.random(300) < 0.8), candidate_etas(confidence), alpha, costs[alpha]
-        )
+        alpha: points(Answers(confidence, ee, rng.random(300) < 0.8), candidate_etas(confidence), alpha, costs[alpha])
         for alpha in costs
     }
     every = [point for curve in curves.values() for point in curve]

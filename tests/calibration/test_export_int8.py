@@ -38,9 +38,9 @@ def export(*arguments: object) -> str:
     return said.getvalue()
 
 
-def test_an_export_with_int8(tiny_checkpoint: Path, jury: Path, tmp_path: Path) -> None:
+def test_an_export_with_int8(tiny_checkpoint: Path, eval_set: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
-    base = ("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--int8", "--calib", jury)
+    base = ("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--int8", "--calib", eval_set)
     said = export(*base, "--max-drop", 20)
     manifest = open_bundle(target).manifest
     assert list(manifest.variants) == ["fp32", "fp16", "int8"] and manifest.name == "out"
@@ -81,9 +81,9 @@ def test_an_export_without_labels(tiny_checkpoint: Path, pictures: Path, tmp_pat
     assert open_bundle(target).variant("int8").report["top1"] is None
 
 
-def test_half_precision_is_judged_alone(tiny_checkpoint: Path, jury: Path, tmp_path: Path) -> None:
+def test_half_precision_is_judged_alone(tiny_checkpoint: Path, eval_set: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
-    said = export("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--judge", jury, "--max-drop", 5)
+    said = export("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--judge", eval_set, "--max-drop", 5)
     assert list(open_bundle(target).manifest.variants) == ["fp32", "fp16"]
     assert "calibration pictures" not in said and "fp16: largest loss" in said
 

@@ -22,9 +22,9 @@ from sacvit_deploy.stages.host import HostStages
 
 
 @pytest.fixture(scope="module")
-def scenes(model: SACViT, jury: Path) -> Pictures:
+def scenes(model: SACViT, eval_set: Path) -> Pictures:
     """40 scenes, two whole batches and a half."""
-    return open_scenes(jury, 10, 224, model.config.preprocessing).pick(np.arange(40))
+    return open_scenes(eval_set, 10, 224, model.config.preprocessing).pick(np.arange(40))
 
 
 def runtime_answers(model: SACViT, pictures: Pictures, eta: float, alpha: float) -> list[Answer]:
@@ -82,9 +82,7 @@ def test_every_alpha_is_calibrated(model: SACViT, scenes: Pictures) -> None:
 def test_nobody_continues(model: SACViT, scenes: Pictures) -> None:
     found = gather(model.cascade, scenes, eta=0.0, alphas=[0.5])
     assert sum(request.size for request in found.requests) == 40
-    assert found.notes == (
-        "no calibration picture continues at eta 0; stage 2 is calibrated with all of them (eta 1)",
-    )
+    assert found.notes == ("no calibration picture continues at eta 0; stage 2 is calibrated with all of them (eta 1)",)
     everybody = gather(model.cascade, scenes, eta=1.0, alphas=[0.5])
     assert everybody.notes == ()
     for one, other in zip(found.requests, everybody.requests, strict=True):
@@ -115,9 +113,7 @@ def test_unreadable_pictures_are_counted_and_one_is_named(
     assert found.notes[0].startswith("2 of 20 calibration pictures can't be read, such as: ")
     assert "05.jpg" in found.notes[0]
     sound = [row for row in range(20) if row not in (5, 19)]
-    assert all(
-        np.array_equal(image, pictures.load(row)) for image, row in zip(found.images, sound, strict=True)
-    )
+    assert all(np.array_equal(image, pictures.load(row)) for image, row in zip(found.images, sound, strict=True))
 
 
 def test_no_picture_can_be_read(model: SACViT, tmp_path: Path) -> None:
@@ -132,9 +128,7 @@ def test_pictures_without_a_finite_answer(
     bundle_copy: Path, scenes: Pictures, spoil: Callable[..., None], rehash: Callable[[Path], None]
 ) -> None:
     white = np.full((224, 224, 3), 255, np.uint8)
-    bright = Pictures(
-        "pictures", "here", scenes.labels, scenes.names, lambda row: scenes.load(row) if row else white
-    )
+    bright = Pictures("pictures", "here", scenes.labels, scenes.names, lambda row: scenes.load(row) if row else white)
     engine = bundle_copy / "ee.fp32.onnx"
     original = engine.read_bytes()
     spoil(engine)

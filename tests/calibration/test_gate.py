@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.accuracy_gate import Verdict, judge, matching_eta, table
+from sacvit_deploy.calibration.accuracy_gate import VariantReport, judge, matching_eta, table
 from sacvit_deploy.errors import OutputError
 from sacvit_deploy.evaluation.outputs import Outputs, Stage
 from sacvit_deploy.evaluation.timing import Times
@@ -53,12 +53,12 @@ def outputs(
 FP32 = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45])
 
 
-def verdict(found: Outputs, *, labelled: bool = True, reference: Outputs = FP32, eta: float = 0.6) -> Verdict:
+def report(found: Outputs, *, labelled: bool = True, reference: Outputs = FP32, eta: float = 0.6) -> VariantReport:
     return judge("int8", found, reference, 0.5, eta, labelled=labelled)
 
 
 def test_fp32_judges_itself() -> None:
-    found = verdict(FP32)
+    found = report(FP32)
     assert [share.right for share in (found.ee, found.sac, found.cascade) if share] == [4, 4, 4]
     assert (found.eta, found.exits, found.drop, found.flips, found.overlap) == (0.6, 0.6, 0.0, 0.0, 1.0)
     assert (found.agree_ee, found.agree_sac, found.agree_cascade, found.unanswered) == (1.0, 1.0, 1.0, 0)
@@ -66,7 +66,7 @@ def test_fp32_judges_itself() -> None:
 
 def test_a_worse_variant() -> None:
     # Stage 1 now errs on picture 2, stage 2 on 0 and 3; all probabilities are lower, and so picture 2 goes on.
-    found = verdict(
+    found = report(
         outputs(
             [0, 1, 0, 1, 1],
             [1, 1, 2, 2, 0],
@@ -84,13 +84,13 @@ def test_a_worse_variant() -> None:
 
 def test_drop_is_the_largest_loss_and_a_gain_is_none() -> None:
     better = outputs([0, 1, 2, 0, 1], [0, 1, 2, 0, 1], [0.95, 0.9, 0.7, 0.5, 0.45])
-    assert verdict(better).drop == -20.0
+    assert report(better).drop == -20.0
     one_worse = outputs([0, 1, 2, 0, 1], [0, 1, 2, 1, 0], [0.95, 0.9, 0.7, 0.5, 0.45])
-    assert verdict(one_worse).drop == 20.0
+    assert report(one_worse).drop == 20.0
     # At eta, it answers with stage 1 where fp32 had gone on.
     cascade = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.7, 0.5, 0.9, 0.45])
-    found = verdict(cascade)
-    assert found.ee == verdict(FP32).ee and found.sac == verdict(FP32).sac
+    found = report(cascade)
+    assert found.ee == report(FP32).ee and found.sac == report(FP32).sac
     assert found.drop == 20.0 and found.flips == 2 / 5
 
 
@@ -99,49 +99,47 @@ def test_a_loss_that_meets_the_limit_does_not_exceed_it() -> None:
     reference = outputs(np.where(np.arange(200) < 58, 1, 0).tolist(), many.tolist(), [0.9] * 200, labels=many.tolist())
     found = outputs(np.where(np.arange(200) < 59, 1, 0).tolist(), many.tolist(), [0.9] * 200, labels=many.tolist())
     assert 100 * (142 / 200 - 141 / 200) > 0.5  # as a difference of shares
-    assert verdict(found, reference=reference).drop == 0.5
+    assert report(found, reference=reference).drop == 0.5
 
 
 def test_without_labels() -> None:
-    found = verdict(outputs([0, 1, 0, 1, 1], [1, 1, 2, 2, 0], [0.9] * 5), labelled=False)
+    found = report(outputs([0, 1, 0, 1, 1], [1, 1, 2, 2, 0], [0.9] * 5), labelled=False)
     assert (found.ee, found.sac, found.cascade, found.drop) == (None, None, None, None)
     assert (found.agree_ee, found.agree_sac) == (4 / 5, 3 / 5)
     facts = found.to_dict()
     assert facts["top1"] is None and facts["drop"] is None and facts["agreement"]["ee"] == 4 / 5
-    text = table([verdict(FP32, labelled=False), found], "5 pictures")
+    text = table([report(FP32, labelled=False), found], "5 pictures")
     assert text.count("no labels") == 6 and "80.00%" in text and "largest loss" not in text
 
 
 def test_pictures_that_the_variant_can_not_answer_are_wrong() -> None:
-    found = verdict(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
+    found = report(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
     assert found.unanswered == 2
     assert [(share.right, share.count) for share in (found.ee, found.sac, found.cascade) if share] == [(3, 5)] * 3
     assert found.drop == 20.0 and (found.agree_ee, found.agree_sac) == (0.6, 0.6)
-    assert "no finite answer on 2 pictures" in table([verdict(FP32), found], "5 pictures")
+    assert "no finite answer on 2 pictures" in table([report(FP32), found], "5 pictures")
     # Pictures that fp32 could not answer are nobody's.
     part = outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2])
-    assert verdict(FP32, reference=part).unanswered == 0 and verdict(FP32, reference=part).drop == 0
+    assert report(FP32, reference=part).unanswered == 0 and report(FP32, reference=part).drop == 0
     with pytest.raises(OutputError, match="int8 gives no finite answer on any picture"):
-        verdict(outputs([0, 1], [0, 1], [0.9, 0.9], rows=[3, 4]), reference=part)
+        report(outputs([0, 1], [0, 1], [0.9, 0.9], rows=[3, 4]), reference=part)
 
 
 def test_rows_are_matched_by_picture() -> None:
     turned = [4, 2, 0, 3, 1]
-    found = verdict(
-        outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned)
-    )
+    found = report(outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned))
     assert (found.agree_ee, found.agree_sac, found.drop, found.flips) == (1.0, 1.0, 0.0, 0.0)
 
 
 def test_the_manifests_form_is_json() -> None:
-    facts = json.loads(json.dumps(verdict(FP32).to_dict(), allow_nan=False))
+    facts = json.loads(json.dumps(report(FP32).to_dict(), allow_nan=False))
     assert facts["top1"]["ee"]["right"] == 4 and facts["gate_flips"] == 0 and facts["target_overlap"] == 1
     assert {"eta", "exits", "agreement", "drop", "unanswered"} < set(facts)
 
 
 def test_the_table_shows_differences_in_points() -> None:
-    found = verdict(outputs([0, 1, 0, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45]))
-    lines = table([verdict(FP32), found], "5 pictures of mine").splitlines()
+    found = report(outputs([0, 1, 0, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45]))
+    lines = table([report(FP32), found], "5 pictures of mine").splitlines()
     assert lines[0] == "judged on 5 pictures of mine"
     assert "80.00" in lines[3] and "(" not in lines[3].replace("(0.6)", "")
     assert "60.00 (-20.00)" in lines[4] and "80.00 (+0.00)" in lines[4]

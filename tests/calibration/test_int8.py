@@ -60,9 +60,7 @@ def test_damage_is_the_larger_of_both_stages(
     assert ranked(found.damage) == sorted(found.damage.items(), key=lambda item: item[1], reverse=True)
 
 
-def test_a_key_for_all_that_decides_the_ranges(
-    tiny_bundle: Path, bundle_copy: Path, calibration: Calibration
-) -> None:
+def test_a_key_for_all_that_decides_the_ranges(tiny_bundle: Path, bundle_copy: Path, calibration: Calibration) -> None:
     def key(bundle: Path = tiny_bundle, pictures: Calibration = calibration, **settings: Any) -> str:
         files = {role: bundle / entry.path for role, entry in open_bundle(bundle).variant("fp32").files.items()}
         return cache_key(files, pictures, dataclasses.replace(SETTINGS, **settings))

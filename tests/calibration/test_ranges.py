@@ -70,8 +70,11 @@ def test_entropy_is_positive_and_within_the_largest(
 
 def one_layer(width: int = 8) -> onnx.ModelProto:
     """A single product, called `layer`."""
-    return graph([helper.make_node("MatMul", ["x", "layer.weight.T"], ["logits"])], {"layer.weight.T": np.eye(width)},
-                 width=width)
+    return graph(
+        [helper.make_node("MatMul", ["x", "layer.weight.T"], ["logits"])],
+        {"layer.weight.T": np.eye(width)},
+        width=width,
+    )
 
 
 @pytest.mark.parametrize("method", RANGES)

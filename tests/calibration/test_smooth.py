@@ -56,8 +56,11 @@ def test_the_same_factors_change_no_answer(
     assert set(chosen) == SMOOTHED
     folded = fold(planted[role], chosen)
     onnx.checker.check_model(folded, full_check=True)
-    changed = {name for name, value in weights_of(folded).items() if name in weights_of(planted[role])
-               and not np.array_equal(value, weights_of(planted[role])[name])}
+    changed = {
+        name
+        for name, value in weights_of(folded).items()
+        if name in weights_of(planted[role]) and not np.array_equal(value, weights_of(planted[role])[name])
+    }
     here = {linear.layer for linear in linears(folded)} & SMOOTHED
     assert changed == {f"{layer}.weight.T" for layer in here}
     assert [node.op_type for node in folded.graph.node] == [node.op_type for node in planted[role].graph.node]
@@ -160,8 +163,12 @@ def test_a_layer_used_twice_is_scaled_once() -> None:
 
 
 def test_a_channel_that_is_always_zero() -> None:
-    tensors = {**TENSORS, "scale": TENSORS["scale"].copy(), "shift": TENSORS["shift"].copy(),
-               "layer.weight.T": TENSORS["layer.weight.T"].copy()}
+    tensors = {
+        **TENSORS,
+        "scale": TENSORS["scale"].copy(),
+        "shift": TENSORS["shift"].copy(),
+        "layer.weight.T": TENSORS["layer.weight.T"].copy(),
+    }
     tensors["scale"][2] = tensors["shift"][2] = 0
     tensors["layer.weight.T"][5] = 0
     model = graph(NORMED, tensors, width=8)

@@ -133,9 +133,7 @@ def test_glob_and_repeats(command: Any, tiny_bundle: Path, pictures: Path) -> No
 # --- which bundle
 
 
-def test_bundle_is_found_in_the_order_promised(
-    command: Any, tiny_bundle: Path, easy: Path, tmp_path: Path
-) -> None:
+def test_bundle_is_found_in_the_order_promised(command: Any, tiny_bundle: Path, easy: Path, tmp_path: Path) -> None:
     album = tmp_path / "album" / "pictures"
     album.mkdir(parents=True)
     picture = Path(shutil.copy(easy, album))
@@ -176,9 +174,7 @@ def test_overlay_of_one_picture(command: Any, model: SACViT, tiny_bundle: Path, 
     assert background == pytest.approx([70] * 25, abs=1)
 
 
-def test_overlay_folder(
-    command: Any, model: SACViT, tiny_bundle: Path, easy: Path, hard: Path, tmp_path: Path
-) -> None:
+def test_overlay_folder(command: Any, model: SACViT, tiny_bundle: Path, easy: Path, hard: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
     options = ["--eta", "0.6", "--bundle", tiny_bundle, "--overlay", tmp_path / "drawn"]

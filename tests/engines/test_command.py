@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.manifest import GLUE, Variant
-from sacvit_deploy.bundle.plans import Place, find_plans, read_record
+from sacvit_deploy.bundle.plans import BuildTarget, find_plans, read_record
 from sacvit_deploy.commands.group import group
 from sacvit_deploy.errors import BackendError, SacvitError, UsageError
 
@@ -42,7 +42,7 @@ def test_plans_are_built_recorded_found_and_shown(rtx: Library, bundle_copy: Pat
     assert record.plans["sac"].facts["precisions"]["half"] > 0
     assert [profile["image"][2][0] for profile in record.plans["ee"].profiles] == [1, 16]
     bundle = open_bundle(bundle_copy)
-    found = find_plans(bundle, "fp16", Place("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))
+    found = find_plans(bundle, "fp16", BuildTarget("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))
     assert found["sac"] == folder / "sac.plan"
     # The same again replaces the folder as a whole.
     assert sacvit("build", bundle_copy, *RTX, "--batch", "1,1,1", "--workspace", 512).exit_code == 0
@@ -103,4 +103,4 @@ def test_a_failed_build_leaves_nothing(rtx: Library, bundle_copy: Path, monkeypa
 def test_plans_survive_a_copy_of_the_bundle(rtx: Library, bundle_copy: Path, tmp_path: Path) -> None:
     sacvit("build", bundle_copy, *RTX, "--batch", "1,1,1")
     moved = Path(shutil.copytree(bundle_copy, tmp_path / "moved.sacvit"))
-    assert find_plans(open_bundle(moved), "fp16", Place("tensorrt-rtx", rtx.version, "x", ("8.6",)))
+    assert find_plans(open_bundle(moved), "fp16", BuildTarget("tensorrt-rtx", rtx.version, "x", ("8.6",)))

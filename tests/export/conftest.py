@@ -15,7 +15,7 @@ from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.pipeline import Request, export_bundle
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
@@ -38,7 +38,7 @@ class Exported:
     """A checkpoint, the reference loaded from it, and its bundle. Shared: write nothing into the bundle."""
 
     checkpoint: Path
-    model: SACViT
+    model: ReferenceSACViT
     bundle: Bundle
     golden: Golden
     said: str

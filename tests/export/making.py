@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 
 Weights = dict[str, Tensor]
 
@@ -45,9 +45,9 @@ def lively(weights: Weights, seed: int = 0) -> Weights:
     return out
 
 
-def lively_model(config: ModelConfig, seed: int = 0) -> SACViT:
+def lively_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
     """A model in eval mode with random weights that all matter."""
-    model = SACViT(config).eval()
+    model = ReferenceSACViT(config).eval()
     model.load_state_dict(lively(model.state_dict(), seed))
     return model
 

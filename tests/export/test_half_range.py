@@ -22,7 +22,7 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export import blocks
 from sacvit_deploy.export.blocks import Mlp
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
 from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
 from sacvit_deploy.export.progress import Progress
@@ -41,7 +41,7 @@ COUNT = 40
 CHANGED = COUNT // 10
 
 
-def edge_model(**fields: object) -> SACViT:
+def edge_model(**fields: object) -> ReferenceSACViT:
     """Three blocks: the first one's MLP, the second one's attention and the third one's bias reach the edge."""
     model = lively_model(config_of(width=WIDTH, heads=2, depth=3, **fields))
     first, second, third = model.layers()
@@ -83,7 +83,7 @@ def edge_model(**fields: object) -> SACViT:
     return model
 
 
-def naive_half(model: SACViT) -> SACViT:
+def naive_half(model: ReferenceSACViT) -> ReferenceSACViT:
     """What is often done: everything in half precision."""
     return copy.deepcopy(model).half()
 
@@ -187,7 +187,7 @@ def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
 
 
 def inputs_of_stage_two(
-    model: SACViT, images: Tensor, out: dict[str, np.ndarray], targets: Tensor
+    model: ReferenceSACViT, images: Tensor, out: dict[str, np.ndarray], targets: Tensor
 ) -> tuple[np.ndarray, ...]:
     """From the EE engine's own half-precision outputs, as the runtime would."""
     seen: list[tuple[np.ndarray, ...]] = []

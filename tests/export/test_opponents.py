@@ -21,7 +21,7 @@ from sacvit_deploy.costs import SAIT_KEPT, costs, sait_cost, sait_dense_blocks, 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.blocks import attend
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import SACViT
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import PlainDeiT, empty_model
 from sacvit_deploy.export.opponents import SaiT, SaiTHead, SaiTTail, STViT, cross, embed, pooling_windows
 
@@ -30,7 +30,7 @@ TOKENS = 36
 
 
 @pytest.fixture(scope="module")
-def small() -> SACViT:
+def small() -> ReferenceSACViT:
     model = empty_model(SMALL, seed=11)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -45,7 +45,7 @@ def pictures() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def engines(small: SACViT, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def engines(small: ReferenceSACViT, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     graphs = {"sait": trace(SaiT(small)), "stvit": trace(STViT(small))}
     for graph in graphs.values():
         kinds = {node.op_type for node in graph.graph}
@@ -53,7 +53,7 @@ def engines(small: SACViT, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return write_engines(tmp_path_factory.mktemp("opponents"), graphs, "fp32")
 
 
-def pruned(model: SACViT, image: Tensor, kept: int) -> Tensor:
+def pruned(model: ReferenceSACViT, image: Tensor, kept: int) -> Tensor:
     """SaiT for one picture [1,3,S,S], step by step."""
     x = embed(model, image)
     blocks = model.layers()
@@ -70,7 +70,7 @@ def pruned(model: SACViT, image: Tensor, kept: int) -> Tensor:
 @pytest.mark.parametrize("kept", [1, 15, TOKENS])
 @torch.no_grad()
 def test_sait_keeps_the_best_tokens_of_every_picture(
-    small: SACViT, pictures: Tensor, engines: dict[str, Path], kept: int
+    small: ReferenceSACViT, pictures: Tensor, engines: dict[str, Path], kept: int
 ) -> None:
     expected = torch.cat([pruned(small, image[None], kept) for image in pictures]).numpy()
     slots = torch.arange(kept)
@@ -82,7 +82,7 @@ def test_sait_keeps_the_best_tokens_of_every_picture(
 
 
 @torch.no_grad()
-def test_sait_that_keeps_all_is_the_plain_deit(small: SACViT, pictures: Tensor) -> None:
+def test_sait_that_keeps_all_is_the_plain_deit(small: ReferenceSACViT, pictures: Tensor) -> None:
     expected = PlainDeiT(small)(pictures)
     torch.testing.assert_close(SaiT(small)(pictures, torch.arange(TOKENS)), expected, atol=2e-5, rtol=0)
     tokens, scores = SaiTHead(small)(pictures)
@@ -92,7 +92,9 @@ def test_sait_that_keeps_all_is_the_plain_deit(small: SACViT, pictures: Tensor) 
 
 
 @torch.no_grad()
-def test_stvit_engine_does_what_its_reference_does(small: SACViT, pictures: Tensor, engines: dict[str, Path]) -> None:
+def test_stvit_engine_does_what_its_reference_does(
+    small: ReferenceSACViT, pictures: Tensor, engines: dict[str, Path]
+) -> None:
     expected = STViT(small)(pictures).numpy()
     engine = OnnxRuntimeBackend("cpu", 1).open(engines["stvit"], engines["weights"])
     for batch in (1, 3):
@@ -101,7 +103,7 @@ def test_stvit_engine_does_what_its_reference_does(small: SACViT, pictures: Tens
 
 
 @torch.no_grad()
-def test_attention_across_sequences_is_self_attention_where_they_are_one(small: SACViT) -> None:
+def test_attention_across_sequences_is_self_attention_where_they_are_one(small: ReferenceSACViT) -> None:
     x = torch.randn(2, 7, 32, generator=torch.Generator().manual_seed(1))
     attention = small.layers()[0].attn
     expected = attend(*attention.split(x))[0]
@@ -127,7 +129,7 @@ def counted(module: torch.nn.Module, *inputs: Tensor) -> int:
 
 
 @pytest.mark.parametrize("kept", [1, 15, TOKENS])
-def test_costs_are_those_of_the_products_that_run(small: SACViT, pictures: Tensor, kept: int) -> None:
+def test_costs_are_those_of_the_products_that_run(small: ReferenceSACViT, pictures: Tensor, kept: int) -> None:
     one = pictures[:1]
     assert counted(PlainDeiT(small), one) == costs(SMALL).deit
     assert counted(SaiT(small), one, torch.arange(kept)) == sait_cost(SMALL.geometry, kept)

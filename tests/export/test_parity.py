@@ -24,7 +24,7 @@ from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import SACViT, child_positions, gather, others, patchify, select_targets
+from sacvit_deploy.export.model import ReferenceSACViT, child_positions, gather, others, patchify, select_targets
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage
 from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
 from sacvit_deploy.export.progress import Progress
@@ -68,7 +68,7 @@ def error(found: Array, expected: torch.Tensor) -> float:
     return float(np.abs(found.astype(np.float64) - expected.numpy()).max() / expected.abs().max())
 
 
-def stage_two_inputs(model: SACViT, image: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def stage_two_inputs(model: ReferenceSACViT, image: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """What the SAC engine is asked with, made by torch and from the reference's stage 1."""
     geometry = model.config.geometry
     ee = model.stage_one(model.downsample(image))
@@ -202,9 +202,7 @@ def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answers(
-    name: str, exports: Export
-) -> None:
+def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answers(name: str, exports: Export) -> None:
     exported = exports(name)
     golden = load_golden(exported.bundle.path / "golden.npz")
     assert golden.kinds == ("random", "random", "real", "real")
@@ -246,7 +244,7 @@ def test_small_grids_can_be_checked_too(size: int, rounding: str) -> None:
 # Differences are found, and then nothing is left.
 
 
-def wrong(model: SACViT, name: str, amount: float) -> SACViT:
+def wrong(model: ReferenceSACViT, name: str, amount: float) -> ReferenceSACViT:
     """A copy with one weight row off by `amount` of its largest value."""
     changed = copy.deepcopy(model)
     weight = dict(changed.named_parameters())[name]

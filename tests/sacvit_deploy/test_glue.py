@@ -196,9 +196,7 @@ def test_requests_join_and_part_again() -> None:
     images, out = pictures(5, 24), stage_one_outputs(5)
     targets = chosen(5, 9, 4)
     whole = build_request(images, out, np.arange(5), targets, config)
-    pieces = [
-        build_request(images, out, np.array(rows), targets[rows], config) for rows in ([0, 1], [2], [3, 4])
-    ]
+    pieces = [build_request(images, out, np.array(rows), targets[rows], config) for rows in ([0, 1], [2], [3, 4])]
     joined = join(pieces)
     again = join([joined.part(0, 4), joined.part(4, 5)])
     for name in REQUEST_FIELDS:

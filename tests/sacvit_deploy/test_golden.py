@@ -78,9 +78,7 @@ def test_exact_ties_may_change_places(model: SACViT, golden: Golden) -> None:
     out, into = row[scores[0][row].argmin()], rest[scores[0][rest].argmax()]
     scores[0][into] = scores[0][out]
     targets[1] = np.concatenate([np.sort(np.append(row[row != out], into))[None], targets[1][1:]])
-    parity = measure(
-        model.cascade, dataclasses.replace(golden, targets=tuple(targets), scores=scores), "fp32", (1,)
-    )
+    parity = measure(model.cascade, dataclasses.replace(golden, targets=tuple(targets), scores=scores), "fp32", (1,))
     assert all(c.identical for c in parity.cases)
 
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from sacvit_deploy import BackendError, BundleError, ImageError, Prediction, SACViT, SacvitError, UsageError
-from sacvit_deploy.export.model import SACViT as ReferenceModel
+from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.images.decode import load_image
 from sacvit_deploy.images.preprocess import fit
 
@@ -51,7 +51,7 @@ def alone(model: SACViT, picture_paths: list[Path]) -> dict[float, list[Predicti
 
 @pytest.mark.parametrize("alpha", [None, 0.3, 0.9])
 def test_answers_are_the_references(
-    model: SACViT, reference_model: ReferenceModel, picture_paths: list[Path], alpha: float | None
+    model: SACViT, reference_model: ReferenceSACViT, picture_paths: list[Path], alpha: float | None
 ) -> None:
     recipe = model.config.preprocessing
     pixels = np.stack([fit(load_image(path), 224, recipe) for path in picture_paths])
@@ -60,9 +60,7 @@ def test_answers_are_the_references(
         expected = reference_model(((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2), alpha)
     first = [good(result) for result in model.predict_batch(picture_paths, eta=0.0)]
     second = [good(result) for result in model.predict_batch(picture_paths, eta=1.0, alpha=alpha)]
-    np.testing.assert_allclose(
-        [p.probabilities for p in first], expected.ee.logits.softmax(1).numpy(), atol=1e-4
-    )
+    np.testing.assert_allclose([p.probabilities for p in first], expected.ee.logits.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_allclose([p.probabilities for p in second], expected.logits.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_array_equal([p.targets for p in second], expected.targets.numpy())
 

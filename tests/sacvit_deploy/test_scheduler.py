@@ -14,7 +14,7 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share
 from sacvit_deploy.stages.host import HostStages
-from sacvit_deploy.stages.protocol import Ticket
+from sacvit_deploy.stages.protocol import InFlight
 
 WHITE = np.full((224, 224, 3), 255, dtype=np.uint8)
 
@@ -162,9 +162,9 @@ def test_finite_rows() -> None:
 
 
 def test_a_batchs_time_is_shared_by_its_pictures() -> None:
-    ticket = Ticket(4)
+    batch_in_flight = InFlight(4)
     for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
-        ticket.book(step, seconds)
+        batch_in_flight.book(step, seconds)
     timing = {"gate": 1.0, "decode": 5.0}
-    share(ticket, timing)
+    share(batch_in_flight, timing)
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

@@ -10,7 +10,7 @@ import numpy as np
 
 from sacvit_deploy.backends.onnxruntime.session import CUDA, DTYPES, SessionFactory
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.protocol import Kind, Memory, Placed, Stream
+from sacvit_deploy.device.protocol import DeviceTensor, Memory, Stream, TensorSpec
 from sacvit_deploy.errors import BackendError, first_line
 
 
@@ -18,7 +18,7 @@ class OnnxRuntimeDevice:
     """See `Device`. Each engine is a session with its own copy of the weights, so one lane is all it offers."""
 
     most = None  # pictures an engine call may have
-    lanes = 1
+    contexts = 1
 
     def __init__(self, sessions: SessionFactory, files: Mapping[str, Path]) -> None:
         self._sessions, self._files = sessions, files
@@ -41,7 +41,7 @@ class BoundSession:
 
     def __init__(self, session: Any, name: str, device: str) -> None:
         self._session, self._name, self._device = session, name, device
-        self.inputs, self.outputs = _kinds(session.get_inputs()), _kinds(session.get_outputs())
+        self.inputs, self.outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
         self._options: Any = None
         if device == "cuda":
             from onnxruntime import RunOptions
@@ -50,7 +50,7 @@ class BoundSession:
             # What was queued is waited for by events, not by every call.
             self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
-    def enqueue(self, tensors: Mapping[str, Placed], stream: Stream) -> None:
+    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Bind and run; `stream` is the one the session was opened with."""
         binding = self._session.io_binding()
         for name in self.inputs:
@@ -65,8 +65,8 @@ class BoundSession:
             raise BackendError(f"{self._name} failed in ONNX Runtime ({first_line(error)})") from error
 
 
-def _kinds(items: Any) -> dict[str, Kind]:
+def _specs(items: Any) -> dict[str, TensorSpec]:
     return {
-        item.name: Kind(np.dtype(DTYPES[item.type]), tuple(d if isinstance(d, int) else -1 for d in item.shape))
+        item.name: TensorSpec(np.dtype(DTYPES[item.type]), tuple(d if isinstance(d, int) else -1 for d in item.shape))
         for item in items
     }

@@ -10,7 +10,7 @@ from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import load_library
 from sacvit_deploy.backends.tensorrt.round_trip import RoundTrip
 from sacvit_deploy.bundle.bundle import Bundle
-from sacvit_deploy.bundle.plans import Place, find_plans, list_plans, misfits
+from sacvit_deploy.bundle.plans import BuildTarget, find_plans, incompatibilities, list_plans
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.device.protocol import Device
 
@@ -28,14 +28,18 @@ class TensorRTBackend:
         return f"{self._library.title} {self._library.version}, {self.gpu.name}"
 
     @property
-    def here(self) -> Place:
+    def here(self) -> BuildTarget:
         """What plans must be built for."""
         gpu = self.gpu
-        return Place(self._library.runtime, self._library.version, gpu.name, (gpu.compute_capability,), gpu.driver)
+        return BuildTarget(
+            self._library.runtime, self._library.version, gpu.name, (gpu.compute_capability,), gpu.driver
+        )
 
     def precisions(self, bundle: Bundle) -> list[str]:
         """Those with plans that fit."""
-        return [record.precision for _, record in list_plans(bundle) if not misfits(record, bundle, self.here)]
+        return [
+            record.precision for _, record in list_plans(bundle) if not incompatibilities(record, bundle, self.here)
+        ]
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
         """The plans that fit."""

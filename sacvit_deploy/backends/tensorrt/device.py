@@ -12,7 +12,7 @@ import numpy as np
 from sacvit_deploy.backends.tensorrt.compat import find_fault, is_rtx, make_context
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.device.cuda import CudaMemory, capture, launch
-from sacvit_deploy.device.protocol import Kind, Memory, Placed, Shape, Stream
+from sacvit_deploy.device.protocol import DeviceTensor, Memory, Shape, Stream, TensorSpec
 from sacvit_deploy.errors import BackendError
 
 DTYPES = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
@@ -23,7 +23,7 @@ Profile = Mapping[str, tuple[Shape, Shape, Shape]]
 class TensorRTDevice:
     """See `Device`. Raises BackendError for a plan that this GPU or library can't run."""
 
-    lanes = 4  # threads at once; each takes a context's memory for every engine
+    contexts = 4  # threads at once; each takes a context's memory for every engine
 
     def __init__(self, library: Library, files: Mapping[str, Path]) -> None:
         self._library, self._files = library, files
@@ -58,10 +58,10 @@ class TensorRTDevice:
         fault = find_fault(library, self._runtime, plan)
         if fault is not None:
             raise BackendError(f"{library.title} can't run {path} here: {fault}; build the plans on this machine")
-        library.forget()
+        library.clear_errors()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise BackendError(f"{library.title} can't load {path}: {library.reason()}")
+            raise BackendError(f"{library.title} can't load {path}: {library.last_error()}")
         return engine
 
 
@@ -72,7 +72,7 @@ class PlanEngine:
         self._library, self._engine, self._name = library, engine, name
         trt = library.trt
         tensors = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        kinds = {key: Kind(_dtype(engine, key), tuple(engine.get_tensor_shape(key))) for key in tensors}
+        kinds = {key: TensorSpec(_dtype(engine, key), tuple(engine.get_tensor_shape(key))) for key in tensors}
         taken = [key for key in tensors if engine.get_tensor_mode(key) == trt.TensorIOMode.INPUT]
         self.inputs = {key: kinds[key] for key in taken}
         self.outputs = {key: kind for key, kind in kinds.items() if key not in taken}
@@ -80,7 +80,7 @@ class PlanEngine:
         self._contexts: dict[int, Any] = {}
         self._graphs: dict[tuple[object, ...], Any] = {}  # None: seen once
 
-    def enqueue(self, tensors: Mapping[str, Placed], stream: Stream) -> None:
+    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Queue one call; shapes and addresses seen before are launched as a CUDA graph."""
         its = {name: tensors[name] for name in (*self.inputs, *self.outputs)}
         key = tuple((tensor.address, tensor.shape) for tensor in its.values())
@@ -106,14 +106,14 @@ class PlanEngine:
         self._graphs[key] = None
 
     def _execute(self, context: Any, stream: Stream) -> None:
-        self._library.forget()
+        self._library.clear_errors()
         if not context.execute_async_v3(int(stream)):
             raise self._failed("a call failed")
 
     def _context(self, profile: int, stream: Stream) -> Any:
         """The context of a profile; switching one between profiles would wait for the device."""
         if profile not in self._contexts:
-            self._library.forget()
+            self._library.clear_errors()
             context = make_context(self._library, self._engine)
             if context is None or not context.set_optimization_profile_async(profile, int(stream)):
                 raise self._failed("there is no memory for its context, or the profile can't be set")
@@ -121,7 +121,7 @@ class PlanEngine:
         return self._contexts[profile]
 
     def _failed(self, what: str) -> BackendError:
-        return BackendError(f"{self._name} in {self._library.title}: {what} ({self._library.reason()})")
+        return BackendError(f"{self._name} in {self._library.title}: {what} ({self._library.last_error()})")
 
 
 def read_profiles(engine: Any) -> list[Profile]:
@@ -135,7 +135,7 @@ def read_profiles(engine: Any) -> list[Profile]:
     return found
 
 
-def choose_profile(profiles: list[Profile], tensors: Mapping[str, Placed], name: str) -> int:
+def choose_profile(profiles: list[Profile], tensors: Mapping[str, DeviceTensor], name: str) -> int:
     """The narrowest profile that allows the shapes. Raises BackendError naming what is out of range."""
     fitting = [
         number

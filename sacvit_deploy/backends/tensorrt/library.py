@@ -27,7 +27,7 @@ RUNTIMES = {
 
 @dataclass(frozen=True)
 class Library:
-    """The module, the logger it was given, and the errors logged since `forget`."""
+    """The module, the logger it was given, and the errors logged since `clear_errors`."""
 
     runtime: str
     trt: Any
@@ -44,11 +44,11 @@ class Library:
         """For example `10.3.0`."""
         return str(self.trt.__version__)
 
-    def forget(self) -> None:
+    def clear_errors(self) -> None:
         """Start a new account of errors."""
         self.errors.clear()
 
-    def reason(self) -> str:
+    def last_error(self) -> str:
         """What was logged since, in one line."""
         return " ".join(" ".join(self.errors).split()) or "it does not say why"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.protocol import as_taken
-from sacvit_deploy.device.protocol import Device, Placed, closed
+from sacvit_deploy.device.protocol import Device, DeviceTensor, closed
 
 
 class RoundTrip:
@@ -32,20 +32,20 @@ class RoundTrip:
         given = as_taken(inputs, {name: kind.dtype for name, kind in engine.inputs.items()}, self._role)
         batch = len(next(iter(given.values())))
         wanted = {name: (closed(kind, batch), kind.dtype) for name, kind in engine.outputs.items()}
-        places: dict[str, Placed] = {}
+        places: dict[str, DeviceTensor] = {}
         with self._lock:
             try:
                 for name, array in given.items():
-                    places[name] = Placed(memory.allocate(array.nbytes), array.shape, array.dtype)
+                    places[name] = DeviceTensor(memory.allocate(array.nbytes), array.shape, array.dtype)
                     memory.upload(places[name].address, array, self._stream)
                 for name, (shape, dtype) in wanted.items():
-                    place = Placed(0, shape, dtype)
-                    places[name] = Placed(memory.allocate(place.nbytes), shape, dtype)
+                    place = DeviceTensor(0, shape, dtype)
+                    places[name] = DeviceTensor(memory.allocate(place.nbytes), shape, dtype)
                 engine.enqueue(places, self._stream)
                 out = {name: memory.pinned(shape, dtype) for name, (shape, dtype) in wanted.items()}
                 for name, array in out.items():
                     memory.download(array, places[name].address, self._stream)
-                memory.wait(memory.mark(self._stream))
+                memory.synchronize(memory.record_event(self._stream))
             finally:
                 for place in places.values():
                     memory.free(place.address)

@@ -16,7 +16,7 @@ from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.device import BoundSession, OnnxRuntimeDevice
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.protocol import Kind, Memory, Placed, Shape
+from sacvit_deploy.device.protocol import DeviceTensor, Memory, Shape, TensorSpec
 
 
 class Queue:
@@ -67,16 +67,16 @@ class LateMemory(HostMemory):
         assert target + nbytes <= source or source + nbytes <= target, "CUDA does not copy what overlaps"
         stream.put(lambda: HostMemory.copy(self, target, source, nbytes, None))
 
-    def mark(self, stream: Queue) -> tuple[Queue, int]:
+    def record_event(self, stream: Queue) -> tuple[Queue, int]:
         return stream, stream.put_in
 
-    def follow(self, stream: Queue, event: tuple[Queue, int]) -> None:
+    def wait_event(self, stream: Queue, event: tuple[Queue, int]) -> None:
         stream.put(lambda: event[0].reach(event[1]))
 
-    def wait(self, event: tuple[Queue, int]) -> None:
+    def synchronize(self, event: tuple[Queue, int]) -> None:
         event[0].reach(event[1])
 
-    def seconds(self, start: tuple[Queue, int], end: tuple[Queue, int]) -> float:
+    def elapsed(self, start: tuple[Queue, int], end: tuple[Queue, int]) -> float:
         assert start[0].done >= start[1] and end[0].done >= end[1], "asked before both events have passed"
         return 1.0
 
@@ -86,10 +86,10 @@ class LateEngine:
 
     def __init__(self, engine: BoundSession) -> None:
         self._engine = engine
-        self.inputs: Mapping[str, Kind] = engine.inputs
-        self.outputs: Mapping[str, Kind] = engine.outputs
+        self.inputs: Mapping[str, TensorSpec] = engine.inputs
+        self.outputs: Mapping[str, TensorSpec] = engine.outputs
 
-    def enqueue(self, tensors: Mapping[str, Placed], stream: Queue) -> None:
+    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Queue) -> None:
         tensors = dict(tensors)
         stream.put(lambda: self._engine.enqueue(tensors, None))
 
@@ -107,7 +107,7 @@ class LateDevice(OnnxRuntimeDevice):
         engine = LateEngine(super().engine(role, stream))
         queue = engine.enqueue
 
-        def counting(tensors: Mapping[str, Placed], its: Queue) -> None:
+        def counting(tensors: Mapping[str, DeviceTensor], its: Queue) -> None:
             self.sizes.setdefault(role, []).append(tensors[next(iter(engine.outputs))].shape[0])
             queue(tensors, its)
 

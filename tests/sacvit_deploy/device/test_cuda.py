@@ -44,13 +44,13 @@ def test_what_goes_up_comes_down() -> None:
     source[:] = np.arange(1000)
     target = memory.pinned((1000,), np.dtype(np.int64))
     first, second = memory.allocate(source.nbytes), memory.allocate(source.nbytes)
-    start = memory.mark(stream)
+    start = memory.record_event(stream)
     memory.upload(first, source, stream)
     memory.copy(second, first, source.nbytes, stream)
     memory.download(target, second, stream)
-    end = memory.mark(stream)
-    memory.wait(end)
+    end = memory.record_event(stream)
+    memory.synchronize(end)
     np.testing.assert_array_equal(target, source)
-    assert memory.seconds(start, end) > 0
+    assert memory.elapsed(start, end) > 0
     memory.free(first)
     memory.free(second)

@@ -17,7 +17,7 @@ from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.errors import BackendError
-from sacvit_deploy.stages.pool import Pool
+from sacvit_deploy.stages.context_pool import ContextPool
 
 from .late import LateDevice
 
@@ -29,7 +29,7 @@ def on_device(tiny_bundle: Path) -> Iterator[SACViT]:
     """A model whose stages run on ONNX Runtime's device path, on the processor."""
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     files = model.bundle.checked_files("fp32")
-    model.pool = Pool(OnnxRuntimeDevice(SessionFactory(1), files), model.config)
+    model.pool = ContextPool(OnnxRuntimeDevice(SessionFactory(1), files), model.config)
     yield model
 
 
@@ -57,7 +57,7 @@ def test_answers_equal_the_plain_runtimes(
     """Some, none and all continue; queues overflow into the next; alpha changes between calls on the same lane."""
     plain = SACViT(tiny_bundle, precision=precision, threads=1)
     late = SACViT(tiny_bundle, precision=precision, threads=1)
-    late.pool = Pool(LateDevice(late.bundle.checked_files(precision), speeds), late.config)
+    late.pool = ContextPool(LateDevice(late.bundle.checked_files(precision), speeds), late.config)
     sources = picture_paths * 3
     for batch_size, eta, alpha in ((1, None, None), (4, None, 0.7), (5, 0.9, None), (3, 1.0, 0.3), (4, 0.0, None)):
         options = {"batch_size": batch_size, "eta": eta, "alpha": alpha}
@@ -75,7 +75,7 @@ def test_any_mix(
     model: SACViT, picture_paths: list[Path], order: list[int], batch_size: int, eta: float, speeds: tuple[bool, bool]
 ) -> None:
     late = SACViT(model.bundle.path, precision="fp32", threads=1)
-    late.pool = Pool(LateDevice(late.bundle.checked_files("fp32"), speeds), late.config)
+    late.pool = ContextPool(LateDevice(late.bundle.checked_files("fp32"), speeds), late.config)
     sources = [picture_paths[at] for at in order]
     options = {"batch_size": batch_size, "eta": eta}
     equal(answers(late, sources, **options), answers(model, sources, **options))
@@ -84,7 +84,7 @@ def test_any_mix(
 def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, picture_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     device = LateDevice(model.bundle.checked_files("fp32"), (True, True))
-    model.pool = Pool(device, model.config)
+    model.pool = ContextPool(device, model.config)
     answers(model, picture_paths, batch_size=7, eta=1.0)
     pictures, indices = 7 * 224 * 224 * 3, 8 * (7 + 49)
     assert device.memory.uploaded == pictures + indices  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, pictur
 def test_whole_batches_reach_stage_two(tiny_bundle: Path, easy: Path, hard: Path) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     device = LateDevice(model.bundle.checked_files("fp32"), (False, False))
-    model.pool = Pool(device, model.config)
+    model.pool = ContextPool(device, model.config)
     answers(model, [easy, hard, easy, easy] * 7, batch_size=4)
     assert device.sizes == {"view": [4] * 7, "ee": [4] * 7, "gather": [1] * 7, "sac": [4, 3]}
 
@@ -148,7 +148,7 @@ def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, picture
 
 def test_more_than_the_plans_take_is_refused(tiny_bundle: Path, picture_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
-    model.pool = Pool(LateDevice(model.bundle.checked_files("fp32"), (True, True), most=4), model.config)
+    model.pool = ContextPool(LateDevice(model.bundle.checked_files("fp32"), (True, True), most=4), model.config)
     with pytest.raises(UsageError, match="up to 4 pictures a call, not 5"):
         model.stream(picture_paths, batch_size=5)
     assert len(answers(model, picture_paths, batch_size=4)) == 7

@@ -16,14 +16,23 @@ from sacvit_deploy.backends.choose import choose_backend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
 from sacvit_deploy.bundle.manifest import STAGES, FileEntry
-from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans, misfits, read_record
+from sacvit_deploy.bundle.plans import (
+    FOLDER,
+    RECORD,
+    BuildTarget,
+    PlanFile,
+    PlanRecord,
+    find_plans,
+    incompatibilities,
+    read_record,
+)
 from sacvit_deploy.errors import BundleError
 
-RTX = Place("tensorrt-rtx", "1.7.1", None, ("8.6", "8.9"))
-TRT = Place("tensorrt", "10.3.0", "NVIDIA Orin", ("8.7",), "12.6")
+RTX = BuildTarget("tensorrt-rtx", "1.7.1", None, ("8.6", "8.9"))
+TRT = BuildTarget("tensorrt", "10.3.0", "NVIDIA Orin", ("8.7",), "12.6")
 HERE = {
-    "tensorrt-rtx": Place("tensorrt-rtx", "1.7.1", "NVIDIA A10", ("8.6",), "13.0"),
-    "tensorrt": Place("tensorrt", "10.3.0", "NVIDIA Orin", ("8.7",), "12.6"),
+    "tensorrt-rtx": BuildTarget("tensorrt-rtx", "1.7.1", "NVIDIA A10", ("8.6",), "13.0"),
+    "tensorrt": BuildTarget("tensorrt", "10.3.0", "NVIDIA Orin", ("8.7",), "12.6"),
 }
 Make = Callable[..., Path]
 
@@ -32,7 +41,7 @@ Make = Callable[..., Path]
 def put(bundle_copy: Path) -> Make:
     """Put plans of any bytes into the bundle: nothing here may load them."""
 
-    def make(place: Place = RTX, precision: str = "fp16") -> Path:
+    def make(place: BuildTarget = RTX, precision: str = "fp16") -> Path:
         entries = open_bundle(bundle_copy).variant(precision).files
         plans = {}
         record = PlanRecord(place, precision, (1, 8, 32), (1, 24, 48), {}, "2026-01-01T00:00:00+00:00")
@@ -49,7 +58,7 @@ def put(bundle_copy: Path) -> Make:
     return make
 
 
-def refusal(bundle: Path, here: Place, precision: str = "fp16") -> str:
+def refusal(bundle: Path, here: BuildTarget, precision: str = "fp16") -> str:
     with pytest.raises(BundleError) as said:
         find_plans(open_bundle(bundle), precision, here)
     message = str(said.value)
@@ -60,7 +69,7 @@ def refusal(bundle: Path, here: Place, precision: str = "fp16") -> str:
 
 
 @pytest.mark.parametrize("place", [RTX, TRT])
-def test_plans_that_fit_are_found(place: Place, put: Make, bundle_copy: Path) -> None:
+def test_plans_that_fit_are_found(place: BuildTarget, put: Make, bundle_copy: Path) -> None:
     folder = put(place)
     found = find_plans(open_bundle(bundle_copy), "fp16", HERE[place.runtime])
     assert found == {role: folder / f"{role}.plan" for role in ("view", "ee", "gather", "sac")}
@@ -85,7 +94,7 @@ def test_a_record_reads_back_as_it_was_written(put: Make) -> None:
     ],
 )
 def test_another_library_or_gpu(
-    place: Place, here: dict[str, object], reason: str, put: Make, bundle_copy: Path
+    place: BuildTarget, here: dict[str, object], reason: str, put: Make, bundle_copy: Path
 ) -> None:
     put(place)
     found = dataclasses.replace(HERE[place.runtime], **here)  # type: ignore[arg-type]
@@ -157,17 +166,17 @@ RUNTIMES = st.sampled_from(["tensorrt", "tensorrt-rtx"])
 
 @given(
     built=st.builds(
-        Place,
+        BuildTarget,
         RUNTIMES,
         st.sampled_from("ab"),
         st.sampled_from([None, "x"]),
         st.sampled_from([("8.6",), ("8.6", "8.9")]),
     ),
-    here=st.builds(Place, RUNTIMES, st.sampled_from("ab"), st.just("x"), st.sampled_from([("8.6",), ("8.9",)])),
+    here=st.builds(BuildTarget, RUNTIMES, st.sampled_from("ab"), st.just("x"), st.sampled_from([("8.6",), ("8.9",)])),
 )
-def test_plans_fit_only_where_all_agrees(built: Place, here: Place, tiny_bundle: Path) -> None:
+def test_plans_fit_only_where_all_agrees(built: BuildTarget, here: BuildTarget, tiny_bundle: Path) -> None:
     bundle: Bundle = open_bundle(tiny_bundle)
-    fits = not misfits(PlanRecord(built, "fp16", (1, 1, 1), (1, 1, 1), {}), bundle, here)
+    fits = not incompatibilities(PlanRecord(built, "fp16", (1, 1, 1), (1, 1, 1), {}), bundle, here)
     same = (built.runtime, built.version) == (here.runtime, here.version)
     gpu = built.capabilities == here.capabilities if built.device else here.capabilities[0] in built.capabilities
     assert fits == (same and gpu)

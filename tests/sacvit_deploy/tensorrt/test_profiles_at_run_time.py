@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.backends.tensorrt.device import Profile, choose_profile
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.device.protocol import Placed
+from sacvit_deploy.device.protocol import DeviceTensor
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
 from sacvit_deploy.errors import BackendError
 
@@ -26,14 +26,14 @@ def built(role: str, batch: Span, alphas: tuple[float, ...] | None = None) -> li
     ]
 
 
-def sac_call(batch: int, count: int) -> dict[str, Placed]:
+def sac_call(batch: int, count: int) -> dict[str, DeviceTensor]:
     shapes = {
         "patches": (batch, 4 * count, 768),
         "positions": (batch, 4 * count),
         "target_features": (batch, count, 384),
         "background": (batch, 49 - count, 384),
     }
-    return {name: Placed(0, shape, FLOAT) for name, shape in shapes.items()}
+    return {name: DeviceTensor(0, shape, FLOAT) for name, shape in shapes.items()}
 
 
 @given(batch=st.integers(1, 32), count=st.integers(1, 48))

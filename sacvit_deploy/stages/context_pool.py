@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.stages.context import ExecutionContext
 from sacvit_deploy.stages.device import DeviceStages
-from sacvit_deploy.stages.lane import Lane
 
 
-class Pool:
+class ContextPool:
     """Lanes of one device. Safe to use from several threads."""
 
     def __init__(self, device: Device, config: ModelConfig) -> None:
         self.device, self._config = device, config
-        self._free = threading.Semaphore(device.lanes)
-        self._idle: list[Lane] = []
+        self._free = threading.Semaphore(device.contexts)
+        self._idle: list[ExecutionContext] = []
 
     def warm(self) -> None:
         """Open stage 1's engines now, so that what keeps them from opening shows at once. Raises BackendError."""
-        lane = Lane(self.device, self._config)
+        lane = ExecutionContext(self.device, self._config)
         for role in ("view", "ee"):
             lane.engine(role)
         self._idle.append(lane)
@@ -42,7 +42,7 @@ class Pool:
         """Both stages for M = `count` and calls of up to `batch` pictures, for one thread. Raises UsageError."""
         self.check(batch)
         with self._free:
-            lane = self._idle.pop() if self._idle else Lane(self.device, self._config)
+            lane = self._idle.pop() if self._idle else ExecutionContext(self.device, self._config)
             try:
                 yield DeviceStages(lane, count, batch)
                 lane.settle()

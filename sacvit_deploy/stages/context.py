@@ -8,7 +8,7 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.device.protocol import Device, DeviceEngine, Event, Placed, Shape, size_of
+from sacvit_deploy.device.protocol import Device, DeviceEngine, DeviceTensor, Event, Shape, size_of
 
 SLOTS = 2  # batches under way in a stage
 
@@ -16,7 +16,7 @@ SLOTS = 2  # batches under way in a stage
 STREAM_OF = {"view": 0, "ee": 0, "gather": 1, "sac": 1}
 
 
-class Lane:
+class ExecutionContext:
     """Memory grows to the largest batch asked for and stays; engines are opened when first used."""
 
     def __init__(self, device: Device, config: ModelConfig) -> None:
@@ -32,7 +32,7 @@ class Lane:
             self._engines[role] = self.device.engine(role, self.streams[STREAM_OF[role]])
         return self._engines[role]
 
-    def place(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Placed:
+    def place(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
         """Device memory kept under a name; what was in it is lost when it has to grow."""
         nbytes = size_of(shape, dtype)
         address, have = self._places.get(name, (0, -1))
@@ -42,7 +42,7 @@ class Lane:
                 self.memory.free(address)
             address = self.memory.allocate(nbytes)
             self._places[name] = address, nbytes
-        return Placed(address, shape, dtype)
+        return DeviceTensor(address, shape, dtype)
 
     def pinned(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """Page-locked host memory kept under a name."""
@@ -51,21 +51,19 @@ class Lane:
             self._pinned[name] = self.memory.pinned((nbytes,), np.dtype(np.uint8))
         return self._pinned[name][:nbytes].view(dtype).reshape(shape)
 
-    def run(self, role: str, tensors: dict[str, Placed]) -> Event:
+    def run(self, role: str, tensors: dict[str, DeviceTensor]) -> Event:
         """Queue an engine call in its stream; returns the mark behind it."""
         stream = self.streams[STREAM_OF[role]]
         self.engine(role).enqueue(tensors, stream)
-        return self.memory.mark(stream)
+        return self.memory.record_event(stream)
 
     def settle(self) -> None:
         """Wait for everything that was queued."""
         for stream in self.streams:
-            self.memory.wait(self.memory.mark(stream))
+            self.memory.synchronize(self.memory.record_event(stream))
 
     def close(self) -> None:
         """Free the device memory."""
         self._engines.clear()
         while self._places:
             self.memory.free(self._places.popitem()[1][0])
-
-
