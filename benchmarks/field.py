@@ -25,7 +25,7 @@ from sacvit_deploy.benchmarks.forcing import eta_for, stage_one_probabilities
 from sacvit_deploy.benchmarks.foreign import Foreign, check_batch, open_foreign
 from sacvit_deploy.benchmarks.opponents import Opponents, find_or_export
 from sacvit_deploy.benchmarks.pictures import Material
-from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import SAIT_KEPT, costs, sait_cost, stvit_cost
 from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets

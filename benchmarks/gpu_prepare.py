@@ -9,7 +9,7 @@ from pathlib import Path
 from sacvit_deploy.backends.tensorrt.compat import is_rtx
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import MANIFEST, hash_file, open_bundle
-from sacvit_deploy.bundle.manifest import BASELINE
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.engines.build import Limits, build_plan

@@ -24,7 +24,8 @@ from sacvit_deploy.benchmarks.results import Process, Report, Row, write_json
 from sacvit_deploy.benchmarks.table import case_heading, case_table, notes, process_table, step_table
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.bundle.manifest import BASELINE, PRECISIONS
+from sacvit_deploy.bundle.manifest import PRECISIONS
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import SAIT_KEPT, costs
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError

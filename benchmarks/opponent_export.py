@@ -14,11 +14,12 @@ from onnx import numpy_helper
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file
-from sacvit_deploy.bundle.manifest import BASELINE, FileEntry
+from sacvit_deploy.bundle.manifest import FileEntry
 from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import SAIT_KEPT, stvit_image_blocks
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ExportError, UsageError

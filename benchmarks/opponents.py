@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sacvit_deploy.bundle.bundle import Bundle, check_file
-from sacvit_deploy.bundle.manifest import BASELINE, FileEntry
+from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.errors import BundleError, ExportError
 
 SUFFIX = ".opponents"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Pixels
-from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.data import Pictures, counted

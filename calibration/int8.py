@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from sacvit_deploy.bundle.bundle import describe_file
-from sacvit_deploy.bundle.manifest import BASELINE, STAGES, Variant
+from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
 from sacvit_deploy.calibration.calibration_inputs import Calibration, told
 from sacvit_deploy.calibration.linears import Models, linears
@@ -22,6 +22,7 @@ from sacvit_deploy.calibration.ranges import BINS, PERCENTILE, Range, channel_ma
 from sacvit_deploy.calibration.sensitivity import damage
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.contract import BASELINE, STAGES
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.verification.golden import Golden
 from sacvit_deploy.verification.parity import Parity, measure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from sacvit_deploy.bundle.manifest import GLUE, Variant
+from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, save
 from sacvit_deploy.calibration.calibration_inputs import gather
 from sacvit_deploy.calibration.int8 import (
@@ -18,6 +18,7 @@ from sacvit_deploy.calibration.int8 import (
     write_int8,
 )
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.contract import GLUE
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.evaluation.data import Pictures, counted
 from sacvit_deploy.export.progress import Progress

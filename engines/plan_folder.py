@@ -10,9 +10,9 @@ from typing import Any
 
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import Bundle, describe_file
-from sacvit_deploy.bundle.manifest import BASELINE, GLUE, STAGES
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord
 from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.contract import BASELINE, GLUE, STAGES
 from sacvit_deploy.engines.build import Limits, Profile, build_plan, precisions
 from sacvit_deploy.engines.facts import load_plan, read_back
 from sacvit_deploy.engines.network import parse

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import Shape, Sizes, engine_contract
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.geometry import CHILDREN, num_targets
-
-Shape = tuple[int, ...]
+from sacvit_deploy.geometry import num_targets
 
 
 @dataclass(frozen=True)
@@ -54,49 +52,21 @@ def target_span(config: ModelConfig, alphas: Sequence[float] | None = None) -> S
 
 
 def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | None = None) -> Mapping[str, Shapes]:
-    """The shapes of each input of one engine (`ee`, `sac`, `view`, `gather` or the baseline), by the contract's names.
+    """Return the shapes of each input of one engine (one of the contract's ROLES), by the contract's names.
 
-    batch: pictures a call. targets: M, for `sac` and `gather`; None is every alpha's. Raises UsageError for another
-    role and for targets that leave no background.
+    batch: images a call. targets: M, for `sac` and `gather`; None is every alpha's. Raises UsageError for another role
+    and for targets that leave no background.
     """
-    geometry = config.geometry
-    size = geometry.image_size
-    if role in ("ee", BASELINE):
-        side = size // 2 if role == "ee" else size
-        return {"image": Shapes(*((count, 3, side, side) for count in batch))}
-    pictures = {"pictures": Shapes(*((count, size, size, 3) for count in batch))}
-    if role == "view":
-        return pictures
-    if role not in ("sac", "gather"):
-        raise UsageError(f"there is no engine {role!r}; there are: ee, sac, view, gather, {BASELINE}")
+    tensors = engine_contract(role, config).inputs
     m = targets or target_span(config)
-    if m.greatest >= geometry.tokens:
-        raise UsageError(f"{m.greatest} targets of {geometry.tokens} tokens leave no background")
+    if m.greatest >= config.geometry.tokens:
+        raise UsageError(f"{m.greatest} targets of {config.geometry.tokens} tokens leave no background")
     # The most targets leave the least background. The library treats the two as independent sizes.
-    rest = Span(*(geometry.tokens - count for count in reversed(tuple(m))))
-    if role == "gather":
-        every = Shapes(*((count, geometry.tokens, geometry.width) for count in batch))
-        reused = {} if config.method.background == "features" else {"embeddings": every}
-        return {
-            **pictures,
-            "scores": Shapes(*((count, geometry.tokens) for count in batch)),
-            # Anything from one picture of a batch to all of it may continue.
-            "rows": Shapes((1,), (batch.usual,), (batch.greatest,)),
-            "slots": Shapes(*((count,) for count in m)),
-            "rest": Shapes(*((count,) for count in rest)),
-            "features": every,
-            **reused,
-        }
-
-    def shapes(per_target: int, *last: int, of: Span) -> Shapes:
-        return Shapes(*((count, per_target * tokens, *last) for count, tokens in zip(batch, of, strict=True)))
-
-    return {
-        "patches": shapes(CHILDREN, geometry.patch_values, of=m),
-        "positions": shapes(CHILDREN, of=m),
-        "target_features": shapes(1, geometry.width, of=m),
-        "background": shapes(1, geometry.width, of=rest),
-    }
+    rest = Span(*(config.geometry.tokens - count for count in reversed(tuple(m))))
+    # Anything from one image of a batch to all of it may continue.
+    rows = Span(1, batch.usual, batch.greatest)
+    sizes = [Sizes(*values) for values in zip(batch, m, rest, rows, strict=True)]
+    return {name: Shapes(*map(tensor.at, sizes)) for name, tensor in tensors.items()}
 
 
 def batch_spans(batch: Span) -> list[Span]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.backends.protocol import Backend, Engine
-from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 

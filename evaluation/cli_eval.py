@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.bundle.manifest import BASELINE
 from sacvit_deploy.commands.common import numbers
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs, costs
 from sacvit_deploy.evaluation.baseline import open_baseline
 from sacvit_deploy.evaluation.eval_table import (

@@ -9,30 +9,30 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import Sizes
+from sacvit_deploy.export.modules import EngineModule
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
 
 
-class ViewStage(nn.Module):
+class ViewStage(EngineModule):
     """pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision.
 
     `whole`: the picture is only normalised, [B,3,S,S], as a plain DeiT wants it.
     """
 
     role = "view"
-    inputs = ("pictures",)
-    outputs = ("image",)
     scale: Tensor
     shift: Tensor
     low: Tensor
     share: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, *, whole: bool = False) -> None:
-        super().__init__()
-        self.config, self.dtype, self.whole = config, dtype, whole
+        super().__init__(config, dtype)
+        self.whole = whole
         scale, shift = (torch.tensor(array) for array in scale_and_shift(config.preprocessing))
         self.register_buffer("scale", scale[:, None, None])
         self.register_buffer("shift", shift[:, None, None])
@@ -55,17 +55,8 @@ class ViewStage(nn.Module):
             view = _lines(rows, 2, self.low) * (1 - share[:, 0]) + _lines(rows, 2, self.low + 1) * share[:, 0]
         return (view.permute(0, 3, 1, 2) * self.scale + self.shift).to(self.dtype)
 
-    def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        size = self.config.geometry.image_size
-        return (torch.zeros(2, size, size, 3, dtype=torch.uint8),)
 
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open."""
-        return {"pictures": {0: torch.export.Dim("batch")}}
-
-
-class GatherStage(nn.Module):
+class GatherStage(EngineModule):
     """What the SAC engine is asked with, for the continuing pictures of a batch.
 
     pictures [B,S,S,3] uint8; rows [K], the pictures that continue; slots = 0..M-1 and rest = 0..N-M-1, which say how
@@ -75,7 +66,7 @@ class GatherStage(nn.Module):
     """
 
     role = "gather"
-    outputs = ("patches", "positions", "target_features", "background", "targets")
+    sizes = Sizes(batch=3, targets=3, continuing=2)
     scale: Tensor
     shift: Tensor
     before: Tensor
@@ -84,10 +75,7 @@ class GatherStage(nn.Module):
     offsets: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.config, self.dtype = config, dtype
-        apart = () if config.method.background == "features" else ("embeddings",)
-        self.inputs = ("pictures", "scores", "rows", "slots", "rest", "features", *apart)
+        super().__init__(config, dtype)
         tokens, area = config.geometry.tokens, config.geometry.patch_size**2
         scale, shift = scale_and_shift(config.preprocessing)
         self.register_buffer("scale", torch.tensor(np.repeat(scale, area)))
@@ -147,24 +135,9 @@ class GatherStage(nn.Module):
         return (first[:, :, None] + self.offsets).reshape(targets.shape[0], -1)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        geometry = self.config.geometry
-        size, tokens, targets = geometry.image_size, geometry.tokens, 3
-        return (
-            torch.zeros(3, size, size, 3, dtype=torch.uint8),
-            torch.zeros(3, tokens),
-            torch.tensor([0, 2]),
-            torch.arange(targets),
-            torch.arange(tokens - targets),
-            # Each its own: of one tensor given twice the tracer makes one input.
-            *(torch.zeros(3, tokens, geometry.width, dtype=self.dtype) for _ in self.inputs[5:]),
-        )
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open."""
-        batch = torch.export.Dim("batch")
-        sizes = {"rows": "continuing", "slots": "targets", "rest": "background"}
-        return {name: {0: torch.export.Dim(sizes[name]) if name in sizes else batch} for name in self.inputs}
+        """Inputs to trace with: of three images two continue."""
+        pictures, scores, _, slots, rest, *others = super().example()
+        return pictures, scores, torch.tensor([0, 2]), torch.arange(len(slots)), torch.arange(len(rest)), *others
 
 
 def _nth(counted: Tensor, numbers: Tensor) -> Tensor:

@@ -21,15 +21,14 @@ from onnxscript import optimizer
 
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.gelu import reorder_gelus
-from sacvit_deploy.export.glue import GatherStage, ViewStage
-from sacvit_deploy.export.modules import Stage
+from sacvit_deploy.export.modules import EngineModule, Stage
 
 OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
 IR_VERSION = 9
 FOLD_LIMIT = 1 << 30  # bytes; without a limit this high, transposed weights would be left to the runtime
 
 
-def trace(stage: Stage | ViewStage | GatherStage) -> ir.Model:
+def trace(stage: EngineModule) -> ir.Model:
     """Export one stage or piece of glue with dynamic batch and token counts, simplified. Raises ExportError."""
     with torch.no_grad(), _quiet():
         try:
@@ -47,7 +46,7 @@ def trace(stage: Stage | ViewStage | GatherStage) -> ir.Model:
             raise ExportError(f"torch could not trace {type(stage).__name__}: {error}") from error
     assert program is not None
     model = simplify(program.model)
-    if not isinstance(stage, (ViewStage, GatherStage)):
+    if isinstance(stage, Stage):
         name_weights(model, stage)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "sacvit-deploy", ""

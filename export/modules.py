@@ -11,93 +11,88 @@ import torch
 from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import BASELINE, Open, Sizes, engine_contract
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.blocks import Attention, Mlp, PatchEmbed
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.geometry import CHILDREN
 
 
-class Stage(nn.Module):
-    """What the exporter traces: a module with named inputs and outputs; the state dict of `model` names the weights.
+class EngineModule(nn.Module):
+    """A module the exporter traces into one engine; names and open axes are those of the engine contract.
 
-    `example` gives inputs to trace with (a batch of one would be taken for a constant), `dynamic` the axes left open.
+    dtype: the variant's element type, that of the tensors between the engines.
     """
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    role: str
+    sizes = Sizes(batch=2, targets=3)  # to trace with; a batch of one would be taken for a constant
 
-    def __init__(self, model: ReferenceSACViT) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__()
-        self.model = model
+        self.config, self.dtype = config, dtype
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in order."""
+        return tuple(engine_contract(self.role, self.config).inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(engine_contract(self.role, self.config).outputs)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        raise NotImplementedError
+        """Inputs to trace with, all zero."""
+        sizes = self.sizes._replace(background=self.config.geometry.tokens - self.sizes.targets)
+        types = {"variant": self.dtype, "float32": torch.float32, "int64": torch.int64, "uint8": torch.uint8}
+        tensors = engine_contract(self.role, self.config).inputs.values()
+        return tuple(torch.zeros(tensor.at(sizes), dtype=types[tensor.dtype]) for tensor in tensors)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open."""
-        raise NotImplementedError
+        """Open axes of each input; each size is one symbol, so alpha is a choice of the runtime."""
+        symbols = {size: torch.export.Dim(size) for size in Sizes._fields}
+        return {
+            name: {
+                axis: symbols[d.size] if d.factor == 1 else d.factor * symbols[d.size]
+                for axis, d in enumerate(tensor.shape)
+                if isinstance(d, Open)
+            }
+            for name, tensor in engine_contract(self.role, self.config).inputs.items()
+        }
+
+
+class Stage(EngineModule):
+    """A stage of the model as an engine; the state dict of `model` names the weights."""
+
+    def __init__(self, model: ReferenceSACViT) -> None:
+        super().__init__(model.config, dtype_of(model))
+        self.model = model
 
 
 class EEStage(Stage):
     """image [B,3,S/2,S/2] -> logits [B,C], scores [B,N] (both fp32), features [B,N,D], embeddings [B,N,D]."""
 
-    inputs = ("image",)
-    outputs = ("logits", "scores", "features", "embeddings")
+    role = "ee"
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run stage 1; what goes on to stage 2 leaves in the variant's precision."""
         out = self.model.stage_one(image)
         return out.logits, out.scores, out.features.to(image.dtype), out.embeddings.to(image.dtype)
 
-    def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        half = self.model.config.geometry.image_size // 2
-        return (torch.zeros(2, 3, half, half, dtype=dtype_of(self.model)),)
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open."""
-        return {"image": {0: torch.export.Dim("batch")}}
-
 
 class SACStage(Stage):
     """patches [B,4M,3PP], positions [B,4M], target_features [B,M,D], background [B,N-M,D] -> logits [B,C] fp32."""
 
-    inputs = ("patches", "positions", "target_features", "background")
-    outputs = ("logits",)
+    role = "sac"
 
     def forward(self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor) -> Tensor:
         """Run stage 2."""
         return self.model.stage_two(patches, positions, target_features, background)
 
-    def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        geometry, dtype = self.model.config.geometry, dtype_of(self.model)
-        targets, rest = 3, geometry.tokens - 3
-        return (
-            torch.zeros(2, CHILDREN * targets, geometry.patch_values, dtype=dtype),
-            torch.zeros(2, CHILDREN * targets, dtype=torch.int64),
-            torch.zeros(2, targets, geometry.width, dtype=dtype),
-            torch.zeros(2, rest, geometry.width, dtype=dtype),
-        )
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open: alpha is a choice of the runtime."""
-        batch = torch.export.Dim("batch")
-        targets, background = torch.export.Dim("targets"), torch.export.Dim("background")
-        return {
-            "patches": {0: batch, 1: CHILDREN * targets},
-            "positions": {0: batch, 1: CHILDREN * targets},
-            "target_features": {0: batch, 1: targets},
-            "background": {0: batch, 1: background},
-        }
-
 
 class PlainDeiT(Stage):
     """image [B,3,S,S] -> logits [B,C]: the same weights as a plain DeiT, the baseline of every comparison."""
 
-    inputs = ("image",)
-    outputs = ("logits",)
+    role = BASELINE
 
     def forward(self, image: Tensor) -> Tensor:
         """Run every hi-res token through every block."""
@@ -109,15 +104,6 @@ class PlainDeiT(Stage):
             x = block(x)[0]
         logits: Tensor = model.head(model.norm(x[:, 0])).float()
         return logits
-
-    def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with."""
-        size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Axes left open."""
-        return {"image": {0: torch.export.Dim("batch")}}
 
 
 def dtype_of(model: ReferenceSACViT) -> torch.dtype:

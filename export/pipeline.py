@@ -16,11 +16,12 @@ import sacvit_deploy
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file, open_bundle
-from sacvit_deploy.bundle.manifest import BASELINE, GLUE, Manifest, Variant
+from sacvit_deploy.bundle.manifest import Manifest, Variant
 from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import BASELINE, GLUE
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage

@@ -10,14 +10,12 @@ from typing import Any
 
 from sacvit_deploy.bundle.digest import is_sealed, seal
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
 
 SCHEMA = 1
 PRECISIONS = ("fp32", "fp16", "int8")
-STAGES = ("ee", "sac")
-GLUE = ("view", "gather")  # what stands before and between the stages, as engines, for runtimes on a device
-BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed is compared with
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from sacvit_deploy.bundle.bundle import Bundle, check_file
 from sacvit_deploy.bundle.digest import is_sealed, seal
-from sacvit_deploy.bundle.manifest import STAGES, FileEntry
+from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError
 
 SCHEMA = 1

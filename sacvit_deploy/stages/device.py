@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Index
-from sacvit_deploy.contract import gathered_shapes
+from sacvit_deploy.contract import Sizes, engine_contract
 from sacvit_deploy.device.protocol import DeviceTensor, Event, closed
 from sacvit_deploy.images.scaled import Picture, whole
 from sacvit_deploy.stages.context import SLOTS, ExecutionContext
@@ -144,7 +144,8 @@ class DeviceStages:
     def _gathered(self, name: str, most: int, size: int) -> dict[str, DeviceTensor]:
         """Places for what `gather` gives for `size` pictures, in memory for `most`."""
         kinds = self._lane.engine("gather").outputs
+        sizes = Sizes(most, self._count, self._config.geometry.tokens - self._count, continuing=most)
         return {
-            key: self._lane.place(f"{name} {key}", shape, kinds[key].dtype).rows(0, size)
-            for key, shape in gathered_shapes(self._config, most, self._count).items()
+            key: self._lane.place(f"{name} {key}", tensor.at(sizes), kinds[key].dtype).rows(0, size)
+            for key, tensor in engine_contract("gather", self._config).outputs.items()
         }

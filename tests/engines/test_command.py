@@ -12,9 +12,10 @@ from click.testing import CliRunner, Result
 
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.bundle.manifest import GLUE, Variant
+from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.bundle.plans import BuildTarget, find_plans, read_record
 from sacvit_deploy.commands.group import group
+from sacvit_deploy.contract import GLUE
 from sacvit_deploy.errors import BackendError, SacvitError, UsageError
 
 RTX = ("--runtime", "tensorrt-rtx", "--compute-capability", "86,8.9")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.bundle.manifest import GLUE
 from sacvit_deploy.bundle.weights import write_graph
 from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.contract import GLUE
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace

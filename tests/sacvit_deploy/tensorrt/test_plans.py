@@ -15,7 +15,7 @@ from sacvit_deploy import SACViT
 from sacvit_deploy.backends.choose import choose_backend
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
-from sacvit_deploy.bundle.manifest import STAGES, FileEntry
+from sacvit_deploy.bundle.manifest import FileEntry
 from sacvit_deploy.bundle.plans import (
     FOLDER,
     RECORD,
@@ -26,6 +26,7 @@ from sacvit_deploy.bundle.plans import (
     incompatibilities,
     read_record,
 )
+from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError
 
 RTX = BuildTarget("tensorrt-rtx", "1.7.1", None, ("8.6", "8.9"))
