@@ -24,13 +24,13 @@ from sacvit_deploy.benchmarks.results import Process, Report, Row, write_json
 from sacvit_deploy.benchmarks.table import case_heading, case_table, notes, process_table, step_table
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.bundle.manifest import PRECISIONS
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import SAIT_KEPT, costs
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.precisions import PRECISIONS
 
 FRACTIONS = (0.23, 0.40, 0.86)  # of the paper's table 3
 

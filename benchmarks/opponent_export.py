@@ -29,7 +29,7 @@ from sacvit_deploy.export.modules import PlainDeiT, Stage, empty_model, halve
 from sacvit_deploy.export.opponents import SaiT, SaiTHead, SaiTTail, STViT
 from sacvit_deploy.export.reference import normalised, random_pictures
 from sacvit_deploy.geometry import CHILDREN
-from sacvit_deploy.verification.parity import TOLERANCES
+from sacvit_deploy.precisions import PRECISIONS
 
 OWN = "the bundle's own DeiT weights, not trained as this method"
 RANDOM = "random weights"
@@ -63,7 +63,7 @@ def export_opponents(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
         for name, expected in zip(stage.outputs, out if isinstance(out, tuple) else (out,), strict=True):
             off = float(np.abs(found[name] - expected.numpy()).max() / np.abs(expected.numpy()).max())
             # Eight bits and half precision may prefer another token, and without training its own way SaiT feels it.
-            if not np.isfinite(off) or (precision == "fp32" and off > TOLERANCES["fp32"]):
+            if not np.isfinite(off) or (precision == "fp32" and off > PRECISIONS["fp32"].tolerance):
                 raise ExportError(f"the {precision} engine {role} differs from its reference by {off:.1e}")
     return {role: describe_file(path) for role, path in paths.items()}, weights, missing
 
@@ -135,7 +135,7 @@ def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     with torch.no_grad():
         expected = PlainDeiT(model)(view).numpy()
     error = float(np.abs(logits - expected).max() / np.abs(expected).max())
-    if not error <= TOLERANCES["fp32"]:
+    if not error <= PRECISIONS["fp32"].tolerance:
         raise ExportError(f"the weights read back from {files[BASELINE].name} give other answers, by {error:.1e}")
     return model, OWN
 

@@ -16,7 +16,7 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.data import Pictures, counted
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import StageTwoRequest, build_request, continuing, join, select_targets, softmax
+from sacvit_deploy.glue import StageTwoRequest, continuing, join, softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import finite_rows
 
@@ -138,8 +138,8 @@ def gather(
         if kept.size:
             chosen = [views[row] for row in answered]
             for count in counts:
-                targets = select_targets(out["scores"][kept], count)
-                requests.append(build_request(chosen, out, kept, targets, cascade.config))
+                targets = cascade.targets(out["scores"][kept], count)
+                requests.append(cascade.request(chosen, out, kept, targets))
     return Calibration(cascade, images, requests, digest.hexdigest(), tuple(notes))
 
 

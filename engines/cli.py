@@ -15,7 +15,6 @@ from sacvit_deploy.backends.tensorrt.compat import is_rtx
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES, first_library, load_library
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.bundle.manifest import PRECISIONS
 from sacvit_deploy.bundle.plans import FOLDER, PlanRecord
 from sacvit_deploy.engines.build import Limits
 from sacvit_deploy.engines.plan_folder import Order, build_plans, profiles_of, record_of, roles_of
@@ -23,6 +22,7 @@ from sacvit_deploy.engines.profiles import Span, target_span
 from sacvit_deploy.engines.target import find_target
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.progress import Progress
+from sacvit_deploy.precisions import PRECISIONS, preferred
 
 BATCH = Span(1, 8, 64)
 N = TypeVar("N", int, float)
@@ -31,7 +31,9 @@ N = TypeVar("N", int, float)
 @click.command("build")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="Library to build with.  [default: what is there]")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Variant.  [default: fp16, or fp32 if there is none]")
+@click.option(
+    "--precision", type=click.Choice(list(PRECISIONS)), help="Variant.  [default: fp16, or fp32 if there is none]"
+)
 @click.option("--batch", default=",".join(map(str, BATCH)), show_default=True, help="Pictures a call: MIN,OPT,MAX.")
 @click.option("--alpha", help="Shares of targets: MIN,OPT,MAX or MIN,MAX.  [default: every alpha]")
 @click.option("--workspace", type=click.IntRange(min=1), help="MB the builder may try layers with.")
@@ -65,7 +67,7 @@ def command(
     opened = open_bundle(bundle or find_bundle())
     span = Span(*_numbers(batch, int, "--batch"))
     variants = opened.manifest.variants
-    precision = precision or ("fp16" if "fp16" in variants else "fp32")
+    precision = precision or preferred(variants, on_cpu=False)[0]
     opened.variant(precision)
     targets = target_span(opened.manifest.config, _numbers(alpha, float, "--alpha") if alpha else None)
     library = load_library(runtime) if runtime else first_library()

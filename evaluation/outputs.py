@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import numpy.typing as npt
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.clock import Clock
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.baseline import Baseline
 from sacvit_deploy.evaluation.data import Float, Pictures
 from sacvit_deploy.evaluation.timing import BatchTimes, Times
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import build_request, select_targets, softmax
+from sacvit_deploy.glue import softmax
 from sacvit_deploy.scheduler import finite_rows, overflow
 
 Bool = npt.NDArray[np.bool_]
@@ -141,34 +141,35 @@ def _run(
     cascade: Cascade, images: Sequence[Pixels], counts: Mapping[float, int], baseline: Baseline | None
 ) -> tuple[_Part, BatchTimes]:
     """One batch through stage 1, through stage 2 at every alpha, and through the baseline; seconds by step."""
-    clock = _Clock()
-    low = cascade.low_view(images)
-    seen = clock.lap()
-    out = cascade.stage_one(low)
-    ee = clock.lap()
+    clock = Clock()
+    both = cascade.run_both(images, list(counts.values()))
+    out, results = both.ee, dict(zip(counts, both.sac, strict=True))
+    clock.lap()
     finite = finite_rows(out["logits"], out["scores"])
     # The gate's work, so that it is timed; who continues is not asked here.
     softmax(np.where(finite[:, None], out["logits"], 0)).max(axis=1)
-    seen += clock.lap()
-    rows = np.arange(len(images), dtype=np.int64)
-    scores = np.where(finite[:, None], out["scores"], 0)
-    sac: dict[float, Array] = {}
-    targets: dict[float, Index] = {}
-    sac_seconds: dict[float, float] = {}
+    gate = clock.lap()
     sac_glue: dict[float, float] = {}
-    for alpha, count in counts.items():
+    for alpha, result in results.items():
         clock.lap()
-        targets[alpha] = select_targets(scores, count)
-        inputs = build_request(images, out, rows, targets[alpha], cascade.config).inputs(cascade.config)
-        glue = clock.lap()
-        sac[alpha] = cascade.stage_two(inputs)
-        sac_seconds[alpha] = clock.lap()
-        known = finite_rows(sac[alpha])
-        softmax(np.where(known[:, None], sac[alpha], 0))
-        sac_glue[alpha] = glue + clock.lap()
+        known = finite_rows(result.logits)
+        softmax(np.where(known[:, None], result.logits, 0))
+        sac_glue[alpha] = result.gather_seconds + clock.lap()
     deit = None if baseline is None else baseline.seconds(images)
-    return _Part(rows, out["logits"], out["scores"], sac, targets), BatchTimes(
-        size=len(images), ee=ee, ee_glue=seen, sac=sac_seconds, sac_glue=sac_glue, deit=deit
+    part = _Part(
+        np.arange(len(images), dtype=np.int64),
+        out["logits"],
+        out["scores"],
+        {alpha: result.logits for alpha, result in results.items()},
+        {alpha: result.targets for alpha, result in results.items()},
+    )
+    return part, BatchTimes(
+        size=len(images),
+        ee=both.ee_seconds,
+        ee_glue=both.view_seconds + gate,
+        sac={alpha: result.sac_seconds for alpha, result in results.items()},
+        sac_glue=sac_glue,
+        deit=deit,
     )
 
 
@@ -177,16 +178,6 @@ def _load(pictures: Pictures, row: int) -> Pixels | SacvitError:
         return pictures.load(row)
     except SacvitError as error:
         return error
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        before, self._last = self._last, time.perf_counter()
-        return self._last - before
 
 
 @contextlib.contextmanager

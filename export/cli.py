@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -18,13 +19,22 @@ from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import FAMILIES
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.paths import expand
+from sacvit_deploy.precisions import PRECISIONS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def variant_flags(function: F) -> F:
+    """Add a flag for each precision but fp32: `--fp16`, `--int8`."""
+    for name in [name for name in reversed(PRECISIONS) if name != "fp32"]:
+        function = click.option(f"--{name}", is_flag=True, help=PRECISIONS[name].help)(function)
+    return function
 
 
 @click.command("export")
 @click.option("--ckpt", required=True, type=click.Path(path_type=Path), help="Checkpoint: .pth, .pt or .safetensors.")
 @click.option("--out", type=click.Path(path_type=Path), help=f"Bundle to write.  [default: NAME{SUFFIX} beside --ckpt]")
-@click.option("--fp16", is_flag=True, help="Also write a half-precision variant.")
-@click.option("--int8", is_flag=True, help="Also write an eight-bit variant; needs --calib.")
+@variant_flags
 @click.option("--calib", type=click.Path(path_type=Path), help="Pictures like those to come, for --int8's ranges.")
 @click.option("--judge", type=click.Path(path_type=Path), help="Pictures to judge on.  [default: those of --calib]")
 @click.option(
@@ -42,8 +52,6 @@ from sacvit_deploy.images.paths import expand
 def command(
     ckpt: Path,
     out: Path | None,
-    fp16: bool,
-    int8: bool,
     calib: Path | None,
     judge: Path | None,
     max_drop: float | None,
@@ -56,10 +64,13 @@ def command(
     trt: bool,
     force: bool,
     threads: int | None,
+    **variants: bool,
 ) -> None:
     """Turn a checkpoint into a bundle: two ONNX engines over one weights file, checked against the reference."""
     if eta is not None:
         check_eta(eta)
+    wanted = [name for name in PRECISIONS if name == "fp32" or variants[name]]
+    int8 = "int8" in wanted
     if int8 and calib is None:
         raise UsageError("--int8 needs --calib FOLDER with pictures like those to come; a few hundred will do")
     pictures_to_judge = judge or calib
@@ -68,7 +79,7 @@ def command(
     for folder in (calib, judge):
         if folder is not None and not folder.is_dir():
             raise UsageError(f"{folder} is not a folder; name one with pictures")
-    if pictures_to_judge is not None and not (fp16 or int8):
+    if pictures_to_judge is not None and wanted == ["fp32"]:
         raise UsageError("--calib and --judge are for reduced variants; add --int8 or --fp16")
     if ckpt.is_dir():
         raise CheckpointError(f"{ckpt} is a folder; give the checkpoint file (.pth, .pt or .safetensors)")
@@ -105,7 +116,7 @@ def command(
     request = Request(
         source=ckpt,
         target=target,
-        precisions=("fp32", "fp16") if fp16 else ("fp32",),
+        precisions=[name for name in wanted if PRECISIONS[name].made_by == "export"],
         replace=force,
         eta=eta,
         labels=names,

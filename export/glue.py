@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import Sizes
+from sacvit_deploy.export.model import PREFERENCES
 from sacvit_deploy.export.modules import EngineModule
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
@@ -100,8 +101,10 @@ class GatherStage(EngineModule):
         """Select by rank, then gather; counts are whole numbers in fp32, which holds them exactly."""
         source = features if embeddings is None else embeddings
         tokens = self.config.geometry.tokens
-        found = F.embedding(rows, scores)
-        mine, its = found[:, :, None], found[:, None, :]
+        preference = PREFERENCES[self.config.method.policy](
+            F.embedding(rows, scores), slots.shape[0], self.config.geometry.grid
+        )
+        mine, its = preference[:, :, None], preference[:, None, :]
         # A token's rank: how many come before it, ties going to the lower index.
         ahead = torch.where(its > mine, 1.0, torch.where(its == mine, self.before, 0.0))
         chosen = (ahead.sum(2) <= slots[-1:].float()).float()

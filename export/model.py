@@ -6,6 +6,7 @@ State-dict names follow DeiT/timm (`patch_embed.proj`, `blocks.0.attn.qkv`, ...)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -149,7 +150,7 @@ class ReferenceSACViT(nn.Module):
         ee = self.stage_one(self.downsample(image))
         method = self.config.method
         count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
-        targets = select_targets(ee.scores, count)
+        targets = choose_targets(ee.scores, count, self.config)
         return Outputs(ee, targets, self.stage_two_from(image, ee, targets))
 
     def stage_two_from(self, image: Tensor, ee: StageOne, targets: Tensor, *, clusters: bool = True) -> Tensor:
@@ -180,6 +181,15 @@ def select_targets(scores: Tensor, count: int) -> Tensor:
     """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending."""
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
     return order[:, :count].sort(dim=1).values
+
+
+# As glue.PREFERENCES, in torch; `count` may be a symbol while an engine is traced.
+PREFERENCES: dict[str, Callable[[Tensor, int, int], Tensor]] = {"top_m": lambda scores, count, grid: scores}
+
+
+def choose_targets(scores: Tensor, count: int, config: ModelConfig) -> Tensor:
+    """[B,N] -> [B,M] targets by the model's policy, indices ascending."""
+    return select_targets(PREFERENCES[config.method.policy](scores, count, config.geometry.grid), count)
 
 
 def others(targets: Tensor, tokens: int) -> Tensor:

@@ -6,6 +6,7 @@ Names of inputs and outputs are the engine contract: the same in ONNX, in every 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,10 @@ def halve(model: ReferenceSACViT) -> ReferenceSACViT:
                 "export without --fp16"
             )
     return half
+
+
+# From the checkpoint's model to the one a variant is traced from, for every precision that `export` makes.
+CONVERSIONS: dict[str, Callable[[ReferenceSACViT], ReferenceSACViT]] = {"fp32": lambda model: model, "fp16": halve}
 
 
 def empty_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:

@@ -27,14 +27,15 @@ from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage, dtype_of, halve
+from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, Stage, dtype_of
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
-from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.glue import build_request, choose_targets
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import Golden
-from sacvit_deploy.verification.parity import TOLERANCES, Parity, measure
+from sacvit_deploy.verification.parity import Parity, measure
 
 NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
@@ -88,7 +89,7 @@ def export_variant(
     folder: Path, model: ReferenceSACViT, precision: str, golden: Golden, threads: int, say: Progress
 ) -> Variant:
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
-    weighted = halve(model) if precision == "fp16" else model
+    weighted = CONVERSIONS[precision](model)
     graphs = {}
     stages: dict[str, Stage] = {"ee": EEStage(weighted), "sac": SACStage(weighted), BASELINE: PlainDeiT(weighted)}
     for role, stage in stages.items():
@@ -126,7 +127,7 @@ def check_baseline(paths: dict[str, Path], plain: PlainDeiT, golden: Golden, pre
     with torch.no_grad():
         expected = plain(images).numpy()
     error = float(np.abs(found - expected).max() / np.abs(expected).max())
-    if not error <= TOLERANCES[precision]:  # NaN, too, fails this
+    if not error <= PRECISIONS[precision].tolerance:  # NaN, too, fails this
         raise ExportError(f"the {precision} engine of the plain DeiT differs from the checkpoint by {error:.1e}")
 
 
@@ -172,7 +173,7 @@ def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, back
     features, embeddings = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
     out = {"scores": golden.scores, "features": features, "embeddings": embeddings}
     for count in sorted({targets.shape[1] for targets in golden.targets}):
-        targets = select_targets(golden.scores[rows], count)
+        targets = choose_targets(golden.scores[rows], count, config)
         expected = build_request(pictures, out, rows, targets, config).inputs(config) | {"targets": targets}
         sizes = {"rows": rows, "slots": np.arange(count), "rest": np.arange(geometry.tokens - count)}
         found = gather.run({"pictures": pictures, **out, **sizes})

@@ -19,6 +19,7 @@ from sacvit_deploy.geometry import num_targets
 T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+POLICIES = ("top_m",)  # how stage 2's targets follow from the scores: see `glue.PREFERENCES`
 FLOAT_LIMIT = 1e300  # JSON has whole numbers no float can hold; NaN is not below it either
 
 
@@ -92,6 +93,8 @@ class Method:
     # The class token under clustered attention: mean of its two updates, or one look at all tokens.
     class_token: Literal["mean", "union"] = "mean"
     attention: Literal["clustered", "global"] = "clustered"
+    # How the targets are chosen: the M highest scores.
+    policy: str = "top_m"
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -99,6 +102,8 @@ class Method:
             value = getattr(self, name)
             if typing.get_origin(kind) is Literal and value not in allowed:
                 raise UsageError(f"method: {name} is {value!r}; it must be one of {', '.join(allowed)}")
+        if self.policy not in POLICIES:
+            raise UsageError(f"method: policy is {self.policy!r}; it must be one of {', '.join(POLICIES)}")
         if not 0.0 < self.alpha < 1.0:
             raise UsageError(f"method: alpha is {self.alpha}; it must lie between 0 and 1, both excluded")
         if not 0.0 <= self.score_beta < 1.0:
@@ -154,7 +159,10 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, which `from_dict` reads back unchanged."""
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        if self.method.policy == POLICIES[0]:
+            del data["method"]["policy"]  # younger than schema 1, whose readers refuse fields they don't know
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
@@ -185,6 +193,8 @@ def _convert(where: str, hint: object, value: object) -> object:
         return value
     if value is None and type(None) in typing.get_args(hint):
         return None
+    if hint is str and isinstance(value, str):
+        return value
     accepts_int = hint is int or int in typing.get_args(hint)
     if accepts_int and isinstance(value, int) and not isinstance(value, bool):
         return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,17 @@ def select_targets(scores: Array, count: int) -> Index:
     """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending. Scores must be finite."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return np.sort(order, axis=1)
+
+
+# By policy: scores [B,N], M and g -> what stands in their place when the M highest are taken, [B,N]. The same functions
+# stand in export/model.py, in torch, for the reference and the `gather` engine.
+PREFERENCES: dict[str, Callable[[Array, int, int], Array]] = {"top_m": lambda scores, count, grid: scores}
+
+
+def choose_targets(scores: Array, count: int, config: ModelConfig) -> Index:
+    """[B,N] finite scores -> [B,M] targets by the model's policy, indices ascending."""
+    preference = PREFERENCES[config.method.policy]
+    return select_targets(preference(scores, count, config.geometry.grid), count)
 
 
 def background_tokens(targets: Index, tokens: int) -> Index:

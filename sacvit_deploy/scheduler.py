@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sacvit_deploy.arrays import Array, Pixels
+from sacvit_deploy.clock import Clock
 from sacvit_deploy.errors import OutputError, SacvitError
 from sacvit_deploy.glue import continuing, softmax
 from sacvit_deploy.images.scaled import Picture, Scaled
-from sacvit_deploy.stages.protocol import Clock, InFlight, Stages
+from sacvit_deploy.stages.protocol import InFlight, Stages
 
 
 @dataclass
@@ -98,23 +99,23 @@ class Scheduler:
 
     def _gate(self) -> None:
         """Take the oldest batch out of stage 1: exits are answered, the rest is queued for stage 2."""
-        batch_in_flight, numbers = self._first.popleft()
-        logits = self._stages.wait_stage1(batch_in_flight)
+        in_flight, numbers = self._first.popleft()
+        logits = self._stages.wait_stage1(in_flight)
         clock = Clock()
         # Row by row: a picture on which the variant overflows must not cost the others their answers.
         finite = finite_rows(logits)
         probabilities = softmax(np.where(finite[:, None], logits, 0))
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
-        batch_in_flight.book("gate", clock.lap())
+        in_flight.book("gate", clock.lap())
         if rows.size:
-            held = self._stages.queue_stage2(batch_in_flight, rows)
+            held = self._stages.queue_stage2(in_flight, rows)
             self._waiting += [numbers[row] for row in rows]
             for number in self._waiting[-rows.size :]:
                 share(held, self._held[number].item.timing)
         for row, number in enumerate(numbers):
             answer = self._held[number]
-            share(batch_in_flight, answer.item.timing)
+            share(in_flight, answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
             if goes_on[row]:
                 continue
@@ -138,15 +139,15 @@ class Scheduler:
     def _drain(self, left: int) -> None:
         """Take batches out of stage 2 until no more than `left` are in it."""
         while len(self._second) > left:
-            batch_in_flight, numbers = self._second.popleft()
-            logits, targets = self._stages.wait_stage2(batch_in_flight)
+            in_flight, numbers = self._second.popleft()
+            logits, targets = self._stages.wait_stage2(in_flight)
             clock = Clock()
             finite = finite_rows(logits)
             probabilities = softmax(np.where(finite[:, None], logits, 0))
-            batch_in_flight.book("answer", clock.lap())
+            in_flight.book("answer", clock.lap())
             for row, number in enumerate(numbers):
                 answer = self._held.pop(number)
-                share(batch_in_flight, answer.item.timing)
+                share(in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
                 if finite[row]:
                     answer.probabilities = probabilities[row]
@@ -155,10 +156,10 @@ class Scheduler:
                 self._answers[number] = answer
 
 
-def share(batch_in_flight: InFlight, timing: dict[str, float]) -> None:
+def share(in_flight: InFlight, timing: dict[str, float]) -> None:
     """Add a batch's time to one picture's, in equal parts."""
-    for step, seconds in batch_in_flight.timing.items():
-        timing[step] = timing.get(step, 0.0) + seconds / batch_in_flight.size
+    for step, seconds in in_flight.timing.items():
+        timing[step] = timing.get(step, 0.0) + seconds / in_flight.size
 
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:

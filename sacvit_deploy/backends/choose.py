@@ -11,8 +11,7 @@ from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.plans import list_plans
 from sacvit_deploy.cpu import cpu_features
 from sacvit_deploy.errors import BackendError
-
-FAST_INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")  # dot products of bytes, the fastest first
+from sacvit_deploy.precisions import preferred
 
 
 def is_cpu(provider: str | None) -> bool:
@@ -25,20 +24,19 @@ def choose_precision(
 ) -> tuple[str, str]:
     """Return the variant that `auto` means among those a bundle has, and the reason.
 
-    CPU: int8 where the processor has instructions for it, else fp32; x86 cores compute half precision slowly, so fp16
-    comes last. Elsewhere fp16. device: an execution provider or a backend, None is the CPU; features: the processor's,
-    found by itself.
+    CPU: int8 where it has instructions for it, else fp32. Elsewhere fp16. device: an execution provider or a backend,
+    None is the CPU; features: the CPU's, read from the system unless given.
     """
-    if not is_cpu(device):
-        order, why = ("fp16", "fp32", "int8"), f"{device} computes fastest in half precision"
-    else:
-        fast = [feature for feature in FAST_INT8 if feature in (cpu_features() if features is None else features)]
-        if fast:
-            order, why = ("int8", "fp32", "fp16"), f"this processor has {fast[0]}"
-        else:
-            order, why = ("fp32", "int8", "fp16"), "this processor has no fast eight-bit products that are known here"
-    chosen = next((precision for precision in order if precision in available), order[0])
-    return chosen, why if chosen == order[0] else f"the bundle has no {order[0]} variant"
+    on_cpu = is_cpu(device)
+    known = cpu_features() if features is None and on_cpu else features or ()
+    chosen, first, feature = preferred(available, on_cpu=on_cpu, features=known)
+    if chosen != first:
+        return chosen, f"the bundle has no {first} variant"
+    if not on_cpu:
+        return chosen, f"{device} computes fastest in half precision"
+    if feature:
+        return chosen, f"this processor has {feature}"
+    return chosen, "this processor has no fast eight-bit products that are known here"
 
 
 def choose_backend(bundle: Bundle) -> tuple[str, str]:

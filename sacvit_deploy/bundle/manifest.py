@@ -13,9 +13,9 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.precisions import PRECISIONS
 
 SCHEMA = 1
-PRECISIONS = ("fp32", "fp16", "int8")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 

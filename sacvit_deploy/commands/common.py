@@ -13,6 +13,7 @@ import click
 
 from sacvit_deploy.backends.open import BACKENDS
 from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.precisions import PRECISIONS
 
 # Libraries that only an extra installs.
 EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
@@ -71,7 +72,7 @@ def backend_options(function: F) -> F:
     options = (
         click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
         click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
-        click.option("--precision", default="auto", show_default=True, help="Variant: auto, fp32, fp16, int8."),
+        click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),
     )
     for option in reversed(options):

@@ -16,10 +16,10 @@ from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.backends.openvino.backend import load_library as load_openvino
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
-from sacvit_deploy.bundle.manifest import PRECISIONS
 from sacvit_deploy.cpu import cpu_features, usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.precisions import PRECISIONS
 
 # import name: what it is for
 LIBRARIES = {

@@ -75,19 +75,19 @@ class DeviceStages:
         memory.download(logits, tensors["logits"].address, stream)
         return InFlight(size, held=First(tensors, logits, slot, (start, seen, known, memory.record_event(stream))))
 
-    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> Array:
         """Wait for the logits; they stay until the slot's next batch."""
-        first: First = batch_in_flight.held
+        first: First = in_flight.held
         start, seen, known, end = first.marks
         self._memory.synchronize(end)
-        batch_in_flight.book("view", self._memory.elapsed(start, seen))  # the upload, too
-        batch_in_flight.book("ee", self._memory.elapsed(seen, known))
-        batch_in_flight.book("gate", self._memory.elapsed(known, end))
+        in_flight.book("view", self._memory.elapsed(start, seen))  # the upload, too
+        in_flight.book("ee", self._memory.elapsed(seen, known))
+        in_flight.book("gate", self._memory.elapsed(known, end))
         return first.logits
 
-    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
+    def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the gather and put what it gives behind what waits already; `wait_stage2` knows how long it took."""
-        lane, memory, first = self._lane, self._memory, batch_in_flight.held
+        lane, memory, first = self._lane, self._memory, in_flight.held
         stream, size = lane.streams[1], len(rows)
         start = memory.record_event(stream)  # `wait_stage1` has waited for stage 1
         tokens = self._config.geometry.tokens
@@ -130,15 +130,15 @@ class DeviceStages:
         gathers, self._gathers = tuple(self._gathers), []
         return InFlight(size, held=Second(logits, targets, (before, done, end), gathers))
 
-    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for the answers."""
-        second: Second = batch_in_flight.held
+        second: Second = in_flight.held
         before, done, end = second.marks
         self._memory.synchronize(end)
         between = sum(self._memory.elapsed(*marks) for marks in second.gathers)
-        batch_in_flight.book("gather", between)
-        batch_in_flight.book("sac", self._memory.elapsed(before, done))
-        batch_in_flight.book("answer", self._memory.elapsed(done, end))
+        in_flight.book("gather", between)
+        in_flight.book("sac", self._memory.elapsed(before, done))
+        in_flight.book("answer", self._memory.elapsed(done, end))
         return second.logits, second.targets.copy()
 
     def _gathered(self, name: str, most: int, size: int) -> dict[str, DeviceTensor]:

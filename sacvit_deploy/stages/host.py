@@ -8,9 +8,10 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.glue import StageTwoRequest, build_request, join, select_targets
+from sacvit_deploy.clock import Clock
+from sacvit_deploy.glue import StageTwoRequest, join
 from sacvit_deploy.images.scaled import Picture, Scaled, half_view, whole, whole_rows
-from sacvit_deploy.stages.protocol import Clock, InFlight
+from sacvit_deploy.stages.protocol import InFlight
 
 
 def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
@@ -37,46 +38,46 @@ class HostStages:
 
     def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
         """Run stage 1."""
-        batch_in_flight, clock = InFlight(len(images)), Clock()
+        in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
-        batch_in_flight.book("view", clock.lap())
+        in_flight.book("view", clock.lap())
         out = self._cascade.stage_one(low)
-        batch_in_flight.book("ee", clock.lap())
-        batch_in_flight.held = images, out
-        return batch_in_flight
+        in_flight.book("ee", clock.lap())
+        in_flight.held = images, out
+        return in_flight
 
-    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> Array:
         """Stage 1's logits, NaN in the rows whose scores are not finite."""
-        out = batch_in_flight.held[1]
+        out = in_flight.held[1]
         usable = np.isfinite(out["scores"]).all(axis=1)
         logits: Array = np.where(usable[:, None], out["logits"], np.nan)
         return logits
 
-    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
+    def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Build a request."""
         clock, held = Clock(), InFlight(len(rows))
-        images, out = batch_in_flight.held
-        targets = select_targets(out["scores"][rows], self._count)
+        images, out = in_flight.held
+        targets = self._cascade.targets(out["scores"][rows], self._count)
         full = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
         if any(isinstance(image, Scaled) for image in images):
             held.book("decode", clock.lap())
-        self._requests.append(build_request(full, out, rows, targets, self._cascade.config))
+        self._requests.append(self._cascade.request(full, out, rows, targets))
         held.book("gather", clock.lap())
         return held
 
     def enqueue_stage2(self, size: int) -> InFlight:
         """Run stage 2."""
-        batch_in_flight, clock = InFlight(size), Clock()
+        in_flight, clock = InFlight(size), Clock()
         request = join(self._requests)
         now, later = request.part(0, size), request.part(size, request.size)
         self._requests = [later] if later.size else []
         inputs = now.inputs(self._cascade.config)
-        batch_in_flight.book("gather", clock.lap())
-        batch_in_flight.held = self._cascade.stage_two(inputs), now.targets
-        batch_in_flight.book("sac", clock.lap())
-        return batch_in_flight
+        in_flight.book("gather", clock.lap())
+        in_flight.held = self._cascade.stage_two(inputs), now.targets
+        in_flight.book("sac", clock.lap())
+        return in_flight
 
-    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
         """What `enqueue_stage2` found."""
-        logits, targets = batch_in_flight.held
+        logits, targets = in_flight.held
         return logits, targets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -36,14 +35,14 @@ class Stages(Protocol):
         """Put pictures into stage 1: [S,S,3] uint8, or seen at half size until they continue."""
         ...
 
-    def wait_stage1(self, batch_in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> Array:
         """Wait for stage 1's logits [B,C] fp32; a row that is not finite is no answer."""
         ...
 
-    def queue_stage2(self, batch_in_flight: InFlight, rows: Index) -> InFlight:
+    def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs.
 
-        The batch_in_flight returned is of these pictures alone, for its timing.
+        The in_flight returned is of these pictures alone, for its timing.
         """
         ...
 
@@ -51,19 +50,6 @@ class Stages(Protocol):
         """Put the `size` pictures that have waited longest into stage 2."""
         ...
 
-    def wait_stage2(self, batch_in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for stage 2's logits [size,C] fp32 and the targets [size,M] it looked at."""
         ...
-
-
-class Clock:
-    """Time since the last lap."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap, or since the beginning."""
-        now = time.perf_counter()
-        passed, self._last = now - self._last, now
-        return passed

@@ -11,7 +11,6 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import build_request, select_targets
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
@@ -82,19 +81,14 @@ def _stages(
 ) -> list[float]:
     """Both stages of both models on a batch; returns each picture's share of targets in common."""
     config, cascade = reference.config, reference.cascade
-    low = cascade.low_view(images)
-    wanted, found = cascade.stage_one(low), model.cascade.stage_one(low)
-    _note(errors, "ee", found, wanted)
     method = config.method
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
-    targets = select_targets(wanted["scores"], count)
-    rows = np.arange(len(images))
-    logits = {}
-    for name, out, its in (("found", found, model), ("wanted", wanted, reference)):
-        request = build_request(images, out, rows, targets, config)
-        logits[name] = its.cascade.stage_two(request.inputs(config))
-    _note(errors, "sac", {"logits": logits["found"]}, {"logits": logits["wanted"]})
-    selected = select_targets(np.nan_to_num(found["scores"]), count)
+    wanted = cascade.run_both(images, [count])
+    targets = wanted.sac[0].targets
+    actual = model.cascade.run_both(images, [targets])
+    _note(errors, "ee", actual.ee, wanted.ee)
+    _note(errors, "sac", {"logits": actual.sac[0].logits}, {"logits": wanted.sac[0].logits})
+    selected = model.cascade.targets(np.nan_to_num(actual.ee["scores"]), count)
     return [float(np.isin(one, other).mean()) for one, other in zip(targets, selected, strict=True)]
 
 

@@ -10,12 +10,9 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import Golden
 
-# Largest logit error over the largest logit. fp16 keeps 11 bits, and a dozen blocks add up their roundings; int8's
-# answers on noise say little, its judgement is that of labelled pictures.
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": 0.25}
 # Scores closer than this (relative to the largest) may change places: fp32 sums in another order differ by so much.
 TIE = 1e-5
 
@@ -55,7 +52,7 @@ class Parity:
     @property
     def tolerance(self) -> float:
         """Largest error allowed for this precision."""
-        return TOLERANCES[self.precision]
+        return PRECISIONS[self.precision].tolerance
 
     @property
     def error(self) -> float:
@@ -97,19 +94,18 @@ def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[
 
 
 def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
-    out = cascade.stage_one(cascade.low_view(golden.images))
-    ee_error = _error(out["logits"], golden.ee_logits)
-    every = np.arange(len(golden.kinds))
+    # The reference's targets go on, so that one swapped tie does not hide the accuracy of stage 2.
+    both = cascade.run_both(golden.images, golden.targets)
+    ee_error = _error(both.ee["logits"], golden.ee_logits)
+    scores = np.nan_to_num(both.ee["scores"])
     cases = []
-    for alpha, targets, reference in zip(golden.alphas, golden.targets, golden.sac_logits, strict=True):
-        selected = select_targets(np.nan_to_num(out["scores"]), targets.shape[1])
-        # The reference's targets go on, so that one swapped tie does not hide the accuracy of stage 2.
-        request = build_request(golden.images, out, every, targets, cascade.config)
-        logits = cascade.stage_two(request.inputs(cascade.config))
+    for alpha, stage_two, reference in zip(golden.alphas, both.sac, golden.sac_logits, strict=True):
+        targets = stage_two.targets
+        selected = cascade.targets(scores, targets.shape[1])
         overlap = np.mean([np.isin(s, t).mean() for s, t in zip(selected, targets, strict=True)])
         identical = all(map(_same_but_ties, selected, targets, golden.scores))
         size = len(golden.kinds)
-        cases.append(Case(kind, size, alpha, ee_error, _error(logits, reference), float(overlap), identical))
+        cases.append(Case(kind, size, alpha, ee_error, _error(stage_two.logits, reference), float(overlap), identical))
     return cases
 
 

@@ -113,7 +113,7 @@ def test_a_range_out_of_order_is_refused(sizes: tuple[int, int, int]) -> None:
 
 def test_wrong_roles_and_alphas_are_refused() -> None:
     config = tiny()
-    with pytest.raises(UsageError, match="no engine 'ees'; there are: ee, sac, view, gather, deit"):
+    with pytest.raises(UsageError, match="no engine 'ees'; there are: view, ee, gather, sac, deit"):
         stage_shapes("ees", config, BATCH)
     with pytest.raises(UsageError, match="49 targets of 49 tokens leave no background"):
         stage_shapes("sac", config, BATCH, Span(1, 1, 49))

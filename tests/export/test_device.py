@@ -52,10 +52,11 @@ def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype,
         out = {"scores": scores, "features": features, "embeddings": embeddings}
         feed = {**out, "pictures": pictures, "rows": np.array(rows)}
         feed |= {"slots": np.arange(count), "rest": np.arange(tokens - count)}
+        expected_names = [item.name for item in gather.get_outputs()]
         found = gather.run(None, {item.name: feed[item.name] for item in gather.get_inputs()})
         targets = select_targets(scores[rows], count)
         request = build_request(pictures, out, np.array(rows), targets, config).inputs(config) | {"targets": targets}
-        for name, value in zip(GatherStage.outputs, found, strict=True):
+        for name, value in zip(expected_names, found, strict=True):
             np.testing.assert_array_equal(value, request[name].astype(value.dtype), err_msg=name)
 
 

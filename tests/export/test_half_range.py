@@ -27,7 +27,7 @@ from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
 from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
 from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
-from sacvit_deploy.verification.parity import TOLERANCES
+from sacvit_deploy.precisions import PRECISIONS
 
 from .making import config_of, images_for, lively_model
 
@@ -152,7 +152,7 @@ def compare(found: np.ndarray, expected: Tensor) -> None:
     """Logits [B,C]: finite, within the fp16 tolerance of the largest, and the same answer for nine pictures in ten."""
     wanted = expected.numpy()
     assert np.isfinite(found).all()
-    assert np.abs(found - wanted).max() <= TOLERANCES["fp16"] * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() <= PRECISIONS["fp16"].tolerance * np.abs(wanted).max()
     assert (found.argmax(axis=1) != wanted.argmax(axis=1)).sum() <= CHANGED
 
 
@@ -173,7 +173,7 @@ def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     assert all(np.isfinite(value).all() for value in out.values())
     compare(out["logits"], expected.ee.logits)
     compare(backend.open(paths["deit"], paths["weights"]).run({"image": images.numpy()})["logits"], plain)
-    names, given = SACStage.inputs, inputs_of_stage_two(model, images, out, expected.targets)
+    names, given = SACStage(model).inputs, inputs_of_stage_two(model, images, out, expected.targets)
     compare(cascade.stage_two(dict(zip(names, given, strict=True))), expected.logits)
     # The files node by node, each result rounded to half, on two pictures: it is slow.
     feeds = {"ee": {"image": model.downsample(images[:2]).half().numpy()}}
@@ -183,7 +183,7 @@ def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     }
     for role, reference in (("ee", expected.ee.logits[:2]), ("sac", expected.logits[:2])):
         found = np.asarray(ReferenceEvaluator(str(paths[role])).run(["logits"], feeds[role])[0])
-        assert np.abs(found - reference.numpy()).max() <= TOLERANCES["fp16"] * reference.abs().max()
+        assert np.abs(found - reference.numpy()).max() <= PRECISIONS["fp16"].tolerance * reference.abs().max()
 
 
 def inputs_of_stage_two(

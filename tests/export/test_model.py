@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.model import (
-    SACViT,
+    ReferenceSACViT,
     child_positions,
     gather,
     others,
@@ -91,12 +91,12 @@ VISIBLE = [
 ]
 
 
-def double_model(config: ModelConfig, seed: int = 0) -> SACViT:
+def double_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
     """The reference in fp64, so that a difference is a difference in meaning and not in rounding."""
     return lively_model(config, seed).double()
 
 
-def naive_of(model: SACViT) -> Naive:
+def naive_of(model: ReferenceSACViT) -> Naive:
     return Naive({key: value.numpy() for key, value in model.state_dict().items()}, model.config.to_dict())
 
 
@@ -133,7 +133,7 @@ def test_a_choice_of_the_method_changes_the_answer(case: str) -> None:
     """Guards the test above: with the wrong choice it would fail."""
     changed = config_of(**CASES[case])
     default = double_model(config_of())
-    other = SACViT(changed).eval().double()
+    other = ReferenceSACViT(changed).eval().double()
     other.load_state_dict(default.state_dict())
     images = images_for(changed, count=1).double()
     with torch.no_grad():
@@ -280,7 +280,10 @@ def test_fusion_gives_each_child_its_own_share_only_with_expand() -> None:
 
 
 def test_state_dict_names_follow_deit_and_cf_vit() -> None:
-    shared, separate = SACViT(config_of(depth=1)), SACViT(config_of(depth=1, positions="separate", fusion="none"))
+    shared, separate = (
+        ReferenceSACViT(config_of(depth=1)),
+        ReferenceSACViT(config_of(depth=1, positions="separate", fusion="none")),
+    )
     block = {
         f"blocks.0.{layer}.{kind}"
         for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")

@@ -36,8 +36,9 @@ from sacvit_deploy.export.reference import (
     random_pictures,
     shipped_pictures,
 )
+from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import load_golden
-from sacvit_deploy.verification.parity import TOLERANCES, measure
+from sacvit_deploy.verification.parity import measure
 
 from .conftest import MODELS, VARIANTS, Exported
 from .making import config_of, lively_model
@@ -86,7 +87,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_pictures(
     exported = exports(name)
     model, golden = exported.model, exported.golden
     ee, sac = (session(exported.file(role, precision)) for role in ("ee", "sac"))
-    tolerance = TOLERANCES[precision]
+    tolerance = PRECISIONS[precision].tolerance
     for kind in ("random", "real"):
         rows = [row for row, its in enumerate(golden.kinds) if its == kind]
         assert len(rows) == 7
@@ -112,7 +113,7 @@ def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, expor
     with torch.no_grad():
         expected = PlainDeiT(exported.model)(image)
     (logits,) = run(engine, image)
-    assert error(logits, expected) <= TOLERANCES[precision]
+    assert error(logits, expected) <= PRECISIONS[precision].tolerance
 
 
 @variants
@@ -134,7 +135,7 @@ def test_the_manifest_reports_the_parity_that_was_measured(name: str, precision:
     exported = exports(name)
     said = exported.bundle.manifest.variants[precision].parity
     parity = measure(exported.cascade(precision), exported.golden, precision, BATCHES)
-    assert said["tolerance"] == TOLERANCES[precision]
+    assert said["tolerance"] == PRECISIONS[precision].tolerance
     assert said["largest_error"] == pytest.approx(parity.error, rel=0.5)
     assert len(said["cases"]) == len(parity.cases)
     assert f"{precision}: parity with the reference" in exported.said
@@ -184,7 +185,7 @@ def test_one_ee_engine_serves_every_batch(batch: int, precision: str, plain: Exp
     with torch.no_grad():
         expected = plain.model.stage_one(low)
     for found, wanted in zip(run(session(plain.file("ee", precision)), low), expected, strict=True):
-        assert error(found, wanted) <= TOLERANCES[precision]
+        assert error(found, wanted) <= PRECISIONS[precision].tolerance
 
 
 def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sacvit_deploy.backends.choose import FAST_INT8, choose_precision
+from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.cpu import FEATURES, cpu_features
+from sacvit_deploy.precisions import PRECISIONS
 
 ALL = ["fp32", "fp16", "int8"]
 
@@ -43,5 +44,5 @@ def test_the_reason_names_what_decided() -> None:
 
 def test_this_processor_is_looked_at() -> None:
     assert set(cpu_features()) <= set(FEATURES)
-    assert set(FAST_INT8) <= set(FEATURES)
+    assert set(PRECISIONS["int8"].fast_with) <= set(FEATURES)
     assert choose_precision(ALL, None) == choose_precision(ALL, None, cpu_features())

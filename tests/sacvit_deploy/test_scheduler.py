@@ -162,9 +162,9 @@ def test_finite_rows() -> None:
 
 
 def test_a_batchs_time_is_shared_by_its_pictures() -> None:
-    batch_in_flight = InFlight(4)
+    in_flight = InFlight(4)
     for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
-        batch_in_flight.book(step, seconds)
+        in_flight.book(step, seconds)
     timing = {"gate": 1.0, "decode": 5.0}
-    share(batch_in_flight, timing)
+    share(in_flight, timing)
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

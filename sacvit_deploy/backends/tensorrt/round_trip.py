@@ -19,19 +19,19 @@ class RoundTrip:
     def __init__(self, device: Device, role: str) -> None:
         self._memory, self._role = device.memory, role
         self._stream = self._memory.stream()
-        self._engine = device.engine(role, self._stream)
+        self._runner = device.engine(role, self._stream)
         self._lock = threading.Lock()
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
         """The element type of an input."""
-        return self._engine.inputs[name].dtype
+        return self._runner.inputs[name].dtype
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once; inputs are made contiguous and cast."""
-        engine, memory = self._engine, self._memory
-        given = as_taken(inputs, {name: kind.dtype for name, kind in engine.inputs.items()}, self._role)
+        runner, memory = self._runner, self._memory
+        given = as_taken(inputs, {name: kind.dtype for name, kind in runner.inputs.items()}, self._role)
         batch = len(next(iter(given.values())))
-        wanted = {name: (closed(kind, batch), kind.dtype) for name, kind in engine.outputs.items()}
+        wanted = {name: (closed(kind, batch), kind.dtype) for name, kind in runner.outputs.items()}
         places: dict[str, DeviceTensor] = {}
         with self._lock:
             try:
@@ -41,7 +41,7 @@ class RoundTrip:
                 for name, (shape, dtype) in wanted.items():
                     place = DeviceTensor(0, shape, dtype)
                     places[name] = DeviceTensor(memory.allocate(place.nbytes), shape, dtype)
-                engine.enqueue(places, self._stream)
+                runner.enqueue(places, self._stream)
                 out = {name: memory.pinned(shape, dtype) for name, (shape, dtype) in wanted.items()}
                 for name, array in out.items():
                     memory.download(array, places[name].address, self._stream)

@@ -31,7 +31,7 @@ BUILDER = {
     "config": "IBuilderConfig",
     "inspector": "EngineInspector",
 }
-# Of one kind of library alone; differences.py asks before it calls them.
+# Of one kind of library alone; compat.py asks before it calls them.
 OPTIONAL = {
     "ICudaEngine": {"device_memory_size", "create_runtime_config"},
     "IBuilderConfig": {"num_compute_capabilities", "set_compute_capability", "cuda_graph_strategy"},
