@@ -1,4 +1,4 @@
-"""Freed memory stays: the next tensor of the same size costs no new pages."""
+"""Freed memory stays with the process: the next tensor of the same size causes no page faults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Its own process: the switch is the process's, and comes before torch's first tensor.
+# Runs in a process of its own: the setting is per process, and must come before torch's first tensor.
 PROGRAM = """
 import resource, sys
 from sacvit_deploy.training.memory import keep_memory
@@ -24,7 +24,7 @@ print(sum(faults[2:]))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's switch")
-def test_pages_are_used_again() -> None:
+def test_pages_are_reused() -> None:
     faults = {
         how: int(
             subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout

@@ -1,17 +1,19 @@
-"""A scene library drawn on the spot: no downloaded art is needed."""
+"""A scene library drawn in the test process, so that no downloaded art is needed."""
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from sacvit_deploy.training.backgrounds import Split
-from sacvit_deploy.training.classes import CLASSES, DISTRACTORS
-from sacvit_deploy.training.scenes import Library
+from sacvit_deploy.training.scenes import dataset
+from sacvit_deploy.training.scenes.backgrounds import Split
+from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
+from sacvit_deploy.training.scenes.render import Library
 
 
 def _art(number: int) -> Image.Image:
@@ -35,3 +37,13 @@ def library_of() -> Callable[[Split], Library]:
         return Library(split, objects, [rng.integers(0, 256, (300, 400, 3), dtype=np.uint8) for _ in range(3)])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory, library_of: Callable[[Split], Library]) -> Path:
+    """Render a test split of 30 scenes from seed 5, in blocks of 7."""
+    path = tmp_path_factory.mktemp("scenes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "BLOCK", 7)  # several blocks for each worker
+        dataset.render_split(library_of("test"), path, 30, seed=5, workers=2)
+    return path
