@@ -1,6 +1,6 @@
 """Training of a SAC-ViT on image folders or on rendered object scenes; `scenes/` renders those.
 
-`sacvit train` (cli.py) is the room's command. The scene generator has its own:
+`sacvit train` (cli.py) trains. The scenes have commands of their own:
 
     python -m sacvit_deploy.training.scenes.assets         obtain the object art and the background images
     python -m sacvit_deploy.training.scenes.dataset        render scenes once, into memory-mapped arrays

@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 class Dataset(Protocol):
-    """A labelled set of images, addressed by row."""
+    """Labelled images, addressed by row."""
 
     labels: Sequence[str]
 

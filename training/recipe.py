@@ -1,4 +1,4 @@
-"""The recipe of a training run: its hyperparameters, the learning-rate schedule, the optimisers."""
+"""The recipe of a training run: hyperparameters, the learning-rate schedule, the optimisers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as state files, checkpoints and ablation results store them.
 
-        There, as on the command line, the attention loss's weight is named `look`.
+        There, as on the command line, the attention loss's weight is called `look`.
         """
         return {"look" if name == "attention_loss_weight" else name: value for name, value in asdict(self).items()}
 

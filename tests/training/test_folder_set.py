@@ -135,5 +135,5 @@ def test_a_mirrored_crop_is_the_crop_mirrored() -> None:
     draw = np.array([0.3, 0.5, 0.2, 0.7, 0.1])
     upright, mirrored = (random_crop(image, size=16, draw=draw, flip=flip) for flip in (False, True))
     np.testing.assert_array_equal(mirrored, upright[:, ::-1])
-    draw[4] = 0.9  # half of the draws mirror nothing
+    draw[4] = 0.9  # draws from 0.5 on leave the crop as it is
     np.testing.assert_array_equal(random_crop(image, size=16, draw=draw, flip=True), upright)

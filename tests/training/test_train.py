@@ -108,7 +108,7 @@ def test_a_changed_recipe_is_remembered(scenes: Scenes, tmp_path: Path) -> None:
 
 
 def test_recipes_are_stored_under_the_names_of_older_files() -> None:
-    """A state file of an earlier version resumes without a new entry in its history, as the shipped one would."""
+    """The keys equal those of the shipped checkpoint, so an older run resumes without a new entry in its history."""
     stored = load_checkpoint(EXAMPLE).provenance["history"][-1]["recipe"]
     assert set(Recipe(attention_loss_weight=0.2).to_dict()) == set(stored)
     assert Recipe(attention_loss_weight=0.2).to_dict()["look"] == stored["look"]

@@ -19,7 +19,7 @@ class Licence:
 
     @property
     def shippable(self) -> bool:
-        """Whether attribution is all that shipping the file requires."""
+        """Whether the file may be shipped with attribution alone."""
         return self.name in SIMPLE_ATTRIBUTION
 
 

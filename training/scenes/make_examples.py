@@ -19,7 +19,7 @@ from sacvit_deploy.training.scenes.backgrounds import Background
 from sacvit_deploy.training.scenes.classes import CLASSES, LABELS
 from sacvit_deploy.training.scenes.dataset import load_objects
 from sacvit_deploy.training.scenes.dedup import load_unseen
-from sacvit_deploy.training.scenes.render import Box, Library, Scene, render
+from sacvit_deploy.training.scenes.render import Library, Scene, render
 
 Kind = Literal["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "grey.png", "alpha.png", "palette.png"]
 SIZES = {"small": (16.0, 30.0), "medium": (34.0, 60.0), "large": (75.0, 140.0)}  # px of a 224 scene
@@ -84,11 +84,6 @@ def draw(example: Example, library: Library, seed: int) -> Scene:
     return render(library, seed, index, *example.canvas, object_range=SIZES[example.size])
 
 
-def stored_box(box: Box) -> str:
-    """Format a box as `left top right bottom`, as truth.csv stores it."""
-    return " ".join(str(v) for v in box)
-
-
 def make(assets: Path, out: Path, count: int, seed: int) -> int:
     """Write the images, `truth.csv` and `attribution.csv`; returns the total size of the images in bytes."""
     backgrounds = [b for b in load_unseen(assets) if b.licence is not None and b.licence.shippable]
@@ -98,7 +93,8 @@ def make(assets: Path, out: Path, count: int, seed: int) -> int:
     for example in plan(count):
         scene = draw(example, library, seed)
         write(Image.fromarray(scene.pixels), out / "pictures" / example.file, example.kind)
-        truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", stored_box(scene.box)))
+        box = " ".join(map(str, scene.box))
+        truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", box))
         sources += attribution(example.file, scene, backgrounds)
     _write_csv(out / "truth.csv", ("file", "label", "object_px", "box"), truth)
     _write_csv(out / "attribution.csv", ("file", "background", "licence", "authors"), sources)

@@ -18,7 +18,7 @@ from sacvit_deploy.training.scenes.backgrounds import SPLITS, Split, crop
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS, MIRROR
 from sacvit_deploy.training.scenes.clutter import add_shapes, generated
 
-SCENE = 224  # px, the side of a scene and the unit of all lengths
+SCENE = 224  # px; all lengths refer to a scene of this side
 OBJECT_PX = (16.0, 150.0)  # longest side of the class object
 GENERATED_SHARE = 0.12
 COLLAGE_SHARE = 0.3

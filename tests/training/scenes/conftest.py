@@ -1,4 +1,4 @@
-"""A scene library drawn in the test process, so that no downloaded art is needed."""
+"""Scene library drawn by the tests, a split rendered from it, and a copyright file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ from sacvit_deploy.training.scenes.backgrounds import Split
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
 from sacvit_deploy.training.scenes.render import Library
 
+COPYRIGHT = """Format: https://example.org/
+
+Files: *
+License: GPL-2+
+
+Files:
+ base/textures/tex_a/free01.png
+ base/textures/tex_a/free02.png
+Copyright:
+ Ada Lovelace
+ Charles Babbage
+License: CC-BY-3.0
+
+Files: base/textures/tex_a/bound01.png
+Copyright: Somebody
+License: GPL-2
+"""
+
 
 def _art(number: int) -> Image.Image:
     """Draw a disc with a notch, in a colour of its own; its shape is neither symmetric nor square."""
@@ -28,7 +46,7 @@ def _art(number: int) -> Image.Image:
 
 @pytest.fixture(scope="session")
 def library_of() -> Callable[[Split], Library]:
-    """Return a maker of libraries, one for each split."""
+    """Return a function that makes the library of a split."""
     codes = [c.code for c in CLASSES] + list(DISTRACTORS)
     objects = {code: _art(i) for i, code in enumerate(codes)}
 
@@ -47,3 +65,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, library_of: Callable[[Spl
         patch.setattr(dataset, "BLOCK", 7)  # several blocks for each worker
         dataset.render_split(library_of("test"), path, 30, seed=5, workers=2)
     return path
+
+
+@pytest.fixture
+def copyright_text() -> str:
+    """Return a Debian copyright file with two free textures, one that isn't, and a pattern."""
+    return COPYRIGHT

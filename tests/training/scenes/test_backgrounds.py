@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,24 +20,6 @@ from sacvit_deploy.training.scenes.backgrounds import (
     split_of,
 )
 
-COPYRIGHT = """Format: https://example.org/
-
-Files: *
-License: GPL-2+
-
-Files:
- base/textures/tex_a/free01.png
- base/textures/tex_a/free02.png
-Copyright:
- Ada Lovelace
- Charles Babbage
-License: CC-BY-3.0
-
-Files: base/textures/tex_a/bound01.png
-Copyright: Somebody
-License: GPL-2
-"""
-
 
 def _write_image(path: Path, size: tuple[int, int] = (300, 260), flat: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,18 +28,19 @@ def _write_image(path: Path, size: tuple[int, int] = (300, 260), flat: bool = Fa
     Image.fromarray(pixels // 100 if flat else pixels).save(path)
 
 
-def _assets(root: Path) -> Path:
+@pytest.fixture
+def assets(tmp_path: Path, copyright_text: str) -> Path:
+    root = tmp_path / "assets"
     for number in range(24):
         for variant in "ab":
             _write_image(root / f"backgrounds/textures/tex_{number}/wall0{variant}.png")
     for name in ("free01", "free02", "bound01", "unknown01"):
         _write_image(root / f"backgrounds/textures/tex_a/{name}.png")
-    (root / "textures-copyright").write_text(COPYRIGHT)
+    (root / "textures-copyright").write_text(copyright_text)
     return root
 
 
-def test_splits_share_no_image_and_no_family(tmp_path: Path) -> None:
-    assets = _assets(tmp_path)
+def test_splits_share_no_image_and_no_family(assets: Path) -> None:
     train, test = (tuple(read_backgrounds(assets, split)) for split in SPLITS)
     assert train and test
     assert len(train) + len(test) == 52
@@ -100,8 +84,8 @@ def test_maps_thumbnails_flat_and_tiny_images_are_not_used(tmp_path: Path) -> No
     assert names == ["textures/t/good.png"]
 
 
-def test_backgrounds_carry_their_licence(tmp_path: Path) -> None:
-    licences = {Path(b.name).stem: b.licence for split in SPLITS for b in read_backgrounds(_assets(tmp_path), split)}
+def test_backgrounds_carry_their_licence(assets: Path) -> None:
+    licences = {Path(b.name).stem: b.licence for split in SPLITS for b in read_backgrounds(assets, split)}
     assert {name for name, licence in licences.items() if licence and licence.shippable} == {"free01", "free02"}
     assert licences["unknown01"] is None
 
