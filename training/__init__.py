@@ -1,9 +1,9 @@
-"""Train a SAC-ViT: on a folder of pictures, or on generated object scenes, whose generator is here, too.
+"""Training of a SAC-ViT on image folders or on rendered object scenes; `scenes/` renders those.
 
-`sacvit train` (cli.py) is the room's command. The scenes have theirs:
+`sacvit train` (cli.py) trains. The scenes have commands of their own:
 
-    python -m sacvit_deploy.training.assets         obtain the object art and the background pictures
-    python -m sacvit_deploy.training.dataset        render scenes once, into memory-mapped arrays
-    python -m sacvit_deploy.training.ablate         short runs that differ in one choice of the method
-    python -m sacvit_deploy.training.make_examples  write held-out scenes as picture files with their truth
+    python -m sacvit_deploy.training.scenes.assets         obtain the object art and the background images
+    python -m sacvit_deploy.training.scenes.dataset        render scenes once, into memory-mapped arrays
+    python -m sacvit_deploy.training.scenes.ablate         short runs that differ in one choice of the method
+    python -m sacvit_deploy.training.scenes.make_examples  write held-out scenes as image files with their truth
 """

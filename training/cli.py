@@ -1,7 +1,8 @@
-"""`sacvit train`: pictures in, checkpoint out."""
+"""`sacvit train`: trains on images and writes a checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,43 +21,43 @@ AMOUNT = click.FloatRange(min=0)
 
 
 @click.command("train")
-@click.option("--data", type=click.Path(path_type=Path), help="Pictures: FOLDER/<class>/, or FOLDER/train and /val.")
-@click.option("--scenes", type=click.Path(path_type=Path), help="Rendered scenes, by sacvit_deploy.training.dataset.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; a run found there goes on.")
-@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to begin with, such as a DeiT's.")
+@click.option("--data", type=click.Path(path_type=Path), help="Images: FOLDER/<class>/, or FOLDER/train and /val.")
+@click.option("--scenes", type=click.Path(path_type=Path), help="Scenes, by sacvit_deploy.training.scenes.dataset.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; a run in it is resumed.")
+@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from, such as a DeiT's.")
 @click.option("--model", "size", type=click.Choice(["tiny", "small", "base"]), default="tiny", show_default=True)
 @click.option("--width", type=click.IntRange(min=16), help="Width.  [default: the model's]")
 @click.option("--depth", type=click.IntRange(min=1), help="Blocks.  [default: the model's]")
 @click.option("--image-size", type=click.IntRange(min=32), help="S.  [default: 224, or as --init's]")
 @click.option("--method", multiple=True, metavar="FIELD=VALUE", help="A choice of the method; may be repeated.")
 @click.option("--epochs", type=AMOUNT, help="Length of the training of both stages.  [default: 300]")
-@click.option("--steps", type=AMOUNT, help="The same in steps.")
-@click.option("--minutes", type=AMOUNT, help="The same in minutes; such a run does not repeat exactly.")
-@click.option("--stage-one", type=AMOUNT, default=0, show_default=True, help="Train stage 1 alone first, so many.")
+@click.option("--steps", type=AMOUNT, help="Length in steps, instead of --epochs.")
+@click.option("--minutes", type=AMOUNT, help="Length in minutes; such a run does not repeat exactly.")
+@click.option("--stage-one", type=AMOUNT, default=0, show_default=True, help="Train stage 1 alone first, so long.")
 @click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Over all processes.")
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
-@click.option("--stage-one-lr", type=float, help="The same while stage 1 trains alone.  [default: --lr]")
+@click.option("--stage-one-lr", type=float, help="Peak while stage 1 trains alone.  [default: --lr]")
 @click.option("--ee-loss", type=click.Choice(["kl", "ce"]), default="kl", show_default=True, help="Stage 1's loss.")
 @click.option("--dense", type=click.FloatRange(0, 1), help="Share of the training before clusters.  [default: 4/7]")
 @click.option("--smoothing", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="Of the labels.")
 @click.option("--weight-decay", type=click.FloatRange(min=0), default=0.05, show_default=True)
 @click.option("--average", type=click.FloatRange(0, 0.99999), default=0.9998, show_default=True, help="Of weights.")
-@click.option("--look", type=click.FloatRange(min=0), default=0, help="Scenes: weight of the loss on where it looks.")
+@click.option("--look", type=click.FloatRange(min=0), default=0, help="Scenes: attention loss's weight.")
 @click.option("--random-targets", is_flag=True, help="An ablation: stage 2 sees random tokens.")
 @click.option("--val-share", type=click.FloatRange(0.01, 0.9), default=0.1, show_default=True, help="Held out.")
-@click.option("--no-flip", is_flag=True, help="Pictures: never mirror.")
+@click.option("--no-flip", is_flag=True, help="Images: never mirror.")
 @click.option("--eta", type=float, default=0.6, show_default=True, help="The checkpoint's default gate.")
 @click.option("--half", is_flag=True, help="Save the checkpoint in half precision.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--amp/--no-amp", default=None, help="Products in bfloat16.  [default: where the machine is fast at it]")
+@click.option("--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: where that is fast]")
 @click.option("--compile", "compiled", is_flag=True, help="Fuse layers with torch.compile.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
-@click.option("--log-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps a line.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+@click.option("--log-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps per line.")
 def command(**given: Any) -> None:
-    """Train a SAC-ViT on pictures or on rendered scenes, on the CPU, a GPU, or several (torchrun).
+    """Train a SAC-ViT on images or on rendered scenes, on the CPU, a GPU, or several (torchrun).
 
-    Writes OUT/model.safetensors for sacvit-export, OUT/log.jsonl, and OUT/state.pt: the same command goes on from it.
+    Writes OUT/model.safetensors for sacvit-export, OUT/log.jsonl, and OUT/state.pt, so that the same command resumes.
     """
     _check(given)
     import torch
@@ -71,22 +72,22 @@ def command(**given: Any) -> None:
     keep_memory()
     torch.set_num_threads(given["threads"] or usable_cores())
     team, device = join_team(), team_device()
-    say = click.echo if team.leads else _silent
+    say: Callable[[str], object] = click.echo if team.leads else lambda message: None
     recipe = make_recipe(given)
-    model, lessons, held, data = open_sources(given, say)
+    model, dataset, held_out, data = open_sources(given, say)
     geometry = model.config.geometry
     say(
-        f"{len(lessons)} pictures of {geometry.classes} classes, {len(held)} held out; width {geometry.width}, depth "
+        f"{len(dataset)} images of {geometry.classes} classes, {len(held_out)} held out; width {geometry.width}, depth "
         f"{geometry.depth}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters; {device}, "
         f"{team.size} process{'es' * (team.size > 1)}"
     )
     amp = fast_bf16(device) if given["amp"] is None else given["amp"]
-    trainer = Trainer(model, recipe, lessons, device=device, team=team, amp=amp, compiled=given["compiled"])
+    trainer = Trainer(model, recipe, dataset, device=device, team=team, amp=amp, compiled=given["compiled"])
     dtype = torch.float16 if given["half"] else torch.float32
-    run(trainer, given["out"], held, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"])
-    skipped = {path for source in (lessons, held) for path in getattr(source, "unreadable", ())}
+    run(trainer, given["out"], held_out, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"])
+    skipped = {path for source in (dataset, held_out) for path in getattr(source, "unreadable", ())}
     if skipped:
-        say(f"{len(skipped)} unreadable picture{'s were' if len(skipped) > 1 else ' was'} skipped")
+        say(f"{len(skipped)} unreadable image{'s were' if len(skipped) > 1 else ' was'} skipped")
     if team.leads:
         plotted = plot_log(given["out"] / LOG)
         if plotted:
@@ -95,9 +96,9 @@ def command(**given: Any) -> None:
 
 
 def _check(given: dict[str, Any]) -> None:
-    """Refuse what can't be, before torch is loaded."""
+    """Raise UsageError for options that contradict each other, before torch is loaded."""
     if (given["data"] is None) == (given["scenes"] is None):
-        raise UsageError("give either --data FOLDER with pictures or --scenes FOLDER with rendered scenes")
+        raise UsageError("give either --data FOLDER with images or --scenes FOLDER with rendered scenes")
     if sum(given[unit] is not None for unit in ("epochs", "steps", "minutes")) > 1:
         raise UsageError("give one of --epochs, --steps and --minutes")
     check_eta(given["eta"])
@@ -106,7 +107,7 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def make_recipe(given: dict[str, Any]) -> Recipe:
-    """The recipe that the options ask for."""
+    """Return the recipe that the options ask for."""
     from sacvit_deploy.training.recipe import DENSE, Recipe, Unit
 
     units: tuple[Unit, ...] = ("epochs", "steps", "minutes")
@@ -124,13 +125,13 @@ def make_recipe(given: dict[str, Any]) -> Recipe:
         smoothing=given["smoothing"],
         weight_decay=given["weight_decay"],
         average=given["average"],
-        look=given["look"],
+        attention_loss_weight=given["look"],
         random_targets=given["random_targets"],
     )
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are fast there: GPUs from Ampere on, CPUs that have instructions for them."""
+    """Whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
     import torch
 
     if device.type == "cuda":
@@ -140,7 +141,3 @@ def fast_bf16(device: torch.device) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _silent(message: str) -> None:
-    """The other processes of a team say nothing."""

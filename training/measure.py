@@ -1,4 +1,4 @@
-"""Accuracy of both stages on plain pictures."""
+"""Accuracy of both stages on images without augmentation."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from torch import Tensor
 
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.training.lessons import Lessons
+from sacvit_deploy.training.datasets import Dataset
 from sacvit_deploy.training.trainer import random_targets
 
 
 class Accuracies(NamedTuple):
-    """Shares of right answers of each stage alone, and of how many pictures."""
+    """Top-1 accuracy of each stage alone, 0 to 1, and the number of images measured on."""
 
     ee: float
     sac: float
-    pictures: int
+    images: int
 
 
 @torch.no_grad()
-def measure(
-    model: ReferenceSACViT, lessons: Lessons, *, limit: int | None = None, batch: int = 64, by_chance: bool = False
+def measure_accuracies(
+    model: ReferenceSACViT,
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    batch: int = 64,
+    with_random_targets: bool = False,
 ) -> Accuracies:
-    """Run both stages on every picture, or on `limit` of them, evenly spread. by_chance: random targets.
-
-    Raises ImageError if none can be read.
-    """
+    """Run both stages on every image, or on `limit` of them, evenly spaced. Raises ImageError if none can be read."""
     device = next(model.parameters()).device
-    rows = np.arange(len(lessons))
+    rows = np.arange(len(dataset))
     if limit is not None and limit < len(rows):
         rows = np.linspace(0, len(rows) - 1, limit).astype(np.int64)
-    right, count = np.zeros(2), 0
+    correct, count = np.zeros(2), 0
     for start in range(0, len(rows), batch):
         try:
-            image, labels, _ = lessons.plain(rows[start : start + batch]).to(device)
-        except ImageError:  # not one of these can be read, which the set has said of each
+            image, labels, _ = dataset.eval_batch(rows[start : start + batch]).to(device)
+        except ImageError:  # none of this batch can be read; the data set has warned of each
             continue
         out = model(image)
         sac = out.logits
-        if by_chance:
+        if with_random_targets:
             sac = model.stage_two_from(image, out.ee, random_targets(model.config, len(image), start).to(device))
-        right += [_right(logits, labels) for logits in (out.ee.logits, sac)]
+        correct += [_correct(logits, labels) for logits in (out.ee.logits, sac)]
         count += len(labels)
     if not count:
-        raise ImageError(f"none of the {len(rows)} held-out pictures can be read")
-    return Accuracies(float(right[0] / count), float(right[1] / count), count)
+        raise ImageError(f"none of the {len(rows)} held-out images can be read")
+    return Accuracies(float(correct[0] / count), float(correct[1] / count), count)
 
 
-def _right(logits: Tensor, labels: Tensor) -> int:
+def _correct(logits: Tensor, labels: Tensor) -> int:
     return int((logits.argmax(1) == labels).sum())

@@ -1,4 +1,4 @@
-"""Keep memory that a step frees for the next step, instead of giving it back to the system."""
+"""glibc's allocator told to keep the memory that a step frees for the next step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _TRIM, _TOP_PAD, _MMAP_FROM = -1, -2, -3  # glibc's mallopt(3)
 def keep_memory() -> bool:
     """Make this process hold on to freed memory; returns False where the C library has no such switch.
 
-    A step allocates the same large tensors as the one before. By default glibc maps and unmaps each of them, and having
-    the system hand out zeroed pages anew, 4 KiB at a time, costs a good part of a training step on a CPU. To be called
-    before torch's first tensor.
+    Every step allocates the same large tensors. By default glibc maps and unmaps each of them, and getting zeroed pages
+    from the kernel again, 4 KiB at a time, takes a good part of a training step on a CPU. Call it before torch creates
+    its first tensor.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for pages of 2 MiB
     if not sys.platform.startswith("linux"):

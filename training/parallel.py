@@ -1,4 +1,4 @@
-"""Several processes training one model (torchrun): each takes its share of every batch, gradients are averaged."""
+"""Data-parallel training in several processes (torchrun): batches are shared out, gradients averaged."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from sacvit_deploy.errors import UsageError
 
 @dataclass(frozen=True)
 class Team:
-    """This process's number among `size`."""
+    """Rank of this process among the `size` processes that train one model."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes the files and the messages."""
         return self.rank == 0
 
-    def share(self, batch: int) -> slice:
-        """Which rows of a batch are this process's. Raises UsageError if they can't be shared equally."""
+    def shard(self, batch: int) -> slice:
+        """Return this process's rows of a batch. Raises UsageError if the batch can't be divided equally."""
         if batch % self.size:
             raise UsageError(f"a batch of {batch} can't be shared by {self.size} processes; make it a multiple")
         each = batch // self.size
@@ -42,8 +42,8 @@ class Team:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.size
 
-    def leaders(self, value: float) -> float:
-        """The leader's value, so that all decide alike."""
+    def broadcast(self, value: float) -> float:
+        """Return rank 0's value in every process, so that all take the same decision."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=team_device())
@@ -52,18 +52,18 @@ class Team:
 
 
 def join_team() -> Team:
-    """Join the processes that torchrun started; without torchrun, a team of one."""
+    """Join the processes that torchrun started; without torchrun, return a team of one."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    # Its threads must end before the interpreter does, or now and then the process is aborted after its work.
+    # The group's threads must end before the interpreter does, or the process is now and then aborted after its work.
     atexit.register(dist.destroy_process_group)
     return Team(dist.get_rank(), size)
 
 
 def team_device() -> torch.device:
-    """The device of this process: its own GPU where there is one."""
+    """Return this process's own GPU, or the CPU on a machine without one."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

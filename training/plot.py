@@ -1,4 +1,4 @@
-"""A run's log as curves."""
+"""Training curves drawn from a run's log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-KINDS = {
+PANELS = {
     "loss": ("loss",),
     "accuracy": ("ee_accuracy", "sac_accuracy", "held_ee", "held_sac"),
     "learning rate": ("rate",),
@@ -14,7 +14,7 @@ KINDS = {
 
 
 def plot_log(log: Path) -> Path | None:
-    """Draw LOG's curves into a PNG beside it; None where matplotlib is not installed or nothing was logged."""
+    """Draw a log's curves into a PNG beside it; None without matplotlib or with fewer than two log lines."""
     try:
         import matplotlib.figure
     except ImportError:
@@ -22,25 +22,25 @@ def plot_log(log: Path) -> Path | None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     if len(lines) < 2:
         return None
-    pictures = pictures_seen(lines)
+    seen = images_seen(lines)
     figure = matplotlib.figure.Figure(figsize=(8, 9), layout="constrained")
-    for axes, (kind, names) in zip(figure.subplots(len(KINDS), sharex=True), KINDS.items(), strict=True):
+    for axes, (panel, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS.items(), strict=True):
         for name in names:
-            points = [(x, line[name]) for x, line in zip(pictures, lines, strict=True) if name in line]
+            points = [(x, line[name]) for x, line in zip(seen, lines, strict=True) if name in line]
             if points:
                 axes.plot(*zip(*points, strict=True), label=name, marker="o" if name.startswith("held") else None)
-        axes.set_ylabel(kind)
+        axes.set_ylabel(panel)
         axes.grid(alpha=0.3)
         if len(names) > 1:
             axes.legend()
-    axes.set_xlabel("thousand pictures seen")
+    axes.set_xlabel("thousand images seen")
     target = log.with_suffix(".png")
     figure.savefig(target, dpi=100)
     return target
 
 
-def pictures_seen(lines: list[dict[str, Any]]) -> list[float]:
-    """Thousands of pictures seen at each line of a log, over both phases."""
+def images_seen(lines: list[dict[str, Any]]) -> list[float]:
+    """Return the thousands of images seen at each line of a log, counted over both phases."""
     before, last, phase = 0.0, 0.0, lines[0]["phase"]
     seen = []
     for line in lines:

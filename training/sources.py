@@ -1,4 +1,4 @@
-"""What a run learns from and begins with, as the command's options name it."""
+"""The model and the data sets of a run, opened as the command's options ask for."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.training.classes import LABELS
-from sacvit_deploy.training.dataset import open_scenes
+from sacvit_deploy.training.datasets import Dataset
 from sacvit_deploy.training.folder_set import FolderSet, split_files
-from sacvit_deploy.training.lessons import Lessons
-from sacvit_deploy.training.scene_set import SceneSet
-from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, choices, fresh, from_weights
+from sacvit_deploy.training.scenes.classes import LABELS
+from sacvit_deploy.training.scenes.rendered import open_scenes
+from sacvit_deploy.training.scenes.scene_set import SceneSet
+from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, fresh, from_weights, method_fields
 
-HELD_SCENES = 1024  # training scenes never trained on, to watch progress; the test split is for the end
-Sources = tuple[ReferenceSACViT, Lessons, Lessons, dict[str, Any]]
+HELD_OUT_SCENES = 1024  # of the training split, to watch progress; the test split is for the final figures
+Sources = tuple[ReferenceSACViT, Dataset, Dataset, dict[str, Any]]
 
 
 def open_sources(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
-    """Model, pictures to train on, pictures to measure on, and what to say of them in the checkpoint."""
+    """Open the model, the images to train on, those to measure on, and their description for the checkpoint."""
     if given["scenes"] is not None:
         return _scenes(given, say)
     train, val = split_files(given["data"], given["val_share"], given["seed"])
@@ -35,15 +35,17 @@ def _scenes(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
         scenes = open_scenes(given["scenes"] / "train")
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
-    kept = min(HELD_SCENES, len(scenes) // 10)
+    held_out = min(HELD_OUT_SCENES, len(scenes) // 10)
     model = _model(given, len(LABELS), Preprocessing(crop=1.0), say)
-    cut = len(scenes) - kept
+    cut = len(scenes) - held_out
     sets = SceneSet(scenes, model.config, 0, cut), SceneSet(scenes, model.config, cut)
     return model, sets[0], sets[1], {"trained_on": "object scenes, sacvit_deploy.training"}
 
 
-def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, say: Callable[[str], object]) -> ReferenceSACViT:
-    method = choices(given["method"])
+def _model(
+    given: dict[str, Any], classes: int, preprocessing: Preprocessing, say: Callable[[str], object]
+) -> ReferenceSACViT:
+    method = method_fields(given["method"])
     if given["init"] is not None:
         model, notes = from_weights(given["init"], classes, method, given["seed"])
         for note in notes:
@@ -58,10 +60,10 @@ def _model(given: dict[str, Any], classes: int, preprocessing: Preprocessing, sa
 
 
 def _check_shape(config: ModelConfig, given: dict[str, Any]) -> None:
-    """Refuse options that contradict the checkpoint a run begins with."""
+    """Raise UsageError for options that contradict the checkpoint a run starts from."""
     geometry = config.geometry
     for option in ("width", "depth", "image_size"):
         asked, has = given[option], getattr(geometry, option)
         if asked not in (None, has):
             name = option.replace("_", "-")
-            raise UsageError(f"--{name} {asked}: the checkpoint of --init has {has}; leave the option away")
+            raise UsageError(f"--{name} {asked}: the checkpoint of --init has {has}; leave out the option")

@@ -1,4 +1,4 @@
-"""The model a run begins with: fresh, or from the weights of another."""
+"""The model a run starts from: random weights, or those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 
 SIZES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12)}  # width and depth, as DeiT's
-HEAD_WIDTH = 64
+HEAD_WIDTH = 64  # as DeiT's
 
 
-def choices(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """`("background=features",)` -> {"background": "features"}; numbers are read as numbers."""
-    found: dict[str, Any] = {}
+def method_fields(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Parse the values of `--method`: `("background=features",)` -> {"background": "features"}, numbers as numbers."""
+    fields: dict[str, Any] = {}
     known = {field.name for field in dataclasses.fields(Method)}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or name not in known:
             raise UsageError(f"--method {pair}: write FIELD=VALUE, FIELD one of {', '.join(sorted(known))}")
         try:
-            found[name] = json.loads(value)
+            fields[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            fields[name] = value
+    return fields
 
 
 def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preprocessing, seed: int) -> ReferenceSACViT:
-    """A model with random weights."""
+    """Build a model with random weights. method: fields that differ from the defaults."""
     config = ModelConfig.from_dict(
         {
             "geometry": dataclasses.asdict(geometry),
@@ -49,28 +49,28 @@ def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preproce
 
 
 def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int) -> tuple[ReferenceSACViT, list[str]]:
-    """A model with another's weights and `classes` classes; returns what was worth saying.
+    """Build a model of `classes` classes with a checkpoint's weights; also returns notes for the user.
 
-    A plain DeiT gets SAC-ViT's default method, others keep theirs; `method` overrides single fields. What has no
-    counterpart of the same shape, such as the classifier for other classes, starts fresh. Raises CheckpointError.
+    A plain DeiT gets SAC-ViT's default method, others keep theirs; `method` overrides single fields. Parameters without
+    a counterpart of the same shape, such as the classifier for other classes, start fresh. Raises CheckpointError.
     """
-    found = load_checkpoint(path)
-    old = found.model.config
-    base = Method() if found.family == "deit" else old.method
-    geometry = dataclasses.replace(old.geometry, classes=classes)
-    model = fresh(geometry, dataclasses.asdict(base) | dict(method), old.preprocessing, seed)
-    weights, own = weights_for(model.config.method.positions, found.model), model.state_dict()
+    checkpoint = load_checkpoint(path)
+    config = checkpoint.model.config
+    base = Method() if checkpoint.family == "deit" else config.method
+    geometry = dataclasses.replace(config.geometry, classes=classes)
+    model = fresh(geometry, dataclasses.asdict(base) | dict(method), config.preprocessing, seed)
+    weights, own = weights_for(model.config.method.positions, checkpoint.model), model.state_dict()
     taken = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(own | taken)
     new = sorted({key.split(".")[0] for key in own if key not in taken})
-    notes = [f"took {len(taken)} of {len(own)} weights from {path.name} ({found.family})"]
+    notes = [f"took {len(taken)} of {len(own)} weights from {path.name} ({checkpoint.family})"]
     if new:
         notes.append(f"these start fresh: {', '.join(new)}")
     return model, notes
 
 
 def weights_for(positions: str, model: ReferenceSACViT) -> dict[str, Tensor]:
-    """A model's weights, its position tables as the other choice of `positions` keeps them."""
+    """Return a model's weights, with the position tables in the layout that `positions` asks for."""
     weights: dict[str, Tensor] = dict(model.state_dict())
     if positions == model.config.method.positions:
         return weights

@@ -1,4 +1,4 @@
-"""`sacvit train` as people run it: pictures to checkpoint to bundle, same accuracy; resumed, shared, begun anew."""
+"""`sacvit train` as a subprocess: images to checkpoint to bundle of the same accuracy; resumed, in two processes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def draw(kind: str, rng: np.random.Generator) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for kind in KINDS:
         (folder / kind).mkdir()
         for number in range(32):
             draw(kind, rng).save(folder / kind / f"{number}.png")
-    (folder / "disc" / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    (folder / "disc" / "broken.jpg").write_bytes(b"\xff\xd8 no image")
     return folder
 
 
@@ -56,48 +56,48 @@ def train(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def finished(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("run")
-    result = train("--data", pictures, "--out", out, *BUDGET)
+    result = train("--data", images, "--out", out, *BUDGET)
     assert result.returncode == 0, result.stderr
     return out, result.stdout + result.stderr
 
 
-def test_it_learns_and_says_what_it_does(finished: tuple[Path, str]) -> None:
-    out, said = finished
-    assert "of 3 classes" in said and "held out" in said
-    assert said.count("broken.jpg") == 1 and "1 unreadable picture was skipped" in said
-    assert said.splitlines()[-1] == f"next: sacvit-export --ckpt {out / 'model.safetensors'}"
+def test_it_learns_and_reports(finished: tuple[Path, str]) -> None:
+    out, output = finished
+    assert "of 3 classes" in output and "held out" in output
+    assert output.count("broken.jpg") == 1 and "1 unreadable image was skipped" in output
+    assert output.splitlines()[-1] == f"next: sacvit-export --ckpt {out / 'model.safetensors'}"
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] > 1.0 and lines[7]["loss"] < 0.7 * lines[0]["loss"]
     assert lines[-1]["sac_accuracy"] > 0.85
-    assert f"curves: {out / 'log.png'}" in said
+    assert f"curves: {out / 'log.png'}" in output
     with Image.open(out / "log.png") as curves:
         assert min(curves.size) > 500
 
 
-def test_the_bundle_agrees_with_the_trainers_own_accuracy(finished: tuple[Path, str], pictures: Path) -> None:
+def test_the_bundle_agrees_with_the_trainers_own_accuracy(finished: tuple[Path, str], images: Path) -> None:
     out, _ = finished
-    said = load_checkpoint(out / "model.safetensors").provenance
+    provenance = load_checkpoint(out / "model.safetensors").provenance
     exported = subprocess.run(
         [*SACVIT, "export", "--ckpt", str(out / "model.safetensors"), "--force"], capture_output=True, text=True
     )
     assert exported.returncode == 0, exported.stderr
     model = SACViT(out / "model.sacvit")
     assert list(model.labels) == list(KINDS)
-    _, val = split_files(pictures, 0.1, seed=0)
+    _, val = split_files(images, 0.1, seed=0)
     for eta, name in ((0.0, "held_ee"), (1.0, "held_sac")):
         answers = list(model.stream(val.paths, eta=eta))
         right = [a.index == t for a, t in zip(answers, val.targets, strict=True) if isinstance(a, Prediction)]
-        assert len(right) == said["held_count"]
-        assert np.mean(right) == pytest.approx(said[name])
+        assert len(right) == provenance["held_count"]
+        assert np.mean(right) == pytest.approx(provenance[name])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_goes_on_bit_for_bit(
-    number: signal.Signals, pictures: Path, finished: tuple[Path, str], tmp_path: Path
+def test_a_killed_run_resumes_bit_for_bit(
+    number: signal.Signals, images: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    arguments = ["--data", pictures, *BUDGET]
+    arguments = ["--data", images, *BUDGET]
     whole, broken = finished[0], tmp_path / "broken"
     with subprocess.Popen([*SACVIT, "train", *map(str, arguments), "--out", str(broken)]) as process:
         limit = time.monotonic() + 120
@@ -114,30 +114,30 @@ def test_a_killed_run_goes_on_bit_for_bit(
         assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
 
 
-def test_two_processes_take_the_steps_of_one(pictures: Path, tmp_path: Path) -> None:
-    """Pictures are varied by process, so only the number of steps and of pictures must agree, and the copies."""
+def test_two_processes_take_the_steps_of_one(images: Path, tmp_path: Path) -> None:
+    """Augmentation depends on the process, so only the number of steps must agree with a run of one process."""
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    arguments = ["--data", pictures, "--out", tmp_path, *SMALL, "--steps", 5, "--stage-one", 5]
+    arguments = ["--data", images, "--out", tmp_path, *SMALL, "--steps", 5, "--stage-one", 5]
     result = train(*arguments, launcher=launcher)
     assert result.returncode == 0, result.stderr
     assert "2 processes" in result.stdout and result.stdout.count("next: ") == 1
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["progress"][:2] == (1, 5)
-    refused = train("--data", pictures, "--out", tmp_path / "odd", *SMALL, "--batch", 5, launcher=launcher)
+    refused = train("--data", images, "--out", tmp_path / "odd", *SMALL, "--batch", 5, launcher=launcher)
     assert refused.returncode != 0 and "a batch of 5 can't be shared by 2 processes" in refused.stderr
 
 
-def test_weights_of_another_model_begin_a_run(finished: tuple[Path, str], pictures: Path, tmp_path: Path) -> None:
-    """A DeiT of other classes: all but classifier and fusion is taken."""
+def test_a_run_starts_from_weights_of_another_model(finished: tuple[Path, str], images: Path, tmp_path: Path) -> None:
+    """Start from a DeiT with other classes: all weights but the classifier's are taken; the fusion starts fresh."""
     model = load_checkpoint(finished[0] / "model.safetensors").model
     weights = {key: value for key, value in model.state_dict().items() if not key.startswith("reuse_block")}
     weights["head.weight"], weights["head.bias"] = torch.zeros(7, 64), torch.zeros(7)
     torch.save({"model": weights}, tmp_path / "deit.pth")
     out = tmp_path / "run"
-    result = train("--data", pictures, "--out", out, "--init", tmp_path / "deit.pth", *SMALL[6:], "--steps", 0)
+    result = train("--data", images, "--out", out, "--init", tmp_path / "deit.pth", *SMALL[6:], "--steps", 0)
     assert result.returncode == 0, result.stderr
     assert "these start fresh: head, reuse_block" in result.stdout
-    refused = train("--data", pictures, "--out", out, "--init", tmp_path / "deit.pth", "--image-size", 224)
+    refused = train("--data", images, "--out", out, "--init", tmp_path / "deit.pth", "--image-size", 224)
     assert refused.returncode == 2 and "--image-size 224: the checkpoint of --init has 96" in refused.stderr
     began = load_checkpoint(out / "model.safetensors").model
     torch.testing.assert_close(began.state_dict()["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.weight"])
@@ -146,25 +146,25 @@ def test_weights_of_another_model_begin_a_run(finished: tuple[Path, str], pictur
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "run"], "give either --data FOLDER with pictures or --scenes"),
+        (["--out", "run"], "give either --data FOLDER with images or --scenes"),
         (["--out", "run", "--data", "a", "--scenes", "b"], "give either --data"),
         (["--out", "run", "--data", "a", "--steps", "3", "--epochs", "1"], "give one of --epochs, --steps and"),
         (["--out", "run", "--data", "a", "--eta", "1.5"], "eta is 1.5"),
         (["--out", "run", "--data", "a", "--lr", "0"], "must be positive"),
-        (["--out", "run", "--data", "nowhere"], "nowhere is no folder"),
+        (["--out", "run", "--data", "nowhere"], "nowhere is not a folder"),
         (["--out", "run", "--scenes", "nowhere"], "holds no finished scenes"),
     ],
 )
-def test_what_can_not_be_is_refused(arguments: list[str], message: str) -> None:
+def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:
     result = train(*arguments)
     assert result.returncode == 2
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_wrong_choice_of_the_method_or_batch_is_refused(pictures: Path, tmp_path: Path) -> None:
-    result = train("--data", pictures, "--out", tmp_path, *SMALL, "--method", "colour=red")
+def test_wrong_method_fields_and_batches_are_refused(images: Path, tmp_path: Path) -> None:
+    result = train("--data", images, "--out", tmp_path, *SMALL, "--method", "colour=red")
     assert result.returncode == 2 and "--method colour=red: write FIELD=VALUE" in result.stderr
-    result = train("--data", pictures, "--out", tmp_path, *SMALL, "--batch", 100)
+    result = train("--data", images, "--out", tmp_path, *SMALL, "--batch", 100)
     assert result.returncode == 2 and "don't fill a batch of 100; choose a smaller --batch" in result.stderr
-    result = train("--data", pictures, "--out", tmp_path, *SMALL, "--method", "class_token=sum")
+    result = train("--data", images, "--out", tmp_path, *SMALL, "--method", "class_token=sum")
     assert result.returncode == 2 and "class_token" in result.stderr

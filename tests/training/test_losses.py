@@ -1,4 +1,4 @@
-"""The losses, against their definitions."""
+"""Losses, compared with their definitions."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_divergence_by_hand() -> None:
 
 def test_stage_one_alone_is_plain_cross_entropy() -> None:
     one, _ = outputs()
-    loss, said = total_loss(PLAIN, one, None, LABELS, None)
+    loss, logged = total_loss(PLAIN, one, None, LABELS, None)
     assert torch.equal(loss, F.cross_entropy(one.logits, LABELS))
-    assert set(said) == {"ee_accuracy", "loss"}
+    assert set(logged) == {"ee_accuracy", "loss"}
 
 
 def test_with_kl_stage_one_learns_from_stage_two_and_not_the_reverse() -> None:
@@ -55,13 +55,13 @@ def test_with_kl_stage_one_learns_from_stage_two_and_not_the_reverse() -> None:
     torch.testing.assert_close(both, alone)
 
 
-def test_look_rewards_attention_on_the_object() -> None:
+def test_attention_loss_rewards_attention_on_the_object() -> None:
     one, sac = outputs()
     touched = torch.tensor([[True, False, False, False]] * 3)
-    recipe = dataclasses.replace(PLAIN, look=0.5)
+    recipe = dataclasses.replace(PLAIN, attention_loss_weight=0.5)
     plain, _ = total_loss(PLAIN, one, sac, LABELS, touched)
-    loss, said = total_loss(recipe, one, sac, LABELS, touched)
-    assert float(said["found"]) == pytest.approx(float(one.scores[:, 0].mean()))
+    loss, logged = total_loss(recipe, one, sac, LABELS, touched)
+    assert float(logged["found"]) == pytest.approx(float(one.scores[:, 0].mean()))
     torch.testing.assert_close(loss - plain, -0.5 * (one.scores[:, 0] + 1e-4).log().mean())
 
 

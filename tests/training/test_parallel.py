@@ -1,4 +1,4 @@
-"""Several processes: gradients averaged, batches shared, the leader's word."""
+"""Several processes: gradients averaged, batches shared out, the leader's value broadcast."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _member(rank: int, port: int, out: Path) -> None:
     used, unused = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
     used.grad = torch.tensor([1.0, 2.0, 3.0]) * (1 + 2 * rank)
     team.average_gradients([used, unused])
-    torch.save((team.rank, team.size, used.grad, unused.grad, team.leaders(10.0 + rank)), out / f"{rank}.pt")
+    torch.save((team.rank, team.size, used.grad, unused.grad, team.broadcast(10.0 + rank)), out / f"{rank}.pt")
 
 
 def test_gradients_are_averaged_and_the_leader_decides(tmp_path: Path) -> None:
@@ -30,20 +30,20 @@ def test_gradients_are_averaged_and_the_leader_decides(tmp_path: Path) -> None:
         port = probe.getsockname()[1]
     torch.multiprocessing.spawn(_member, (port, tmp_path), nprocs=2)  # type: ignore[attr-defined, no-untyped-call]
     for number in range(2):
-        rank, size, gradient, unused, leaders = torch.load(tmp_path / f"{number}.pt")
+        rank, size, gradient, unused, value = torch.load(tmp_path / f"{number}.pt")
         assert (rank, size) == (number, 2)
         assert gradient.tolist() == [2.0, 4.0, 6.0]
         assert unused is None
-        assert leaders == 10.0
+        assert value == 10.0
 
 
-def test_a_batch_is_shared_without_rest() -> None:
-    shares = [list(range(12))[Team(rank, 3).share(12)] for rank in range(3)]
-    assert shares == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+def test_a_batch_is_divided_equally() -> None:
+    shards = [list(range(12))[Team(rank, 3).shard(12)] for rank in range(3)]
+    assert shards == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     with pytest.raises(UsageError, match="can't be shared by 3"):
-        Team(0, 3).share(10)
+        Team(0, 3).shard(10)
 
 
-def test_alone_nothing_is_asked_of_others() -> None:
+def test_a_single_process_needs_no_group() -> None:
     assert join_team() == Team(0, 1)
-    assert Team().leads and Team().leaders(3.5) == 3.5
+    assert Team().leads and Team().broadcast(3.5) == 3.5

@@ -1,4 +1,4 @@
-"""What a run begins with."""
+"""The model a run starts from: fresh weights, or those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch
 from sacvit_deploy.config import Geometry, Preprocessing
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.checkpoint import save_checkpoint
-from sacvit_deploy.training.start import choices, fresh, from_weights
+from sacvit_deploy.training.start import fresh, from_weights, method_fields
 
 GEOMETRY = Geometry(image_size=96, width=64, depth=2, heads=1, classes=5)
 
 
-def test_choices_are_read_with_their_types() -> None:
-    found = choices(("background=features", "alpha=0.4", "score_first_block=1"))
-    assert found == {"background": "features", "alpha": 0.4, "score_first_block": 1}
+def test_method_fields_are_read_with_their_types() -> None:
+    fields = method_fields(("background=features", "alpha=0.4", "score_first_block=1"))
+    assert fields == {"background": "features", "alpha": 0.4, "score_first_block": 1}
     for wrong in ("background", "=features", "colour=red"):
         with pytest.raises(UsageError, match="write FIELD=VALUE"):
-            choices((wrong,))
+            method_fields((wrong,))
     with pytest.raises(UsageError, match="background"):
-        fresh(GEOMETRY, choices(("background=sky",)), Preprocessing(), 0)
+        fresh(GEOMETRY, method_fields(("background=sky",)), Preprocessing(), 0)
 
 
 def test_the_seed_decides_fresh_weights() -> None:
@@ -49,7 +49,7 @@ def test_everything_of_the_same_shape_is_taken(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_position_tables_go_over_to_the_other_choice(checkpoint: Path, tmp_path: Path, back: bool) -> None:
+def test_position_tables_are_converted(checkpoint: Path, tmp_path: Path, back: bool) -> None:
     model, _ = from_weights(checkpoint, 5, {"positions": "separate"}, 0)
     if back:
         save_checkpoint(tmp_path / "separate.safetensors", model)
@@ -59,7 +59,7 @@ def test_position_tables_go_over_to_the_other_choice(checkpoint: Path, tmp_path:
     torch.testing.assert_close(model.low_positions(), expected.low_positions())
 
 
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pth").write_bytes(b"nothing")
     with pytest.raises(CheckpointError):
         from_weights(tmp_path / "model.pth", 5, {}, 0)

@@ -1,4 +1,4 @@
-"""The trainer: it learns, it stops and goes on without a trace, and what it saves can be loaded."""
+"""The trainer: it learns, an interrupted run resumes bit for bit, and its checkpoint loads."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from torch import Tensor
 from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.errors import CheckpointError
 from sacvit_deploy.export.checkpoint import load_checkpoint
-from sacvit_deploy.training.classes import LABELS
-from sacvit_deploy.training.dataset import Scenes
-from sacvit_deploy.training.measure import measure
-from sacvit_deploy.training.plot import pictures_seen
+from sacvit_deploy.training.measure import measure_accuracies
+from sacvit_deploy.training.plot import images_seen
 from sacvit_deploy.training.recipe import OptimiserName, Recipe, Unit
-from sacvit_deploy.training.scene_set import SceneSet
+from sacvit_deploy.training.scenes.classes import LABELS
+from sacvit_deploy.training.scenes.rendered import Scenes
+from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import fresh
 from sacvit_deploy.training.train import run
 from sacvit_deploy.training.trainer import Trainer, random_targets
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "model.safetensors"
 CONFIG = ModelConfig(
     geometry=Geometry(image_size=224, patch_size=16, width=16, depth=2, heads=2, classes=60),
     preprocessing=Preprocessing(crop=1.0),
 )
-RECIPE = Recipe(batch=8, amounts=(3, 3), unit="steps", rates=(3e-3, 3e-3), look=0.2, ee_loss="ce", dense=0.4)
+RECIPE = Recipe(
+    batch=8, amounts=(3, 3), unit="steps", rates=(3e-3, 3e-3), attention_loss_weight=0.2, ee_loss="ce", dense=0.4
+)
 
 
-def trainer_of(scenes: Scenes, recipe: Recipe = RECIPE, held: int = 0, zoom: float = 0.5) -> Trainer:
+def trainer_of(scenes: Scenes, recipe: Recipe = RECIPE, held_out: int = 0, zoom: float = 0.5) -> Trainer:
     model = fresh(CONFIG.geometry, {}, CONFIG.preprocessing, recipe.seed)
-    return Trainer(model, recipe, SceneSet(scenes, CONFIG, 0, len(scenes) - held, zoom))
+    return Trainer(model, recipe, SceneSet(scenes, CONFIG, 0, len(scenes) - held_out, zoom))
 
 
 @pytest.fixture(scope="module")
 def scenes() -> Scenes:
-    """Pictures of one colour that tells the label, enough for a tiny model."""
+    """Make images whose single colour tells the label, enough for a tiny model."""
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 4
     colours = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250], [220, 220, 220]])[labels]
@@ -64,13 +67,13 @@ def _weights(trainer: Trainer) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("killed_after", "optimiser"), [(2, "adamw"), (4, "adamw"), (4, "muon")])
-def test_killed_run_goes_on_as_if_it_had_not_been(
+def test_a_killed_run_resumes_exactly(
     scenes: Scenes, tmp_path: Path, killed_after: int, optimiser: OptimiserName
 ) -> None:
-    """Kill a run in either phase, after its last save, so that a step is lost and done again."""
+    """Kill a run in either phase, after its last save, so that a step is lost and repeated."""
     recipe = dataclasses.replace(RECIPE, optimiser=optimiser)
     unbroken = trainer_of(scenes, recipe)
-    run(unbroken, tmp_path / "unbroken", save_minutes=1e9, held=None)
+    run(unbroken, tmp_path / "unbroken", save_minutes=1e9, held_out=None)
 
     class Killed(Exception):
         pass
@@ -86,29 +89,36 @@ def test_killed_run_goes_on_as_if_it_had_not_been(
 
     broken.train_step = mortal_step  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        run(broken, tmp_path / "broken", save_minutes=0.0, held=None)
+        run(broken, tmp_path / "broken", save_minutes=0.0, held_out=None)
     assert not _equal(_weights(broken), _weights(unbroken))
 
     resumed = trainer_of(scenes, recipe)
-    run(resumed, tmp_path / "broken", save_minutes=1e9, held=None)
+    run(resumed, tmp_path / "broken", save_minutes=1e9, held_out=None)
     assert (resumed.phase, resumed.step) == (unbroken.phase, unbroken.step) == (1, 3)
     assert _equal(_weights(resumed), _weights(unbroken))
 
 
 def test_a_changed_recipe_is_remembered(scenes: Scenes, tmp_path: Path) -> None:
-    run(trainer_of(scenes), tmp_path, held=None)
+    run(trainer_of(scenes), tmp_path, held_out=None)
     longer = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(3, 5)))
-    run(longer, tmp_path, held=None)
+    run(longer, tmp_path, held_out=None)
     history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
     assert [(h["phase"], h["step"], h["recipe"]["amounts"]) for h in history] == [(0, 0, [3, 3]), (1, 3, [3, 5])]
     assert longer.step == 5
 
 
-def test_a_run_goes_on_with_another_optimiser(scenes: Scenes, tmp_path: Path) -> None:
+def test_recipes_are_stored_under_the_names_of_older_files() -> None:
+    """The keys equal those of the shipped checkpoint, so an older run resumes without a new entry in its history."""
+    stored = load_checkpoint(EXAMPLE).provenance["history"][-1]["recipe"]
+    assert set(Recipe(attention_loss_weight=0.2).to_dict()) == set(stored)
+    assert Recipe(attention_loss_weight=0.2).to_dict()["look"] == stored["look"]
+
+
+def test_a_run_resumes_with_another_optimiser(scenes: Scenes, tmp_path: Path) -> None:
     first = trainer_of(scenes)
-    run(first, tmp_path, held=None)
+    run(first, tmp_path, held_out=None)
     other = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(3, 4), optimiser="muon"))
-    run(other, tmp_path, held=None)
+    run(other, tmp_path, held_out=None)
     history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
     assert [h["recipe"]["optimiser"] for h in history] == ["adamw", "muon"]
     moved = [not torch.equal(a, b) for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True)]
@@ -118,8 +128,8 @@ def test_a_run_goes_on_with_another_optimiser(scenes: Scenes, tmp_path: Path) ->
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 def test_every_parameter_has_one_optimiser(scenes: Scenes, optimiser: OptimiserName) -> None:
     trainer = trainer_of(scenes, dataclasses.replace(RECIPE, optimiser=optimiser))
-    held = [id(p) for o in trainer.optimisers for group in o.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(id(p) for p in trainer.model.parameters())
+    optimised = [id(p) for o in trainer.optimisers for group in o.param_groups for p in group["params"]]
+    assert sorted(optimised) == sorted(id(p) for p in trainer.model.parameters())
     assert len(trainer.optimisers) == {"adamw": 1, "muon": 2}[optimiser]
 
 
@@ -128,27 +138,29 @@ def test_another_seed_gives_other_weights(scenes: Scenes) -> None:
     assert not _equal(_weights(one), _weights(other))
 
 
-def test_it_learns_and_what_it_writes_loads_and_is_measured(scenes: Scenes, tmp_path: Path) -> None:
+def test_it_learns_and_its_checkpoint_loads_and_is_measured(scenes: Scenes, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, batch=16, amounts=(36, 18), rates=(5e-3, 3e-3), average=0.5, smoothing=0.0)
-    held = SceneSet(scenes, CONFIG, 32)
-    trainer = trainer_of(scenes, recipe, held=8, zoom=0.1)
-    run(trainer, tmp_path, held, eta=0.7, data={"trained_on": "colours"}, dtype=torch.float16, log_every=6)
+    held_out = SceneSet(scenes, CONFIG, 32)
+    trainer = trainer_of(scenes, recipe, held_out=8, zoom=0.1)
+    run(trainer, tmp_path, held_out, eta=0.7, data={"trained_on": "colours"}, dtype=torch.float16, log_every=6)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {line["phase"] for line in lines} == {"one", "both"}
     assert lines[0]["loss"] > 3.0
     assert lines[-1]["ee_accuracy"] > 0.85 and lines[-1]["sac_accuracy"] > 0.85
     assert all(line["images_per_second"] > 0 for line in lines)
     assert [line["pictures"] for line in lines] == [96 * n for n in (1, 2, 3, 4, 5, 6, 1, 2, 3)]
-    assert pictures_seen(lines) == pytest.approx([0.096 * n for n in range(1, 10)])
+    assert images_seen(lines) == pytest.approx([0.096 * n for n in range(1, 10)])
 
     checkpoint = load_checkpoint(tmp_path / "model.safetensors")
     assert checkpoint.labels == list(LABELS) and checkpoint.eta == 0.7
     assert checkpoint.model.config == CONFIG
-    said = checkpoint.provenance
-    assert said["finished"] and said["pictures"] == 32 and said["trained_on"] == "colours"
-    found = measure(checkpoint.model.eval(), held)
-    assert found.pictures == 8 and min(found.ee, found.sac) > 0.8
-    assert (said["held_ee"], said["held_sac"]) == pytest.approx((found.ee, found.sac), abs=0.13)  # half precision
+    provenance = checkpoint.provenance
+    assert provenance["finished"] and provenance["pictures"] == 32 and provenance["trained_on"] == "colours"
+    accuracies = measure_accuracies(checkpoint.model.eval(), held_out)
+    assert accuracies.images == 8 and min(accuracies.ee, accuracies.sac) > 0.8
+    assert (provenance["held_ee"], provenance["held_sac"]) == pytest.approx(
+        (accuracies.ee, accuracies.sac), abs=0.13
+    )  # half precision
 
 
 def test_rate_warms_up_peaks_and_falls(scenes: Scenes) -> None:
@@ -162,16 +174,16 @@ def test_rate_warms_up_peaks_and_falls(scenes: Scenes) -> None:
 
 
 def test_held_back_scenes_are_never_trained_on(scenes: Scenes) -> None:
-    trainer = trainer_of(scenes, held=8)
+    trainer = trainer_of(scenes, held_out=8)
     spoilt = Scenes(scenes.images.copy(), scenes.labels.copy(), scenes.object_px, scenes.boxes)
     spoilt.images[32:], spoilt.labels[32:] = 0, 59
-    other = trainer_of(spoilt, held=8)
+    other = trainer_of(spoilt, held_out=8)
     for _ in range(3):
         assert trainer.train_step() == other.train_step()
 
 
 def test_clusters_begin_after_their_share(scenes: Scenes) -> None:
-    """Before, stage 2 sees all tokens at full resolution and no background; then M targets, in clusters."""
+    """At first stage 2 sees all tokens at full resolution and no background, then M targets, in clusters."""
     trainer = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(0, 5), dense=0.4))
     seen: list[tuple[int, int, bool]] = []
     stage_two = trainer.model.stage_two
@@ -209,12 +221,12 @@ def test_a_damaged_state_is_refused_by_name(damage: str, scenes: Scenes, tmp_pat
         model = fresh(config.geometry, {}, config.preprocessing, 0)
         Trainer(model, RECIPE, SceneSet(scenes, config)).save(path)
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
-        run(trainer_of(scenes), tmp_path, held=None)
+        run(trainer_of(scenes), tmp_path, held_out=None)
 
 
 def test_random_targets_are_ascending_and_as_many_as_selected_ones() -> None:
-    found = random_targets(CONFIG, 64, 3)
-    assert found.shape == (64, 24)
-    assert bool((found.diff(dim=1) > 0).all()) and int(found.min()) >= 0 and int(found.max()) < 49
-    assert set(found.flatten().tolist()) == set(range(49))
-    assert not torch.equal(found, random_targets(CONFIG, 64, 4))
+    targets = random_targets(CONFIG, 64, 3)
+    assert targets.shape == (64, 24)
+    assert bool((targets.diff(dim=1) > 0).all()) and int(targets.min()) >= 0 and int(targets.max()) < 49
+    assert set(targets.flatten().tolist()) == set(range(49))
+    assert not torch.equal(targets, random_targets(CONFIG, 64, 4))

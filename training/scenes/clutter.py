@@ -1,7 +1,6 @@
 """Generated backgrounds and shapes: soft clouds, stripes, checks and confetti, in random colours.
 
-They widen what the model sees behind an object, need no licence, and are drawn from the random generator
-alone.
+They add variety behind the objects, need no licence, and follow from the random generator alone.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def random_colour(rng: np.random.Generator) -> Colour:
 
 
 def clouds(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Sum colour noise of several grain sizes: [H, W, 3] uint8."""
+    """Sum colour noise of several grain sizes: [height,width,3] uint8."""
     total = np.zeros((height, width, 3), np.float32)
     for cells in (3, 7, 17, 40):
         noise = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
@@ -33,7 +32,7 @@ def clouds(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint
 
 
 def pattern(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw turned stripes or checks of two colours: [H, W, 3] uint8."""
+    """Draw slanted stripes or checks of two colours: [height,width,3] uint8."""
     angle = rng.uniform(0, np.pi)
     period = rng.uniform(0.03, 0.25) * min(width, height)
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -47,7 +46,7 @@ def pattern(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uin
 
 
 def generated(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a generated background: [H, W, 3] uint8."""
+    """Return a background of clouds or of a pattern: [height,width,3] uint8."""
     painter = clouds if rng.random() < 0.6 else pattern
     return painter(width, height, rng)
 

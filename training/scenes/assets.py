@@ -1,10 +1,10 @@
-"""Obtain the object art and the background pictures, and lay them out in one folder.
+"""Object art and background images, downloaded and unpacked into one folder.
 
-The art is Microsoft's Fluent Emoji (MIT) as packed for npm; the backgrounds come from two Debian packages,
-KDE's wallpapers (GPL-2+) and the textures of the game UFO: Alien Invasion (licences per file, see
-`licences.py`). The folder holds:
+The art is Microsoft's Fluent Emoji (MIT) as packed for npm; the backgrounds come from two Debian packages, KDE's
+wallpapers (GPL-2+) and the textures of the game UFO: Alien Invasion (licences per file, see `licences.py`). The folder
+holds:
 
-    packages/            what npm and apt-get downloaded; packages already lying here are used as they are
+    packages/            downloads of npm and apt-get; packages already there are used as they are
     objects/             CODE.webp, 256 px, RGBA
     backgrounds/         wallpapers/NAME/... and textures/GROUP/...
     textures-copyright   the machine-readable copyright file of the textures
@@ -24,7 +24,7 @@ BACKGROUND_PACKAGES = ("plasma-workspace-wallpapers", "ufoai-textures")
 
 
 class AssetError(Exception):
-    """A package could not be obtained or unpacked; the message says which and what to do."""
+    """Package that can't be obtained or unpacked; the message says which, and what to do."""
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -37,15 +37,14 @@ def _run(command: list[str], folder: Path) -> None:
         raise AssetError(f"`{' '.join(command)}` failed in {folder}: {reason[0]}") from error
 
 
-def _one(folder: Path, pattern: str, command: list[str]) -> Path:
+def _package(folder: Path, pattern: str, command: list[str]) -> Path:
     """Return the package in `folder` matching `pattern`, running `command` there when there is none."""
-    found = sorted(folder.glob(pattern))
-    if not found:
+    if not any(folder.glob(pattern)):
         _run(command, folder)
-        found = sorted(folder.glob(pattern))
-    if not found:
+    packages = sorted(folder.glob(pattern))
+    if not packages:
         raise AssetError(f"no {pattern} in {folder} after `{' '.join(command)}`")
-    return found[-1]
+    return packages[-1]
 
 
 def _unpack_objects(package: Path, target: Path) -> None:
@@ -55,9 +54,8 @@ def _unpack_objects(package: Path, target: Path) -> None:
             name = Path(member.name)
             source = archive.extractfile(member) if member.isfile() and name.suffix == ".webp" else None
             if source is not None:
-                (target / name.name).write_bytes(
-                    source.read()
-                )  # the bare name: an archive cannot choose another folder
+                # The name without its folders, so that an archive can't write elsewhere.
+                (target / name.name).write_bytes(source.read())
 
 
 def _unpack_backgrounds(package: Path, scratch: Path, root: Path) -> None:
@@ -76,19 +74,19 @@ def _unpack_backgrounds(package: Path, scratch: Path, root: Path) -> None:
 
 
 def obtain(root: Path) -> None:
-    """Fill `root` with objects and backgrounds, downloading only the packages that `root/packages` does not hold."""
+    """Fill `root` with objects and backgrounds, downloading the packages that `root/packages` lacks."""
     packages = root / "packages"
     packages.mkdir(parents=True, exist_ok=True)
-    objects = _one(packages, "*fluent-emoji-3d*.tgz", ["npm", "pack", OBJECT_PACKAGE])
+    objects = _package(packages, "*fluent-emoji-3d*.tgz", ["npm", "pack", OBJECT_PACKAGE])
     _unpack_objects(objects, root / "objects")
     for name in BACKGROUND_PACKAGES:
-        package = _one(packages, f"{name}_*.deb", ["apt-get", "download", name])
+        package = _package(packages, f"{name}_*.deb", ["apt-get", "download", name])
         _unpack_backgrounds(package, packages / "unpacked", root)
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(description="Obtain the object art and the background pictures.")
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Obtain the object art and the background images.")
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")
     arguments = parser.parse_args()
     try:
@@ -96,7 +94,8 @@ def main() -> None:
     except AssetError as error:
         parser.exit(1, f"error: {error}\n")
     count = sum(1 for _ in (arguments.out / "objects").iterdir())
-    print(f"{arguments.out}: {count} objects; next: python -m sacvit_deploy.training.dataset --assets {arguments.out}")
+    following = f"python -m sacvit_deploy.training.scenes.dataset --assets {arguments.out}"
+    print(f"{arguments.out}: {count} objects; next: {following}")
 
 
 if __name__ == "__main__":

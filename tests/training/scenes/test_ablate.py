@@ -1,4 +1,4 @@
-"""Short runs that differ in one thing, on a few plain scenes."""
+"""Ablations on a few single-coloured scenes: each variant runs once, and the table lists them all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from sacvit_deploy.config import Geometry, Preprocessing
 from sacvit_deploy.export.checkpoint import save_checkpoint
-from sacvit_deploy.training import ablate
+from sacvit_deploy.training.scenes import ablate
 from sacvit_deploy.training.start import fresh
 
 

@@ -1,4 +1,4 @@
-"""The shipped checkpoint and pictures, and the command that writes such pictures."""
+"""The shipped checkpoint and images, and the command that writes such images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from sacvit_deploy.export.checkpoint import load_checkpoint
-from sacvit_deploy.training import make_examples
-from sacvit_deploy.training.backgrounds import Split
-from sacvit_deploy.training.classes import LABELS
-from sacvit_deploy.training.make_examples import ORIENTATION, Example, plan, write
-from sacvit_deploy.training.scenes import Library
+from sacvit_deploy.training.scenes import make_examples
+from sacvit_deploy.training.scenes.backgrounds import Split
+from sacvit_deploy.training.scenes.classes import LABELS
+from sacvit_deploy.training.scenes.make_examples import ORIENTATION, Example, plan, write
+from sacvit_deploy.training.scenes.render import Library
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -25,18 +25,18 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_shipped_checkpoint_loads_and_says_what_it_is() -> None:
+def test_shipped_checkpoint_loads_with_its_provenance() -> None:
     path = EXAMPLES / "model.safetensors"
     checkpoint = load_checkpoint(path)
     assert path.stat().st_size < 12e6
     assert checkpoint.labels == list(LABELS) and checkpoint.eta == 0.6
     assert checkpoint.model.config.preprocessing.crop == 1.0
-    said = checkpoint.provenance
-    assert said["finished"] and said["history"][-1]["recipe"]["seed"] == 0
-    assert 0.3 < said["held_ee"] < said["held_sac"] and said["held_count"] == 1024
+    provenance = checkpoint.provenance
+    assert provenance["finished"] and provenance["history"][-1]["recipe"]["seed"] == 0
+    assert 0.3 < provenance["held_ee"] < provenance["held_sac"] and provenance["held_count"] == 1024
 
 
-def test_truth_lists_every_picture_and_only_those() -> None:
+def test_truth_lists_every_image_and_only_those() -> None:
     files = sorted(p.name for p in (EXAMPLES / "pictures").iterdir())
     assert [row["file"] for row in _rows("truth.csv")] == files
     assert {row["file"] for row in _rows("attribution.csv")} == set(files)
@@ -44,24 +44,24 @@ def test_truth_lists_every_picture_and_only_those() -> None:
 
 
 @pytest.mark.parametrize("row", _rows("truth.csv"), ids=lambda row: row["file"])
-def test_truth_fits_the_picture(row: dict[str, str]) -> None:
+def test_truth_fits_the_image(row: dict[str, str]) -> None:
     with Image.open(EXAMPLES / "pictures" / row["file"]) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+        image = ImageOps.exif_transpose(file).convert("RGB")
     left, top, right, bottom = (int(v) for v in row["box"].split())
-    unit = min(picture.size) / 224
+    unit = min(image.size) / 224
     assert row["label"] in LABELS and row["label"] in row["file"]
-    assert 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
+    assert 0 <= left < right <= image.width and 0 <= top < bottom <= image.height
     assert abs(max(right - left, bottom - top) / unit - float(row["object_px"])) < 1
-    middle = np.asarray(picture)[top:bottom, left:right]
+    middle = np.asarray(image)[top:bottom, left:right]
     assert middle.std() > 5  # something is there
 
 
-def test_pictures_are_of_many_kinds() -> None:
+def test_images_are_of_many_kinds() -> None:
     kinds, turned = set(), 0
     for row in _rows("truth.csv"):
-        with Image.open(EXAMPLES / "pictures" / row["file"]) as picture:
-            kinds.add((picture.format, picture.mode))
-            turned += picture.getexif().get(ORIENTATION) == 6
+        with Image.open(EXAMPLES / "pictures" / row["file"]) as image:
+            kinds.add((image.format, image.mode))
+            turned += image.getexif().get(ORIENTATION) == 6
     assert kinds >= {("JPEG", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P")}
     assert turned == 1
 
@@ -72,7 +72,7 @@ def test_only_freely_shippable_backgrounds_are_shipped() -> None:
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "alpha.png", "palette.png"])
-def test_every_kind_of_file_shows_the_picture_upright(kind: make_examples.Kind, tmp_path: Path) -> None:
+def test_every_kind_of_file_shows_the_image_upright(kind: make_examples.Kind, tmp_path: Path) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[:20, :30] = 255
     path = tmp_path / f"x.{kind}"

@@ -1,8 +1,8 @@
 """The sixty classes of the object scenes, and the objects that are only distractors.
 
-The art is addressed by Unicode code point, the way emoji sets name their files. Three groups are look-alikes
-on purpose: expressions, clock faces and fruit differ in a few pixels, so a small one cannot be told at half
-resolution while a large one can.
+The art is addressed by Unicode code point, as emoji sets name their files. Three groups are look-alikes on purpose:
+expressions, clock faces and fruit differ in a few pixels, so small ones can't be told apart at half resolution, while
+large ones can.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ObjectClass:
-    """One class: its label, the code point of its art, its group and the label it has when seen in a mirror."""
+    """Class of objects: label, code point of the art, group, and the label that the mirrored object has."""
 
     name: str
     code: str
@@ -44,7 +44,7 @@ _GROUPS: dict[str, str] = {
     ),
 }
 
-# A mirrored clock shows another hour; every other object keeps its name.
+# A mirrored clock shows another hour; every other object keeps its label.
 _MIRRORED = {"clock-1": "clock-11", "clock-11": "clock-1", "clock-3": "clock-9", "clock-9": "clock-3"}
 
 
@@ -60,9 +60,9 @@ def _build() -> tuple[ObjectClass, ...]:
 CLASSES: tuple[ObjectClass, ...] = _build()
 LABELS: tuple[str, ...] = tuple(c.name for c in CLASSES)
 MIRROR: tuple[int, ...] = tuple(LABELS.index(c.mirror) for c in CLASSES)
-"""MIRROR[label] is the label of the same picture flipped left to right."""
+"""MIRROR[label] is the label of the image flipped left to right."""
 
-# Never the answer: balls, books, hats, plants, food and household things that look like none of the classes above.
+# Never the label: balls, books, hats, plants, food and household things that look like none of the classes above.
 _OTHERS = """
 1f4d5 1f4d7 1f4d8 1f4d9 26bd 1f3c0 1f3be 1f3d0 1f3c8 26be 1f3b1 2615 1f9e2 1f3a9 1f451 1f50b 1f4f7 1f680 26f5 1f6a2
 1f347 1f34c 1f349 1f344 1f335 1f332 1f33b 1f341 1f355 1f354 1f369 1f36d 1f37f 1f381 1f388 1f3b8 1f3ba 1f3b2 1f4a1 1f4b0

@@ -1,4 +1,4 @@
-"""Read a Debian copyright file: which licence covers a file, and whom to name."""
+"""Debian copyright files: which licence covers a file, and which authors to credit."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Licences that let a picture be shipped with a line of attribution (CC-BY-SA asks the same of what is made from it).
+# Licences under which an image can be shipped with a line of attribution (CC-BY-SA covers derived works, too).
 SIMPLE_ATTRIBUTION = ("public-domain", "CC-BY-3.0", "CC-BY-SA-3.0", "Expat")
 
 
 @dataclass(frozen=True)
 class Licence:
-    """The licence of one file and the authors its stanza names; a stanza covers many files, so there may be several."""
+    """Licence of one file, and the authors of its stanza; a stanza covers many files, so there may be several."""
 
     name: str
     authors: tuple[str, ...]
 
     @property
     def shippable(self) -> bool:
-        """Whether simple attribution is enough."""
+        """Whether the file may be shipped with attribution alone."""
         return self.name in SIMPLE_ATTRIBUTION
 
 
@@ -38,9 +38,9 @@ def _fields(stanza: str) -> dict[str, list[str]]:
 
 
 def read_copyright(path: Path) -> Mapping[str, Licence]:
-    """Return file name -> licence for every file named one by one; patterns such as `*` are left out on purpose.
+    """Return file name -> licence for every file listed by name; patterns such as `*` are left out on purpose.
 
-    A file that only a pattern covers is not known to be free for shipping, so it must not appear here.
+    A file that only a pattern covers is not known to be free to ship.
     """
     licences: dict[str, Licence] = {}
     for stanza in path.read_text(encoding="utf-8").split("\n\n"):

@@ -1,15 +1,15 @@
-"""Background pictures: which files serve, and which of them belong to training and which to testing.
+"""Background images: which files are usable, which split each belongs to, and random crops of them.
 
-The split is by family, not by file: `floor01`, `floor01_dirty` and `floor02` often show the same boards, so a
-file-wise split would leak. The family's hash decides, so the split needs no list and does not move when files
-are added.
+The split is by family, not by file: `floor01`, `floor01_dirty` and `floor02` often show the same boards, so splitting
+single files would leak training images into the test split. A hash of the family's name decides, so the split needs no
+list and does not change when files are added.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sacvit_deploy.training.licences import Licence, read_copyright
+from sacvit_deploy.training.scenes.licences import Licence, read_copyright
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -26,16 +26,15 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 TEST_SHARE = 0.2
 SALT = "448"  # chosen so that the test split holds enough families that may be shipped with attribution
 MIN_SIDE = 256  # px; smaller files are decals and icons that would only be blurred
-MAX_SIDE = 1200  # px; larger ones are reduced once: a scene shows at most 224 px of them
-_NOT_COLOUR = re.compile(
-    r"_(nm|sm|gm|rm|hm|glow|norm|spec|light)$"
-)  # normal, specular, glow, roughness and height maps
-_LICENCE_PREFIX = "base/textures/"
+MAX_SIDE = 1200  # px of the shorter side; larger images are reduced when loaded: a scene shows at most 224 px of them
+# Normal, specular, glow, roughness and height maps.
+_NOT_COLOUR = re.compile(r"_(nm|sm|gm|rm|hm|glow|norm|spec|light)$")
+_LICENCE_PREFIX = "base/textures/"  # of the paths in the copyright file
 
 
 @dataclass(frozen=True)
 class Background:
-    """One background picture: RGB [H, W, 3] uint8, the family that decides its split, and where it comes from."""
+    """Background image: RGB [H,W,3] uint8, the family that decides its split, and its licence."""
 
     name: str
     family: str
@@ -44,15 +43,15 @@ class Background:
 
 
 def split_of(family: str) -> Split:
-    """Return the split a family of pictures belongs to; the same on every machine and in every run."""
+    """Return the split that a family of images belongs to."""
     digest = hashlib.sha256(f"{SALT}:{family}".encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64 else "train"
 
 
 def family_of(path: Path) -> str:
-    """Return the family of a picture, given its path below the backgrounds folder.
+    """Return the family of an image, given its path below the backgrounds folder.
 
-    Wallpapers (`wallpapers/NAME/...`): one family a wallpaper, its dark and tall versions included.
+    Wallpapers (`wallpapers/NAME/...`): one family per wallpaper, including its dark and tall versions.
     Textures (`textures/GROUP/floor012_dirty.png`): the group and the name up to its first digit.
     """
     if path.parts[0] == "wallpapers":
@@ -62,26 +61,26 @@ def family_of(path: Path) -> str:
 
 
 def is_usable(path: Path) -> bool:
-    """Whether a file name promises a colour picture (not a normal, specular or glow map, not a thumbnail)."""
+    """Whether a file's name is that of a colour image, not of a normal, specular or glow map or a thumbnail."""
     return path.suffix in (".png", ".jpg") and not _NOT_COLOUR.search(path.stem) and path.stem != "screenshot"
 
 
 def _load(path: Path) -> NDArray[np.uint8] | None:
-    """Decode a picture to RGB, at most MAX_SIDE on its shorter side; None when it is too small or nearly one colour."""
+    """Decode an image to RGB, at most MAX_SIDE on its shorter side; None if it is too small or nearly one colour."""
     with Image.open(path) as image:
         if min(image.size) < MIN_SIDE:
             return None
         image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-        picture = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
-    scale = MAX_SIDE / min(picture.size)
+        rgb = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
+    scale = MAX_SIDE / min(rgb.size)
     if scale < 1:
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BOX)
-    pixels = np.asarray(picture)
+        rgb = rgb.resize((round(rgb.width * scale), round(rgb.height * scale)), Image.Resampling.BOX)
+    pixels = np.asarray(rgb)
     return pixels if pixels.std() > 4 else None
 
 
 def read_backgrounds(root: Path, split: Split) -> Iterator[Background]:
-    """Decode the backgrounds of one split of an assets folder one by one, in the order of their names."""
+    """Yield the backgrounds of one split of an assets folder, decoded one by one in the order of their names."""
     licences: Mapping[str, Licence] = {}
     if (root / "textures-copyright").exists():
         licences = read_copyright(root / "textures-copyright")
@@ -98,22 +97,18 @@ def read_backgrounds(root: Path, split: Split) -> Iterator[Background]:
 
 
 def crop(source: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Cut a random window of the canvas's shape out of a picture and resize it: [H, W, 3] uint8.
+    """Cut a random window of the canvas's aspect ratio out of an image and resize it: [height,width,3] uint8.
 
-    The window's size is drawn as a share of the largest that fits, so the same draw gives the same view on a
-    larger canvas.
+    The window's size is drawn as a share of the largest that fits, so a larger canvas gets the same view.
     """
     full_height, full_width = source.shape[:2]
     largest = min(full_width / width, full_height / height)
     smallest = min(1.0, 200 / min(full_width, full_height))
     scale = largest * float(np.exp(rng.uniform(np.log(smallest), 0.0)))
-    left = rng.uniform(0, max(0.0, full_width - width * scale))  # a window as large as the picture may round over
+    left = rng.uniform(
+        0, max(0.0, full_width - width * scale)
+    )  # a window as large as the image may exceed it by rounding
     top = rng.uniform(0, max(0.0, full_height - height * scale))
     box = (left, top, min(full_width, left + width * scale), min(full_height, top + height * scale))
     view = Image.fromarray(source).resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
     return np.asarray(view)
-
-
-def families(backgrounds: Sequence[Background]) -> frozenset[str]:
-    """Return the families present."""
-    return frozenset(b.family for b in backgrounds)

@@ -1,4 +1,4 @@
-"""Scenes: the same from the same numbers, and their truth is true."""
+"""Rendering: a scene follows from split, seed and index alone, and its ground truth matches its pixels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sacvit_deploy.training import scenes
-from sacvit_deploy.training.backgrounds import Split
-from sacvit_deploy.training.classes import CLASSES, DISTRACTORS, LABELS, MIRROR
-from sacvit_deploy.training.scenes import OBJECT_PX, SCENE, Library, render
+from sacvit_deploy.training.scenes import render as module
+from sacvit_deploy.training.scenes.backgrounds import Split
+from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS, LABELS, MIRROR
+from sacvit_deploy.training.scenes.render import OBJECT_PX, SCENE, Library, render
 
 LibraryOf = Callable[[Split], Library]
 
@@ -43,15 +43,15 @@ def test_scene_depends_on_split_seed_and_index_alone(library_of: LibraryOf) -> N
 def test_box_holds_exactly_the_object(
     library_of: LibraryOf, canvas: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Render with a visible object and with a transparent one: what differs is the object, and it fills its box."""
+    """Render with a visible and with a transparent object: the pixels that differ are the object and fill its box."""
     library = library_of("train")
-    monkeypatch.setattr(scenes, "COVERED_SHARE", 0.0)
-    # Contrast and saturation of the whole scene are taken from its mean, which the object moves; noise is drawn last.
-    monkeypatch.setattr(scenes, "_finished", lambda image, unit, rng: np.asarray(image))
+    monkeypatch.setattr(module, "COVERED_SHARE", 0.0)
+    # Contrast and saturation of the whole scene depend on its mean, which the object shifts; noise is drawn last.
+    monkeypatch.setattr(module, "_finish", lambda image, unit, rng: np.asarray(image))
     for index in range(0, 24, 3):
         scene = render(library, 0, index, *canvas)
         with monkeypatch.context() as patch:
-            patch.setattr(scenes, "_dressed", _invisible_if(CLASSES[scene.label].code, library, scenes._dressed))
+            patch.setattr(module, "_recolour", _invisible(module._recolour))
             without = render(library, 0, index, *canvas)
         rows, columns = np.nonzero((scene.pixels != without.pixels).any(axis=2))
         left, top, right, bottom = scene.box
@@ -66,33 +66,33 @@ def test_box_holds_exactly_the_object(
 def test_a_mirrored_clock_is_drawn_from_the_hour_it_is_labelled_with(
     library_of: LibraryOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flipped art must be the mirrored class's: a clock labelled 1 is 1's art as it is, or 11's art flipped."""
+    """A clock labelled 1 is drawn from the art of 1 as it is, or from the flipped art of 11."""
     library = library_of("train")
     code_of = {id(art): code for code, art in library.objects.items()}
-    cut, seen = scenes._cut, set()
+    transform, seen = module._transform, set()
 
     def watched(art: Image.Image, size: float, turn: float, flip: bool) -> Image.Image:
         if code_of[id(art)] not in DISTRACTORS:
             seen.add((code_of[id(art)], flip))
-        return cut(art, size, turn, flip)
+        return transform(art, size, turn, flip)
 
-    monkeypatch.setattr(scenes, "_cut", watched)
+    monkeypatch.setattr(module, "_transform", watched)
     code = {c.name: c.code for c in CLASSES}
     for number in range(12):
         render(library, 0, LABELS.index("clock-1") + 60 * number)
     assert seen == {(code["clock-1"], False), (code["clock-11"], True)}
 
 
-def _invisible_if(code: str, library: Library, dress: Callable[..., object]) -> Callable[..., object]:
-    """Make the class object transparent and leave the distractors: only the class object is lit with strength 0.25."""
+def _invisible(recolour: Callable[..., Image.Image]) -> Callable[..., Image.Image]:
+    """Make the class object transparent, not the distractors: only the former is recoloured with strength 0.25."""
 
-    def dressed(thing: object, rng: np.random.Generator, strength: float, blur: float) -> object:
-        done = dress(thing, rng, strength, blur)
+    def replacement(sprite: Image.Image, rng: np.random.Generator, strength: float, blur: float) -> Image.Image:
+        recoloured = recolour(sprite, rng, strength, blur)
         if strength == 0.25:
-            done.putalpha(0)  # type: ignore[attr-defined]
-        return done
+            recoloured.putalpha(0)
+        return recoloured
 
-    return dressed
+    return replacement
 
 
 @settings(max_examples=12, deadline=None)

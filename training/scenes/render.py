@@ -1,10 +1,8 @@
-"""Render one scene: a class object somewhere on a background, among other objects, turned, lit, blurred and
-partly covered.
+"""Rendering of one scene: a class object on a background among other objects, rotated, lit, blurred, partly covered.
 
-A scene is a pure function of (split, seed, index): its random generator is seeded with the three and nothing
-else is read. Its label is `index % 60`, so every stretch of sixty scenes holds every class once. Lengths are
-in px of a 224 px scene; a larger canvas shows the same kind of scene in more detail, with the object inside
-the centre square that preprocessing keeps.
+A scene is a pure function of (split, seed, index): they seed the random generator, and nothing else is read. The label
+is `index % 60`, so any sixty consecutive scenes hold every class once. Lengths are in px of a 224 px scene; a larger
+canvas shows the same kind of scene in more detail, with the object inside the centre square that preprocessing keeps.
 """
 
 from __future__ import annotations
@@ -16,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sacvit_deploy.training.backgrounds import SPLITS, Split, crop
-from sacvit_deploy.training.classes import CLASSES, DISTRACTORS, MIRROR
-from sacvit_deploy.training.clutter import add_shapes, generated
+from sacvit_deploy.training.scenes.backgrounds import SPLITS, Split, crop
+from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS, MIRROR
+from sacvit_deploy.training.scenes.clutter import add_shapes, generated
 
-SCENE = 224  # px, the scene's own unit of length
+SCENE = 224  # px; all lengths refer to a scene of this side
 OBJECT_PX = (16.0, 150.0)  # longest side of the class object
 GENERATED_SHARE = 0.12
 COLLAGE_SHARE = 0.3
@@ -31,7 +29,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Library:
-    """Object art by code point (RGBA) and the background pictures ([H, W, 3] uint8) of one split."""
+    """Object art by code point (RGBA) and background images ([H,W,3] uint8) of one split."""
 
     split: Split
     objects: Mapping[str, Image.Image]
@@ -40,13 +38,13 @@ class Library:
 
 @dataclass(frozen=True)
 class Scene:
-    """A rendered scene and its truth."""
+    """Rendered scene with its ground truth."""
 
     pixels: NDArray[np.uint8]
-    """[H, W, 3] RGB."""
+    """[H,W,3] RGB."""
     label: int
     object_px: float
-    """Longest side of the object, in px of the 224 scene."""
+    """Longest side of the object, in px of the 224 px scene."""
     box: Box
     """Left, top, right, bottom of the object in canvas px, right and bottom exclusive."""
     sources: tuple[int, ...]
@@ -56,7 +54,7 @@ class Scene:
 def _background(
     library: Library, width: int, height: int, rng: np.random.Generator
 ) -> tuple[Image.Image, tuple[int, ...]]:
-    """Paint the canvas with one picture, a collage of two, or a generated pattern."""
+    """Return a canvas of one image, a collage of two, or a generated pattern, and the indices of the images used."""
     if not library.backgrounds or rng.random() < GENERATED_SHARE:
         return Image.fromarray(generated(width, height, rng)), ()
     count = 2 if rng.random() < COLLAGE_SHARE else 1
@@ -71,21 +69,21 @@ def _background(
         side = x * np.cos(angle) + y * np.sin(angle) > rng.uniform(-0.6, 0.6)
         pixels = np.where(side[..., None], views[0], views[1])
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    return _lit(image, rng, 0.35), picks
+    return _relight(image, rng, 0.35), picks
 
 
-def _lit(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
-    """Change brightness, contrast and saturation, each by a factor of up to 1 +- strength."""
+def _relight(image: Image.Image, rng: np.random.Generator, strength: float) -> Image.Image:
+    """Scale brightness, contrast and saturation, each by a random factor within 1 +- strength."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(1 - strength, 1 + strength)))
     return image
 
 
-def _cut(art: Image.Image, size: float, turn: float, flip: bool) -> Image.Image:
-    """Turn the art by `turn` degrees, cut it to its visible part and scale its longest side to `size` px: RGBA."""
+def _transform(art: Image.Image, size: float, turn: float, flip: bool) -> Image.Image:
+    """Rotate RGBA art by `turn` degrees, crop it to its visible part and scale its longest side to `size` px."""
     if flip:
         art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    # Working at twice the final size keeps the edges and spares turning 256 px of art for a 20 px object.
+    # Rotating at 2.5 times the final size keeps the edges sharp, and is faster than rotating all 256 px of the art.
     working = min(1.0, 2.5 * size / max(art.size))
     if working < 1.0:
         side = max(8, round(max(art.size) * working))
@@ -97,10 +95,10 @@ def _cut(art: Image.Image, size: float, turn: float, flip: bool) -> Image.Image:
     return art.resize((max(1, round(art.width * scale)), max(1, round(art.height * scale))), Image.Resampling.LANCZOS)
 
 
-def _dressed(thing: Image.Image, rng: np.random.Generator, strength: float, blur: float) -> Image.Image:
-    """Light the object's colours and blur it a little; its outline and size stay."""
-    alpha = thing.getchannel("A")
-    colours = _lit(thing.convert("RGB"), rng, strength)
+def _recolour(sprite: Image.Image, rng: np.random.Generator, strength: float, blur: float) -> Image.Image:
+    """Vary an RGBA sprite's light and colours, and blur them; outline and size stay."""
+    alpha = sprite.getchannel("A")
+    colours = _relight(sprite.convert("RGB"), rng, strength)
     gains = rng.uniform(1 - strength / 2, 1 + strength / 2, 3)
     colours = Image.merge(
         "RGB", [band.point(lambda v, g=g: min(255, v * g)) for band, g in zip(colours.split(), gains, strict=True)]
@@ -113,7 +111,8 @@ def _dressed(thing: Image.Image, rng: np.random.Generator, strength: float, blur
 
 def _distractor(library: Library, size: float, rng: np.random.Generator) -> Image.Image:
     art = library.objects[DISTRACTORS[int(rng.integers(len(DISTRACTORS)))]]
-    return _dressed(_cut(art, size, rng.uniform(-180, 180), bool(rng.random() < 0.5)), rng, 0.35, 0.0)
+    sprite = _transform(art, size, rng.uniform(-180, 180), bool(rng.random() < 0.5))
+    return _recolour(sprite, rng, 0.35, 0.0)
 
 
 def render(
@@ -124,9 +123,9 @@ def render(
     height: int = SCENE,
     object_range: tuple[float, float] = OBJECT_PX,
 ) -> Scene:
-    """Render scene `index` of a split on a canvas of `width` x `height` px.
+    """Render scene `index` of the library's split on a canvas of `width` x `height` px.
 
-    The object's size is log-uniform in `object_range`, in px of the 224 scene.
+    object_range: bounds of the object's longest side, drawn log-uniformly, in px of the 224 px scene.
     """
     rng = np.random.default_rng([SPLITS.index(library.split), seed, index])
     label = index % len(CLASSES)
@@ -142,22 +141,21 @@ def render(
     clock = CLASSES[label].group == "clock"
     flip = bool(rng.random() < 0.5)
     art = library.objects[CLASSES[MIRROR[label] if flip else label].code]
-    turn = rng.uniform(-10, 10) if clock else rng.uniform(-35, 35)  # a clock turned by 30 degrees shows another hour
-    thing = _dressed(
-        _cut(art, object_px * unit, turn, flip), rng, 0.25, unit * rng.uniform(0, 0.9) * min(1, object_px / 60)
-    )
+    turn = rng.uniform(-10, 10) if clock else rng.uniform(-35, 35)  # rotated by 30 degrees, a clock shows another hour
+    sprite = _transform(art, object_px * unit, turn, flip)
+    sprite = _recolour(sprite, rng, 0.25, unit * rng.uniform(0, 0.9) * min(1, object_px / 60))
     centre = np.array([width - SCENE * unit, height - SCENE * unit]) / 2
-    left, top = np.round(centre + rng.uniform(0, 1, 2) * (SCENE * unit - np.array(thing.size))).astype(int)
-    canvas.paste(thing, (left, top), thing)
-    box = (int(left), int(top), int(left) + thing.width, int(top) + thing.height)
+    left, top = np.round(centre + rng.uniform(0, 1, 2) * (SCENE * unit - np.array(sprite.size))).astype(int)
+    canvas.paste(sprite, (left, top), sprite)
+    box = (int(left), int(top), int(left) + sprite.width, int(top) + sprite.height)
 
     if rng.random() < COVERED_SHARE:
         _cover(canvas, box, library, rng)
-    return Scene(_finished(canvas, unit, rng), label, object_px, box, sources)
+    return Scene(_finish(canvas, unit, rng), label, object_px, box, sources)
 
 
 def _cover(canvas: Image.Image, box: Box, library: Library, rng: np.random.Generator) -> None:
-    """Paste another object over a rim of the class object: it hides at most a quarter of the box's area."""
+    """Paste a distractor over the edge of the class object; it hides at most a quarter of the box's area."""
     longest = max(box[2] - box[0], box[3] - box[1])
     other = _distractor(library, longest * rng.uniform(0.3, 0.5), rng)
     angle = rng.uniform(0, 2 * np.pi)
@@ -166,9 +164,9 @@ def _cover(canvas: Image.Image, box: Box, library: Library, rng: np.random.Gener
     canvas.paste(other, (round(x), round(y)), other)
 
 
-def _finished(canvas: Image.Image, unit: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Light the whole scene and add sensor noise: [H, W, 3] uint8."""
-    pixels = np.asarray(_lit(canvas, rng, 0.2), np.float32)
+def _finish(canvas: Image.Image, unit: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Vary the light of the whole scene and add sensor noise: [H,W,3] uint8."""
+    pixels = np.asarray(_relight(canvas, rng, 0.2), np.float32)
     sigma = rng.uniform(0, 6)
     grain = rng.standard_normal((SCENE, SCENE), dtype=np.float32) * sigma
     if unit != 1.0 or canvas.size != (SCENE, SCENE):

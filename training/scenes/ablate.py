@@ -1,9 +1,9 @@
-"""Which of the method's choices pay on rendered scenes: short runs that differ in one thing.
+"""Ablations on rendered scenes: short runs that each change one choice of the method or the recipe.
 
-All begin with the same stage 1 (`sacvit train --scenes DATA --stage-one N --steps 0` makes one), see the
-same batches, and are measured on the test scenes. A finished variant is not run again.
+All start from the same stage 1 (`sacvit train --scenes DATA --stage-one N --steps 0` makes one), see the same batches,
+and are measured on the test scenes. A finished variant is not run again.
 
-    python -m sacvit_deploy.training.ablate --scenes DATA --init stage_one.safetensors --out FOLDER --steps 300
+    python -m sacvit_deploy.training.scenes.ablate --scenes DATA --init stage_one.safetensors --out FOLDER --steps 300
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.cli import fast_bf16
-from sacvit_deploy.training.dataset import open_scenes
-from sacvit_deploy.training.measure import Accuracies, measure
+from sacvit_deploy.training.measure import Accuracies, measure_accuracies
 from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import team_device
 from sacvit_deploy.training.recipe import DENSE, OptimiserName, Recipe
-from sacvit_deploy.training.scene_set import SceneSet
+from sacvit_deploy.training.scenes.rendered import open_scenes
+from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
 from sacvit_deploy.training.trainer import Trainer
 
 
 class Variant(NamedTuple):
-    """One thing changed: fields of the method, or of the recipe."""
+    """Changed fields of the method and of the recipe."""
 
     method: dict[str, Any]
     recipe: dict[str, Any]
@@ -50,7 +50,7 @@ VARIANTS = {
     "attention = global": Variant({"attention": "global"}, {}),
     "stage 1 learns from labels, too": Variant({}, {"ee_loss": "ce"}),
     "clusters from the start": Variant({}, {"dense": 0.0}),
-    "no loss on where it looks": Variant({}, {"look": 0.0}),
+    "no loss on where it looks": Variant({}, {"attention_loss_weight": 0.0}),
 }
 
 
@@ -64,7 +64,7 @@ VARIANTS = {
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--dense", type=click.FloatRange(0, 1), default=DENSE, help="Share before clusters.  [default: 4/7]")
 @click.option("--look", type=float, default=0.2, show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Measure on so many test scenes.  [default: all]")
+@click.option("--limit", type=click.IntRange(min=1), help="Number of test scenes to measure on.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Run these alone; may be repeated.")
 def command(
@@ -94,54 +94,53 @@ def command(
         dense=dense,
         smoothing=0.0,
         average=0.99,
-        look=look,
+        attention_loss_weight=look,
     )
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
-    found = read_results(results)
-    settings = json.loads(json.dumps({**dataclasses.asdict(base), "limit": limit}))
-    if any(row["settings"] != settings for row in found.values()):
+    rows = read_results(results)
+    settings = json.loads(json.dumps({**base.to_dict(), "limit": limit}))
+    if any(row["settings"] != settings for row in rows.values()):
         raise UsageError(f"{results} holds results of other settings; choose another --out")
     for name in only or VARIANTS:
-        if name in found:
+        if name in rows:
             continue
         accuracies = run_variant(VARIANTS[name], base, init, scenes, limit)
-        found[name] = {"variant": name, **accuracies._asdict(), "settings": settings}
+        accuracy = {"ee": accuracies.ee, "sac": accuracies.sac, "pictures": accuracies.images}
+        rows[name] = {"variant": name, **accuracy, "settings": settings}
         with results.open("a") as file:
-            file.write(json.dumps(found[name]) + "\n")
+            file.write(json.dumps(rows[name]) + "\n")
         click.echo(f"{name}: stage 1 {accuracies.ee:.1%}, stage 2 {accuracies.sac:.1%}")
-    click.echo(table(found))
+    click.echo(table(rows))
 
 
-def run_variant(
-    variant: Variant, base: Recipe, init: Path, folder: Path, limit: int | None = None
-) -> Accuracies:
+def run_variant(variant: Variant, base: Recipe, init: Path, folder: Path, limit: int | None = None) -> Accuracies:
     """Train one variant and measure it on the test scenes."""
     recipe = dataclasses.replace(base, **variant.recipe)
     device = team_device()
     classes = load_checkpoint(init).model.config.geometry.classes
     model, _ = from_weights(init, classes, variant.method, recipe.seed)
-    lessons = SceneSet(open_scenes(folder / "train"), model.config)
-    trainer = Trainer(model, recipe, lessons, device=device, amp=fast_bf16(device))
+    dataset = SceneSet(open_scenes(folder / "train"), model.config)
+    trainer = Trainer(model, recipe, dataset, device=device, amp=fast_bf16(device))
     while trainer.advance():
         trainer.train_step()
     test = SceneSet(open_scenes(folder / "test"), model.config)
-    return measure(trainer.average.eval(), test, limit=limit, by_chance=recipe.random_targets)
+    return measure_accuracies(trainer.average.eval(), test, limit=limit, with_random_targets=recipe.random_targets)
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """What earlier calls found, by variant."""
+    """Read the rows that earlier calls wrote, by variant."""
     if not path.exists():
         return {}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {line["variant"]: line for line in lines}
 
 
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """Markdown, best stage 2 first, with the differences from the defaults in points."""
-    base = found.get("defaults")
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Format the rows as a Markdown table, best stage 2 first, with differences from the defaults in points."""
+    base = rows.get("defaults")
     lines = ["| variant | stage 1 | stage 2 | against the defaults |", "|---|---|---|---|"]
-    for name, row in sorted(found.items(), key=lambda item: -float(item[1]["sac"])):
+    for name, row in sorted(rows.items(), key=lambda item: -float(item[1]["sac"])):
         against = f"{100 * (row['sac'] - base['sac']):+.1f}" if base else "-"
         lines.append(f"| {name} | {100 * row['ee']:.1f} | {100 * row['sac']:.1f} | {against} |")
     return "\n".join(lines)

@@ -1,8 +1,7 @@
-"""Write held-out scenes as picture files of many kinds and sizes, with their truth and their attribution.
+"""Held-out scenes written as image files of many kinds and sizes, with their ground truth and attribution.
 
-Only backgrounds that may be shipped with a line of attribution are used, and generated ones. Every file shows
-a scene of the test split; on files wider than high (or higher than wide) the scene is the centre square,
-which preprocessing keeps.
+Backgrounds are generated, or of a licence that asks for no more than attribution. Every file shows a scene of the test
+split; where an image isn't square, the scene is its centre square, which preprocessing keeps.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Literal
 
 from PIL import Image
 
-from sacvit_deploy.training.backgrounds import Background
-from sacvit_deploy.training.classes import CLASSES, LABELS
-from sacvit_deploy.training.dataset import load_objects
-from sacvit_deploy.training.scenes import Box, Library, Scene, render
-from sacvit_deploy.training.twins import load_unseen
+from sacvit_deploy.training.scenes.backgrounds import Background
+from sacvit_deploy.training.scenes.classes import CLASSES, LABELS
+from sacvit_deploy.training.scenes.dataset import load_objects
+from sacvit_deploy.training.scenes.dedup import load_unseen
+from sacvit_deploy.training.scenes.render import Library, Scene, render
 
 Kind = Literal["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "grey.png", "alpha.png", "palette.png"]
 SIZES = {"small": (16.0, 30.0), "medium": (34.0, 60.0), "large": (75.0, 140.0)}  # px of a 224 scene
@@ -33,7 +32,7 @@ _KINDS: dict[int, Kind] = {
 
 @dataclass(frozen=True)
 class Example:
-    """One picture to write: its place in the list, label, object size, canvas and kind of file."""
+    """Image to write: number in the list, label, object size, canvas (width, height) and kind of file."""
 
     number: int
     label: int
@@ -43,12 +42,12 @@ class Example:
 
     @property
     def file(self) -> str:
-        """Name such as `07_red-apple_small.jpg`."""
+        """File name such as `07_red-apple_small.jpg`."""
         return f"{self.number:02d}_{LABELS[self.label]}_{self.size}.{self.kind.rsplit('.')[-1]}"
 
 
 def plan(count: int) -> list[Example]:
-    """Choose labels, sizes, canvases and kinds so that `count` pictures cover all of them."""
+    """Choose labels, sizes, canvases and kinds so that `count` images cover all of them."""
     examples = []
     for i in range(count):
         canvas = (1280, 960) if i == 13 else CANVASES[i % len(CANVASES)]
@@ -59,12 +58,10 @@ def plan(count: int) -> list[Example]:
 
 
 def write(image: Image.Image, path: Path, kind: Kind) -> None:
-    """Write an RGB picture as the given kind of file."""
+    """Write an RGB image as the given kind of file."""
     if kind == "rotated.jpg":
         exif = Image.Exif()
-        exif[ORIENTATION] = (
-            6  # the viewer turns it by 90 degrees clockwise, so the pixels are stored turned the other way
-        )
+        exif[ORIENTATION] = 6  # viewers rotate it by 90 degrees clockwise, so the pixels are stored rotated back
         image.transpose(Image.Transpose.ROTATE_90).save(path, quality=88, exif=exif)
     elif kind == "cmyk.jpg":
         image.convert("CMYK").save(path, quality=88)
@@ -82,18 +79,13 @@ def write(image: Image.Image, path: Path, kind: Kind) -> None:
 
 
 def draw(example: Example, library: Library, seed: int) -> Scene:
-    """Render the scene of an example; its index has the example's label."""
+    """Render the scene of an example, at an index that has the example's label."""
     index = example.label + len(CLASSES) * example.number
     return render(library, seed, index, *example.canvas, object_range=SIZES[example.size])
 
 
-def stored_box(box: Box) -> str:
-    """Return a box as `left top right bottom`."""
-    return " ".join(str(v) for v in box)
-
-
 def make(assets: Path, out: Path, count: int, seed: int) -> int:
-    """Write pictures, `truth.csv` and `attribution.csv`; returns the number of bytes of the pictures."""
+    """Write the images, `truth.csv` and `attribution.csv`; returns the total size of the images in bytes."""
     backgrounds = [b for b in load_unseen(assets) if b.licence is not None and b.licence.shippable]
     library = Library("test", load_objects(assets), [b.pixels for b in backgrounds])
     (out / "pictures").mkdir(parents=True, exist_ok=True)
@@ -101,7 +93,8 @@ def make(assets: Path, out: Path, count: int, seed: int) -> int:
     for example in plan(count):
         scene = draw(example, library, seed)
         write(Image.fromarray(scene.pixels), out / "pictures" / example.file, example.kind)
-        truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", stored_box(scene.box)))
+        box = " ".join(map(str, scene.box))
+        truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", box))
         sources += attribution(example.file, scene, backgrounds)
     _write_csv(out / "truth.csv", ("file", "label", "object_px", "box"), truth)
     _write_csv(out / "attribution.csv", ("file", "background", "licence", "authors"), sources)
@@ -109,7 +102,7 @@ def make(assets: Path, out: Path, count: int, seed: int) -> int:
 
 
 def attribution(file: str, scene: Scene, backgrounds: Sequence[Background]) -> list[tuple[str, str, str, str]]:
-    """Return a row (file, background, licence, authors) for every background of a scene."""
+    """Return a row (file, background, licence, authors) for each background of a scene."""
     rows = []
     for i in scene.sources:
         licence = backgrounds[i].licence
@@ -126,17 +119,16 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ..
 
 
 def main() -> None:
-    """Run as a command."""
-    parser = argparse.ArgumentParser(description="Write held-out scenes as example pictures.")
-    parser.add_argument("--assets", type=Path, required=True, help="folder filled by sacvit_deploy.training.assets")
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Write held-out scenes as example images.")
+    parser.add_argument("--assets", type=Path, required=True, help="folder that training.scenes.assets has filled")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures/, truth.csv and attribution.csv")
     parser.add_argument("--count", type=int, default=40)
-    parser.add_argument(
-        "--seed", type=int, default=7, help="differs from the dataset's, so these scenes are in neither split"
-    )
-    a = parser.parse_args()
-    size = make(a.assets, a.out, a.count, a.seed)
-    print(f"{a.out}: {a.count} pictures, {size / 1e6:.2f} MB")
+    seed_help = "unlike the data set's, so that these scenes are in neither split"
+    parser.add_argument("--seed", type=int, default=7, help=seed_help)
+    arguments = parser.parse_args()
+    size = make(arguments.assets, arguments.out, arguments.count, arguments.seed)
+    print(f"{arguments.out}: {arguments.count} images, {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
