@@ -1,0 +1,1 @@
+"""What every command uses to talk to people: progress lines, text tables, charts."""
