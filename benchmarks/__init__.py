@@ -1,1 +1,1 @@
-"""`sacvit bench`: what a bundle gains over a plain DeiT and over other token savers, on the machine at hand."""
+"""`sacvit bench`: speed of a bundle against a plain DeiT and token-reduction baselines, on the machine at hand."""

@@ -1,4 +1,4 @@
-"""The cases of a bench, one after the other, and the rows they become."""
+"""One case of a bench: all contenders measured in turn, and the rows that result."""
 
 from __future__ import annotations
 
@@ -9,99 +9,105 @@ from dataclasses import dataclass
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Index
-from sacvit_deploy.benchmarks.energy import Meter
-from sacvit_deploy.benchmarks.field import Entry
-from sacvit_deploy.benchmarks.pictures import Material
-from sacvit_deploy.benchmarks.results import BASELINE, Row
+from sacvit_deploy.benchmarks.images import BenchImages
+from sacvit_deploy.benchmarks.lineup import Entry
+from sacvit_deploy.benchmarks.machine.energy import Meter
+from sacvit_deploy.benchmarks.report.results import BenchRow
 from sacvit_deploy.benchmarks.rounds import Window, interleave
 from sacvit_deploy.benchmarks.running import Feed, Run, run
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.scheduler import Item
 
-SCOPES = ("engine", "file")
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True)
-class Case:
-    """One set of circumstances, the same for all contenders."""
+class BenchCase:
+    """Conditions that all contenders share. scope: a key of `SCOPES`; threads: CPU threads of an engine call."""
 
     scope: str
     batch: int
     threads: int
 
 
-def measure(
-    case: Case,
+def run_case(
+    case: BenchCase,
     entries: Sequence[Entry],
     model: SACViT,
-    material: Material,
+    images: BenchImages,
     alpha: float,
     rounds: int,
     meters: Sequence[Meter] = (),
-    note: Callable[[], object] = int,
-) -> list[Row]:
-    """Run all contenders in turn and return their rows. Raises UsageError for a batch that one of them can't take."""
-    labels = material.labels if material.labelled else None
+    advance: Callable[[int], object] = int,
+) -> list[BenchRow]:
+    """Run all contenders in turn and return their rows. advance: called after each run.
+
+    Raises UsageError for a batch that one of them can't take.
+    """
+    labels = images.labels if images.labelled else None
     entries = [entry for entry in entries if case.scope == "file" or not entry.scaled]
     if case.scope == "engine":
-        images = material.images
-        feed: Feed[int] = Feed(range(len(images)), lambda row: Item(str(row), images[row]), 1, labels)
+        pixels = images.pixels
+        feed: Feed[int] = Feed(range(len(pixels)), lambda row: Item(str(row), pixels[row]), 1, labels)
     else:
-        feed = file_feed(model, material, case, labels)
+        feed = file_feed(model, images, case, labels)
     for entry in entries:
         entry.check(case.batch)
 
     def once(entry: Entry) -> Callable[[], Run]:
-        own = feed if not entry.scaled else file_feed(model, material, case, labels, scaled=True)
+        own = feed if not entry.scaled else file_feed(model, images, case, labels, scaled=True)
         return lambda: run(entry.contender, own, case.batch, meters)
 
     names = [f"{number} {entry.name}" for number, entry in enumerate(entries)]
-    window = interleave(dict(zip(names, map(once, entries), strict=True)), rounds, note)
+    window = interleave(dict(zip(names, map(once, entries), strict=True)), rounds, advance)
     return with_ratios(
         [
-            _row(case, entry, name, window, model, alpha, len(material.images))
+            _row(case, entry, name, window, model, alpha, len(images.pixels))
             for entry, name in zip(entries, names, strict=True)
         ]
     )
 
 
 def file_feed(
-    model: SACViT, material: Material, case: Case, labels: Index | None, *, scaled: bool = False
+    model: SACViT, images: BenchImages, case: BenchCase, labels: Index | None, *, scaled: bool = False
 ) -> Feed[int]:
-    """Pictures from their files: decoded ahead by a thread a core, one after the other where the batch is one."""
-    paths = material.paths
+    """Feed images from their files: decoded ahead by a thread per core, or one after the other for batch 1."""
+    paths = images.paths
     if paths is None:
-        raise UsageError(f"--scope file needs picture files, and {material.name} are none")
+        raise UsageError(f"--scope file needs image files, and {images.name} are none")
     workers = 1 if case.batch == 1 else usable_cores()
     prepare = model.prepare_scaled if scaled else model.prepare
     return Feed(range(len(paths)), lambda row: prepare(paths[row]), workers, labels)
 
 
-def _row(case: Case, entry: Entry, name: str, window: Window[Run], model: SACViT, alpha: float, pictures: int) -> Row:
+def _row(
+    case: BenchCase, entry: Entry, name: str, window: Window[Run], model: SACViT, alpha: float, count: int
+) -> BenchRow:
     runs = window.runs[name]
-    ms = [1000 * one.seconds / pictures for one in runs]
+    ms = [1000 * one.seconds / count for one in runs]
     latencies = [1000 * seconds for one in runs for seconds in one.latencies]
-    per_picture = 1000 / pictures
-    steps = {step: per_picture * statistics.median(one.steps.get(step, 0.0) for one in runs) for step in runs[-1].steps}
-    count = costs(model.config, alpha)
+    steps = {
+        step: 1000 / count * statistics.median(one.steps.get(step, 0.0) for one in runs) for step in runs[-1].steps
+    }
+    macs = costs(model.config, alpha)
     gmacs, continued = entry.gmacs(case.batch), None
     if entry.gate is not None:
-        continued = runs[-1].continued / pictures
-        gmacs = count.cascade(continued) / 1e9
+        continued = runs[-1].continued / count
+        gmacs = macs.cascade(continued) / 1e9
     right = runs[-1].right
     joules = [one.joules for one in runs if one.joules is not None]
-    return Row(
+    return BenchRow(
         scope=case.scope,
         batch=case.batch,
         threads=case.threads,
         contender=entry.name,
         precision=entry.precision,
         gate=entry.gate,
-        pictures=pictures,
+        pictures=count,
         rounds=len(runs),
         steady=window.steady[name],
         ms=spread(ms),
@@ -110,21 +116,21 @@ def _row(case: Case, entry: Entry, name: str, window: Window[Run], model: SACViT
         steps_ms=steps,
         gmacs=gmacs,
         continued=continued,
-        ideal=None if gmacs is None else count.deit / 1e9 / gmacs,
-        accuracy=None if right is None or not entry.accuracy else right / pictures,
-        joules=statistics.median(joules) / pictures if joules else None,
+        ideal=None if gmacs is None else macs.deit / 1e9 / gmacs,
+        accuracy=None if right is None or not entry.accuracy else right / count,
+        joules=statistics.median(joules) / count if joules else None,
         failed=runs[-1].failed,
         note=entry.note,
     )
 
 
-def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """Add how many times faster each row of a case is than others, by the rounds they shared.
+def with_ratios(rows: Sequence[BenchRow]) -> list[BenchRow]:
+    """Add the speed-ups of each row of a case over others, from the rounds they shared.
 
-    `deit`: the plain DeiT in the same precision (a file that is run as it is: the first there is); `deit.fp32`: the
-    plain DeiT in fp32; `same.fp32`: the same contender in fp32.
+    `deit`: over the plain DeiT in the same precision (for a user's own ONNX file, the first DeiT there is);
+    `deit.fp32`: over the plain DeiT in fp32; `same.fp32`: over the same contender in fp32.
     """
-    found = []
+    extended = []
     for row in rows:
         ratios: dict[str, Spread] = {}
         for other in rows:
@@ -136,5 +142,5 @@ def with_ratios(rows: Sequence[Row]) -> list[Row]:
                     ratios["deit.fp32"] = ratio(other.rounds_ms, row.rounds_ms)
             if reduced and (other.contender, other.gate) == (row.contender, row.gate):
                 ratios["same.fp32"] = ratio(other.rounds_ms, row.rounds_ms)
-        found.append(dataclasses.replace(row, ratios=ratios))
-    return found
+        extended.append(dataclasses.replace(row, ratios=ratios))
+    return extended

@@ -12,103 +12,131 @@ from typing import Any
 import click
 
 from sacvit_deploy.commands.common import numbers
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import UsageError
 
 
 def words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Read words separated by commas; a click callback."""
+    """Click callback: read words separated by commas."""
     return None if value is None else tuple(dict.fromkeys(word.strip() for word in value.split(",") if word.strip()))
 
 
 def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read whole numbers from 1 separated by commas; a click callback."""
+    """Click callback: read whole numbers from 1, separated by commas."""
     try:
-        found = None if value is None else tuple(dict.fromkeys(int(word) for word in value.split(",")))
+        numbers_given = None if value is None else tuple(dict.fromkeys(int(word) for word in value.split(",")))
     except ValueError:
-        found = ()
-    if found is not None and (not found or min(found) < 1):
+        numbers_given = ()
+    if numbers_given is not None and (not numbers_given or min(numbers_given) < 1):
         raise click.BadParameter(f"{value!r} is not a list of whole numbers from 1; write them like 1,8,32", ctx, param)
-    return found
+    return numbers_given
 
 
 @click.command("bench")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Pictures of your own: a folder, with class folders or "
-              "without, or rendered scenes.  [default: 640x480 JPEGs made of the package's photographs]")
-@click.option("--pictures", type=click.IntRange(min=1), default=100, show_default=True, help="How many to take.")
-@click.option("--scope", "scopes", default="engine", show_default=True, callback=words, help="engine: from decoded "
-              "pictures; file: from JPEGs, decoding and all; or both, engine,file.")
-@click.option("--scaled", is_flag=True, help="With --scope file: the cascade also with JPEGs decoded in full only "
-              "where they continue, as sacvit infer --scaled.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Images of your own: a folder, with class folders or "
+    "without, or rendered scenes.  [default: 640x480 JPEGs made of the package's photographs]",
+)
+@click.option(
+    "--pictures",
+    "image_count",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="How many images to take.",
+)
+@click.option(
+    "--scope",
+    "scopes",
+    default="engine",
+    show_default=True,
+    callback=words,
+    help="engine: from decoded images; file: from JPEGs, decoding and all; or both, engine,file.",
+)
+@click.option(
+    "--scaled",
+    is_flag=True,
+    help="With --scope file: the cascade also with JPEGs decoded in full only "
+    "where they continue, as sacvit infer --scaled.",
+)
 @click.option("--batch", "batches", default="1,8,32", show_default=True, callback=counts, help="Batch sizes.")
-@click.option("--continue", "fractions", callback=numbers, help="Shares of the pictures that are made to go on to "
-              "stage 2, like 0.23,0.4.  [default: 0.23,0.4,0.86 without --data, the paper's]")
-@click.option("--eta", "etas", callback=numbers, help="Real gates, like 0.5,0.6.  [default: with --data, the "
-              "bundle's]")
-@click.option("--alpha", type=float, help="Share of tokens looked at again in full.  [default: the bundle's]")
-@click.option("--against", default="deit,sait,sait-mass,stvit", show_default=True, callback=words,
-              help="Opponents; all but deit are exported once, which needs torch.")
-@click.option("--vs", multiple=True, type=click.Path(path_type=Path), help="Another classifier, an ONNX file; may be "
-              "repeated.")
-@click.option("--opponents", type=click.Path(path_type=Path), help="Their folder.  [default: NAME.opponents beside "
-              "the bundle]")
-@click.option("--keep", type=click.FloatRange(0, 1, min_open=True), help="Share of tokens SaiT keeps.  "
-              "[default: 0.43]")
+@click.option(
+    "--continue",
+    "fractions",
+    callback=numbers,
+    help="Shares of the images that are made to continue to "
+    "stage 2, like 0.23,0.4.  [default: 0.23,0.4,0.86 without --data, the paper's]",
+)
+@click.option("--eta", "etas", callback=numbers, help="Real gates, like 0.5,0.6.  [default: with --data, the bundle's]")
+@click.option(
+    "--alpha", type=float, help="Share of tokens that stage 2 sees in full resolution.  [default: the bundle's]"
+)
+@click.option(
+    "--against",
+    default="deit,sait,sait-mass,stvit",
+    show_default=True,
+    callback=words,
+    help="Baselines; all but deit are exported once, which needs torch.",
+)
+@click.option(
+    "--vs", multiple=True, type=click.Path(path_type=Path), help="Another classifier, an ONNX file; may be repeated."
+)
+@click.option(
+    "--opponents",
+    "baselines",
+    type=click.Path(path_type=Path),
+    help="Folder of the exported baselines.  [default: NAME.opponents beside the bundle]",
+)
+@click.option("--keep", type=click.FloatRange(0, 1, min_open=True), help="Share of tokens SaiT keeps.  [default: 0.43]")
 @click.option("--backend", default="auto", show_default=True, help="As for sacvit infer.")
 @click.option("--provider", help="ONNX Runtime execution provider.  [default: cpu]")
-@click.option("--precision", "precisions", callback=words, help="Variants, like fp32,int8.  [default: fp32, and what "
-              "auto takes here]")
+@click.option(
+    "--precision",
+    "precisions",
+    callback=words,
+    help="Variants, like fp32,int8.  [default: fp32, and what auto takes here]",
+)
 @click.option("--threads", callback=counts, help="CPU threads of an engine call, like 1,2.  [default: one a core]")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds that count.")
-@click.option("--processes", type=click.IntRange(min=0), default=3, show_default=True, help="Rounds of start-up and "
-              "peak memory, in processes of their own; 0 is none.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for bench.json and report.html.")
-@click.option("--png", is_flag=True, help="Draw the report's charts into --out as PNGs, too.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Rounds of start-up and peak memory, each in a fresh process; 0 is none.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for bench.json and report.html, whose charts need matplotlib.",
+)
+@click.option("--png", is_flag=True, help="Write the report's charts into --out as PNGs, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--compare", nargs=2, type=click.Path(path_type=Path), help="Compare two bench.json instead: OLD NEW.")
 def command(bundle: Path | None, compare: tuple[Path, Path] | None, as_json: bool, **options: Any) -> int:
     """Measure what a BUNDLE gains on this machine over a plain DeiT, SaiT, STViT, and any ONNX file of yours.
 
-    All run in one process, in turn, round by round; ratios are taken within rounds. Times are medians; the least and
-    the most of the rounds stand in brackets. `23%` is a continue fraction that was forced, `eta 0.6` a real gate.
+    All run in one process, in turn, round by round; ratios are taken within rounds. Times are medians; the smallest
+    and the largest round stand in brackets. `23%` is a forced continue fraction, `eta 0.6` a real gate.
     """
     if compare is not None:
-        from sacvit_deploy.benchmarks.compare import compare_files
+        from sacvit_deploy.benchmarks.report.compare import compare_files
 
         old, new = compare
-        found = compare_files(old, new)
-        click.echo(json.dumps(found.to_dict(), indent=1) if as_json else found.table())
+        comparison = compare_files(old, new)
+        click.echo(json.dumps(comparison.to_dict(), indent=1) if as_json else comparison.table())
         return 0
-    from sacvit_deploy.benchmarks.job import Job, run_job
+    from sacvit_deploy.benchmarks.job import BenchJob, run_job
 
     if options["png"] and options["out"] is None:
         raise UsageError("--png needs a folder to write into; name one with --out")
     with tempfile.TemporaryDirectory(prefix="sacvit-bench-") as scratch:
-        job = Job(bundle=bundle, scratch=Path(scratch), **options)
+        job = BenchJob(bundle=bundle, scratch=Path(scratch), **options)
         show: Callable[[str], object] = (lambda text: None) if as_json else click.echo
-        report = run_job(job, show, lambda text: click.echo(text, err=True), Progress())
+        report = run_job(job, show, lambda text: click.echo(text, err=True), Progress(sys.stderr))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     return 0
-
-
-class Progress:
-    """A line that tells which run is on, on a terminal only."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._text, self._count = "", 0
-
-    def begin(self, text: str) -> None:
-        """Name what is being measured; nothing clears the line."""
-        if self._live and self._text:
-            sys.stderr.write("\r" + " " * (len(self._text) + 12) + "\r")
-        self._text, self._count = text, 0
-        self.tick()
-
-    def tick(self) -> None:
-        """Count one run."""
-        if self._live and self._text:
-            sys.stderr.write(f"\r{self._text}: run {self._count}")
-            sys.stderr.flush()
-        self._count += 1

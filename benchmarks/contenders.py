@@ -1,7 +1,4 @@
-"""What is measured: the cascade, and everything it is compared with, behind one protocol.
-
-Every contender takes batches of decoded pictures and gives an answer for each, and does both with the same care.
-"""
+"""Contenders: the cascade and everything it is compared with, behind one protocol, with the same preprocessing."""
 
 from __future__ import annotations
 
@@ -21,43 +18,43 @@ from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
 from sacvit_deploy.stages.protocol import InFlight
 
-GROUP = 4  # pictures of one tail call in SaiT's adaptive mode
+TAIL_BATCH = 4  # images of one tail call in SaiT's adaptive mode
 
 
 class Contender(Protocol):
-    """Something that classifies pictures."""
+    """Classifier of decoded images."""
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """One answer for each item, in order; `batch` is the size of the batches, the last one may be smaller."""
+        """Yield one answer for each item, in order. batch: size of the batches; the last one may be smaller."""
         ...
 
 
 @dataclass(frozen=True)
 class CascadeContender:
-    """The cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets, continuing ones joined."""
+    """Cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets on joined batches."""
 
     model: SACViT
     eta: float
     count: int
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """Send them through both stages, wherever the backend keeps them."""
+        """Run both stages, on the host or on a device as the backend does."""
         with self.model.stages(self.count, batch) as stages:
             yield from Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch).run(batches)
 
 
 @dataclass(frozen=True)
-class Direct:
-    """A network of one engine that sees the whole picture: plain DeiT, STViT, SaiT at a fixed ratio, any ONNX file.
+class EngineContender:
+    """Network of one engine that sees the whole image: plain DeiT, STViT, SaiT at a fixed ratio, any ONNX file.
 
-    `classify` takes [B,3,S,S] fp32, normalised, and gives logits [B,C].
+    classify: normalised images [B,3,S,S] fp32 -> logits [B,C].
     """
 
     classify: Callable[[Array], Array]
     preprocessing: Preprocessing
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """One engine call for a batch."""
+        """Call the engine once per batch."""
         for items in batches:
             ticket, clock = InFlight(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
@@ -73,11 +70,11 @@ class Direct:
 
 @dataclass(frozen=True)
 class SaiTMass:
-    """SaiT with as many tokens for each picture as hold `threshold` of the class token's attention.
+    """SaiT in its adaptive mode: each image keeps as many tokens as hold `threshold` of the class token's attention.
 
-    The head tells how many a picture needs; then the batch is cut into groups of pictures with about equal counts, and
-    each group keeps the largest count in it. So nothing is masked or padded: a token too many costs time, no accuracy,
-    and the groups make it few of them. It is what a deployment would do that may run two engines, as the cascade may.
+    The head gives every image's count. The batch is then cut into groups of images with about equal counts, and each
+    group keeps its largest count, so nothing is masked or padded: a surplus token costs time, not accuracy. Two engines
+    are what a deployment would run, as the cascade does.
     """
 
     head: Engine
@@ -86,7 +83,7 @@ class SaiTMass:
     preprocessing: Preprocessing
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """One head call for a batch, a tail call for each group."""
+        """Call the head once per batch and the tail once per group."""
         for items in batches:
             ticket, clock = InFlight(len(items)), Clock()
             view = full_view(pixels_of(items), self.preprocessing)
@@ -98,14 +95,14 @@ class SaiTMass:
             counts = counts_by_mass(scores, self.threshold)
             logits: list[Array | None] = [None] * len(items)
             ticket.book("select+gather", clock.lap())
-            for group, kept in groups(counts):
+            for group, kept in group_by_count(counts):
                 chosen = np.concatenate([np.zeros((len(group), 1), np.int64), best[group, :kept] + 1], axis=1)
                 inputs = {"tokens": tokens[group[:, None], chosen]}
                 ticket.book("select+gather", clock.lap())
-                for row, found in zip(group, self.tail.run(inputs)["logits"], strict=True):
-                    logits[row] = found
+                for row, values in zip(group, self.tail.run(inputs)["logits"], strict=True):
+                    logits[row] = values
                 ticket.book("tail", clock.lap())
-            probabilities = softmax(np.stack([found for found in logits if found is not None]))
+            probabilities = softmax(np.stack([row for row in logits if row is not None]))
             ticket.book("answer", clock.lap())
             for item, row in zip(items, probabilities, strict=True):
                 share(ticket, item.timing)
@@ -113,19 +110,19 @@ class SaiTMass:
 
 
 def counts_by_mass(scores: Array, threshold: float) -> Index:
-    """[B,T] attention of the class token -> [B]: the fewest tokens that hold `threshold` of each row's sum, at least 1.
+    """Count the fewest tokens that hold `threshold` of each row's sum, at least 1: scores [B,T] -> [B].
 
-    arXiv 2210.05832's mass-based selection. threshold in (0, 1]; scores must not be negative.
+    Mass-based selection of arXiv 2210.05832. threshold in (0, 1]; scores are not negative.
     """
     ordered = -np.sort(-scores.astype(np.float64), axis=1)
     mass = np.cumsum(ordered, axis=1)
     reached = mass >= threshold * mass[:, -1:] * (1 - 1e-12)
-    found: Index = reached.argmax(axis=1).astype(np.int64) + 1
-    return found
+    counts: Index = reached.argmax(axis=1).astype(np.int64) + 1
+    return counts
 
 
 def threshold_for(scores: Array, mean: float) -> float:
-    """The threshold at which [B,T] scores keep `mean` tokens a picture, as nearly as these pictures allow."""
+    """Find the threshold at which scores [B,T] keep `mean` tokens per image on average, as nearly as possible."""
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -136,18 +133,18 @@ def threshold_for(scores: Array, mean: float) -> float:
     return high
 
 
-def groups(counts: Index, most: int = GROUP) -> list[tuple[Index, int]]:
-    """[B] token counts -> rows of pictures with about equal counts, and each group's largest; all rows, each once."""
+def group_by_count(counts: Index, most: int = TAIL_BATCH) -> list[tuple[Index, int]]:
+    """Cut token counts [B] into groups of up to `most` rows with about equal counts: (rows, largest count) of each."""
     order = np.argsort(counts, kind="stable")
     return [(order[at : at + most], int(counts[order[at : at + most]].max())) for at in range(0, len(order), most)]
 
 
-def plain(engine: Engine, extra: Mapping[str, Array] | None = None) -> Callable[[Array], Array]:
-    """An engine with the contract's names as `Direct.classify`; `extra` are inputs that stay the same."""
+def classifier(engine: Engine, extra: Mapping[str, Array] | None = None) -> Callable[[Array], Array]:
+    """Wrap an engine with inputs `image` and `extra`, which stay the same, as a function from images to logits."""
     constant = dict(extra or {})
     return lambda view: engine.run({"image": view, **constant})["logits"]
 
 
 def pixels_of(items: Sequence[Item]) -> list[Pixels]:
-    """The decoded pictures; what can't be decoded was sorted out before."""
+    """Return the decoded pixels of the items; images that can't be decoded were left out before."""
     return [item.pixels for item in items if item.pixels is not None]

@@ -1,8 +1,8 @@
-"""The C++ runtime against the Python runtime on this CPU: time from decoded pictures to answers, and resident memory.
+"""C++ runtime against the Python runtime on this CPU: time from decoded images to answers, and resident memory.
 
 Both run in one process, round by round in turn, C++ through its C interface, on the same bundle (DeiT-S size, random
-weights) with the same ONNX Runtime and threads. The share of pictures that continue is set by eta, as in
-cascade_cpu.py. Memory is that of processes of their own.
+weights) with the same ONNX Runtime and threads. The share of images that continue is set by eta. Memory is measured in
+separate processes.
 
     make cpp && python benchmarks/cpp_cpu.py [--width 384 --depth 12] [--batches 1,8,32] [--rounds 7]
 """
@@ -28,26 +28,26 @@ from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.config import Geometry, ModelConfig
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.progress import Progress
 
-PICTURES = 64
+IMAGES = 64
 CAPI = Path(onnxruntime.__file__).parent / "capi"
 Images = list[npt.NDArray[np.uint8]]
 
 
 class Options(ctypes.Structure):
-    """sacvit_options."""
+    """`sacvit_options` of the C header."""
 
     _fields_ = (("precision", ctypes.c_char_p), ("provider", ctypes.c_char_p), ("library", ctypes.c_char_p),
                 ("threads", ctypes.c_int), ("mapped", ctypes.c_int), ("backend", ctypes.c_char_p))  # fmt: skip
 
 
 class Source(ctypes.Structure):
-    """sacvit_source."""
+    """`sacvit_source` of the C header."""
 
     _fields_ = (("path", ctypes.c_char_p), ("data", ctypes.c_void_p), ("size", ctypes.c_size_t),
                 ("width", ctypes.c_int), ("height", ctypes.c_int), ("pitch", ctypes.c_ssize_t),
@@ -55,7 +55,7 @@ class Source(ctypes.Structure):
 
 
 class CppModel:
-    """libsacvit through its C interface."""
+    """Model of libsacvit, through its C interface."""
 
     def __init__(self, library: Path, bundle: Path, threads: int) -> None:
         self._lib = ctypes.CDLL(str(library))
@@ -71,25 +71,25 @@ class CppModel:
             raise RuntimeError(self._lib.sacvit_last_error().decode())
 
     def run(self, images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
-        """Seconds of one call, and the answers."""
+        """Answer a batch; returns the seconds of the call, and the answers."""
         count = len(images)
         sources = (Source * count)(
             *(Source(None, i.ctypes.data, 0, i.shape[1], i.shape[0], i.strides[0], 0) for i in images)
         )
-        statuses, found = (ctypes.c_int * count)(), (ctypes.c_void_p * count)()
+        statuses, handles = (ctypes.c_int * count)(), (ctypes.c_void_p * count)()
         start = time.perf_counter()
-        status = self._lib.sacvit_predict_batch(self._model, sources, count, eta, -1.0, statuses, found)
+        status = self._lib.sacvit_predict_batch(self._model, sources, count, eta, -1.0, statuses, handles)
         seconds = time.perf_counter() - start
         if status or any(statuses):
             raise RuntimeError(self._lib.sacvit_last_error().decode())
-        answers = [json.loads(self._lib.sacvit_prediction_json(handle)) for handle in found]
-        for handle in found:
+        answers = [json.loads(self._lib.sacvit_prediction_json(handle)) for handle in handles]
+        for handle in handles:
             self._lib.sacvit_prediction_free(handle)
         return seconds, answers
 
 
 def run_python(model: SACViT, images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
-    """The same by the Python runtime."""
+    """Answer a batch with the Python runtime; returns the seconds of the call, and the answers."""
     start = time.perf_counter()
     results = model.predict_batch(images, eta=eta)
     seconds = time.perf_counter() - start
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--batches", default="1,8,32")
-    parser.add_argument("--fraction", type=float, default=0.25, help="share of pictures that continue")
+    parser.add_argument("--fraction", type=float, default=0.25, help="share of images that continue")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cores())
     options = parser.parse_args()
@@ -113,7 +113,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = empty_model(ModelConfig(geometry))
-        # Random classifiers are unsure of everything; larger weights let eta divide the pictures.
+        # A random classifier gives every class about the same probability; larger weights let eta divide the images.
         model.head.weight.data *= 20
         checkpoint = folder / "model.safetensors"
         save_checkpoint(checkpoint, model)
@@ -123,46 +123,46 @@ def main() -> None:
         python = SACViT(request.target, precision="fp32", threads=options.threads)
         cpp = CppModel(options.build / "libsacvit.so", request.target, options.threads)
         print(f"{python.backend.description}; width {options.width}, depth {options.depth}, 224 px, fp32")
-        print("ms a picture, medians; outside: all that is no engine call, from the decoded picture on")
-        print(f"{'picture':>9} {'batch':>5} {'continue':>8}  {'Python':>8} {'outside':>8}  {'C++':>8} {'outside':>8}"
+        print("ms per image, medians; outside: all but the engine calls, from the decoded image on")
+        print(f"{'image':>9} {'batch':>5} {'continue':>8}  {'Python':>8} {'outside':>8}  {'C++':>8} {'outside':>8}"
               f"  {'Python/C++ (quartiles)':>22}")  # fmt: skip
         for width, height in ((224, 224), (500, 375)):
             rng = np.random.default_rng(0)
-            images = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(PICTURES)]
+            images = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(IMAGES)]
             highest = sorted(answer["stage_one_probability"] for answer in run_python(python, images, 0.0)[1])
-            eta = highest[round(options.fraction * PICTURES) - 1]
+            eta = highest[round(options.fraction * IMAGES) - 1]
             for batch in map(int, options.batches.split(",")):
                 compare(python, cpp, images, batch, eta, options.rounds)
 
 
 def compare(python: SACViT, cpp: CppModel, images: Images, batch: int, eta: float, rounds: int) -> None:
-    """Both in turn, all pictures a round; the first round warms up and is not counted."""
+    """Measure both in turn, all images in each round, and print a row; the first round warms up and is not counted."""
     batches = [images[at : at + batch] for at in range(0, len(images), batch)]
-    found: dict[str, list[tuple[float, float]]] = {"python": [], "cpp": []}
+    rounds_ms: dict[str, list[tuple[float, float]]] = {"python": [], "cpp": []}
     continued = 0
     for _ in range(rounds + 1):
         labels = []
-        for name in found:
+        for name in rounds_ms:
             results = [run_python(python, b, eta) if name == "python" else cpp.run(b, eta) for b in batches]
             seconds = sum(result[0] for result in results)
             answers = [answer for result in results for answer in result[1]]
             engines = sum(a["timing_ms"].get(step, 0.0) for a in answers for step in ("ee", "sac")) / 1000
-            found[name].append((1000 * seconds / PICTURES, 1000 * (seconds - engines) / PICTURES))
+            rounds_ms[name].append((1000 * seconds / IMAGES, 1000 * (seconds - engines) / IMAGES))
             labels.append([(answer["index"], answer["stage"], answer["targets"]) for answer in answers])
             continued = sum(answer["stage"] == 2 for answer in answers)
         if labels[0] != labels[1]:
             raise RuntimeError("the two runtimes answer differently")
-    times = {name: [list(column) for column in zip(*rows[1:], strict=True)] for name, rows in found.items()}
+    times = {name: [list(column) for column in zip(*rows[1:], strict=True)] for name, rows in rounds_ms.items()}
     ratios = [a / b for a, b in zip(times["python"][0], times["cpp"][0], strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
     (py, py_outside), (cc, cc_outside) = ([statistics.median(c) for c in times[name]] for name in ("python", "cpp"))
     size = f"{images[0].shape[1]}x{images[0].shape[0]}"
-    print(f"{size:>9} {batch:>5} {continued / PICTURES:>8.0%}  {py:>8.2f} {py_outside:>8.3f}  {cc:>8.2f} "
+    print(f"{size:>9} {batch:>5} {continued / IMAGES:>8.0%}  {py:>8.2f} {py_outside:>8.3f}  {cc:>8.2f} "
           f"{cc_outside:>8.3f}  {middle:>10.2f}x ({low:.2f}-{high:.2f})", flush=True)  # fmt: skip
 
 
-# Linux counts what a process had before it became another program, so a small Python starts it. It reads what the
-# process holds while the last pictures are under way, and the most it ever held.
+# Linux's peak includes the program that ran in the process before `exec`, so a small Python starts the command.
+# It reads the resident size while the last images are in flight, and the peak at the end.
 STARTER = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE)
@@ -176,7 +176,7 @@ print(status.split("VmRSS:")[1].split()[0], usage.ru_maxrss, code)
 
 
 def memory(infer: Path, bundle: Path, folder: Path) -> None:
-    """Resident memory of both commands, both engines at work; few pictures map the weights, more pack them."""
+    """Print the resident memory of both commands with both engines open; few images map the weights, more pack them."""
     weights = (bundle / "weights.fp32.bin").stat().st_size / 2**20
     print(f"weights {weights:.0f} MB; 1.3 times that and 100 MB are {1.3 * weights + 100:.0f} MB")
     paths = []
@@ -184,7 +184,7 @@ def memory(infer: Path, bundle: Path, folder: Path) -> None:
         paths.append(folder / f"{number}.png")
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (224, 224, 3), dtype=np.uint8)).save(paths[-1])
     python = str(Path(sys.executable).with_name("sacvit-infer"))
-    for way, count in (("mapped", 8), ("packed", 16)):
+    for weights_as, count in (("mapped", 8), ("packed", 16)):
         for name, command in (("Python", python), ("C++", str(infer))):
             call = [command, *map(str, paths[:count]), "--bundle", str(bundle), "--eta", "1", "--batch", "1", "--json"]
             environment = {**os.environ, "SACVIT_ORT_LIBRARY": str(CAPI)}
@@ -193,7 +193,7 @@ def memory(infer: Path, bundle: Path, folder: Path) -> None:
             now, peak, status = map(int, done.stdout.split())
             if status:
                 raise RuntimeError(f"{command} failed: {done.stderr}")
-            print(f"{name}, {way}: resident {now / 1024:.0f} MB, at most {peak / 1024:.0f} MB")
+            print(f"{name}, {weights_as}: resident {now / 1024:.0f} MB, at most {peak / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

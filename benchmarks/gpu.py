@@ -3,9 +3,9 @@
     python -m sacvit_deploy.benchmarks.gpu --out gpu.json              # the runtimes that are there, DeiT-S, fp16
     python -m sacvit_deploy.benchmarks.gpu --geometry tiny --geometry base --precision fp32 --precision fp16
 
-Random weights; both sides take decoded 8-bit pictures, upload them from pinned memory, prepare them on the device and
+Random weights; both sides take decoded 8-bit images, upload them from pinned memory, prepare them on the device and
 overlap the next upload with the work. `--work` keeps bundles and plans for the next call; --prepare makes the bundles
-on a machine with torch for one without (copy the folder). **Not run on a GPU yet**; the tests run it on the processor.
+on a machine with torch for one without (copy the folder). **Not run on a GPU yet**; the tests run it on the CPU.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import click
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.benchmarks.gpu_prepare import GEOMETRIES, prepare_bundle, prepare_plans
-from sacvit_deploy.benchmarks.gpu_rows import CHECKED, Row, check, line, measure, noise
+from sacvit_deploy.benchmarks.gpu_rows import CHECKED, GpuRow, check, line, measure_batch, noise
 from sacvit_deploy.benchmarks.gpu_torch import torch_milliseconds
-from sacvit_deploy.benchmarks.machine import fingerprint
+from sacvit_deploy.benchmarks.machine.fingerprint import fingerprint
 from sacvit_deploy.benchmarks.spread import Spread, spread
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
@@ -30,12 +30,12 @@ from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import BackendError, SacvitError, first_line
 from sacvit_deploy.stages.context_pool import ContextPool
 
-RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")  # the last to try the script without a GPU
+RUNTIMES = ("tensorrt", "tensorrt-rtx", "cuda", "cpu")  # cpu is for trying the script without a GPU
 BATCHES = (1, 8, 32, 128, 512, 1024)
 
 
 def open_devices(runtime: str, work: Path, precision: str, batch: int) -> tuple[Device, Device]:
-    """The cascade's engines and the DeiT's behind the same view of the picture. Raises BackendError."""
+    """Open the cascade's engines, and the DeiT's behind the same preprocessing. Raises BackendError."""
     bundle = open_bundle(work)
     files = bundle.checked_files(precision)
     whole = {"view": work / f"whole.{precision}.onnx", "ee": files["deit"]}
@@ -51,13 +51,18 @@ def open_devices(runtime: str, work: Path, precision: str, batch: int) -> tuple[
 
 
 @click.command()
-@click.option("--runtime", "runtimes", multiple=True, type=click.Choice(RUNTIMES), help="May be repeated.  [default: "
-              "those that are there, without cpu]")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(RUNTIMES),
+    help="May be repeated.  [default: those that are there, without cpu]",
+)
 @click.option("--geometry", "geometries", multiple=True, type=click.Choice(list(GEOMETRIES)), default=["small"])
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(["fp32", "fp16", "int8"]), default=["fp16"])
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), default=BATCHES)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--torch", "with_torch", is_flag=True, help="PyTorch's DeiT, too, eager and compiled.")
+@click.option("--torch", "with_torch", is_flag=True, help="Measure PyTorch's DeiT, too, eager and compiled.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("gpu-bench"), show_default=True)
 @click.option("--prepare", is_flag=True, help="Make the bundles in --work and stop; needs torch, no GPU.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON to write.")
@@ -72,8 +77,8 @@ def command(
     prepare: bool,
     out: Path | None,
 ) -> None:
-    """Measure, print a table, write JSON. A runtime that is not there is named with its reason."""
-    rows: list[Row] = []
+    """Measure, print a table, write JSON. A runtime that is not installed is named with the reason."""
+    rows: list[GpuRow] = []
     absent: dict[str, str] = {}
     agreement: dict[str, float] = {}
     others: dict[str, Spread] = {}
@@ -94,7 +99,7 @@ def command(
                     continue
                 for batch in batches:
                     try:
-                        for row in measure((geometry, runtime, precision), cascade, deit, config, batch, rounds):
+                        for row in measure_batch((geometry, runtime, precision), cascade, deit, config, batch, rounds):
                             rows.append(row)
                             click.echo(line(row))
                     except BackendError as error:  # out of memory at the largest batches, say
@@ -102,10 +107,10 @@ def command(
             for batch in batches if with_torch else ():
                 pixels = noise(config, batch)
                 for name, compiled in (("eager", False), ("compiled", True)):
-                    what = f"{geometry} PyTorch {name} {precision} batch {batch}"
+                    case = f"{geometry} PyTorch {name} {precision} batch {batch}"
                     half, device = precision == "fp16", "cpu" if runtimes == ("cpu",) else "cuda"
                     try:
-                        found = torch_milliseconds(
+                        times = torch_milliseconds(
                             work / f"{geometry}.safetensors",
                             list(pixels),
                             batch,
@@ -115,17 +120,17 @@ def command(
                             device=device,
                         )
                     except (ImportError, RuntimeError) as error:
-                        absent[what] = first_line(error)
+                        absent[case] = first_line(error)
                         continue
-                    others[what] = spread(found)
-                    click.echo(f"{what}: DeiT {others[what].median:.3f} ms")
+                    others[case] = spread(times)
+                    click.echo(f"{case}: DeiT {others[case].median:.3f} ms")
     for name, why in absent.items():
         click.echo(f"not run: {name}: {why}")
     for name, share in agreement.items():
-        click.echo(f"same class as fp32 on the processor, {CHECKED} pictures through both stages: {name} {share:.1%}")
+        click.echo(f"same class as fp32 on the CPU, {CHECKED} images through both stages: {name} {share:.1%}")
     if out is not None:
         facts: dict[str, Any] = {"machine": fingerprint(), "rows": [asdict(row) for row in rows]}
-        facts["pytorch_deit_ms"] = {name: asdict(its) for name, its in others.items()}
+        facts["pytorch_deit_ms"] = {name: asdict(time) for name, time in others.items()}
         out.write_text(json.dumps({**facts, "agreement": agreement, "not_run": absent}, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What gpu.py measures: bundles with random weights and, for TensorRT, plans for the largest batch asked for."""
+"""Inputs of gpu.py: bundles with random weights and, for TensorRT, plans up to the largest batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GEOMETRIES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "toy": (
 
 
 def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path:
-    """Write WORK/GEOMETRY.sacvit unless it is there; returns its path. Needs torch then."""
+    """Write WORK/GEOMETRY.sacvit unless it exists, which needs torch; returns its path."""
     target = work / f"{geometry}.sacvit"
     if (target / MANIFEST).exists():
         return target
@@ -28,11 +28,11 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     from sacvit_deploy.benchmarks.random_checkpoint import write_random
     from sacvit_deploy.bundle.weights import write_graph
     from sacvit_deploy.calibration.job import CalibrationJob, reduce_bundle
+    from sacvit_deploy.console.progress import Progress
     from sacvit_deploy.export.checkpoint import load_checkpoint
     from sacvit_deploy.export.glue import ViewStage
     from sacvit_deploy.export.graph import trace
     from sacvit_deploy.export.pipeline import Request, export_bundle
-    from sacvit_deploy.export.progress import Progress
 
     work.mkdir(parents=True, exist_ok=True)
     source = work / f"{geometry}.safetensors"
@@ -40,7 +40,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     checkpoint = load_checkpoint(source)
 
     def add(folder: Path) -> None:
-        """The DeiT's view, and int8 with ranges of the package's photographs: numbers decide no time."""
+        """Add the DeiT's preprocessing, and int8 calibrated on the package's photographs."""
         for precision in {"fp32", *precisions}:
             dtype = torch.float16 if precision == "fp16" else torch.float32
             stage = ViewStage(checkpoint.model.config, dtype, whole=True)
@@ -56,7 +56,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
 
 
 def prepare_plans(library: Library, bundle: Path, precision: str, batch: int) -> dict[str, Path]:
-    """Plans by role for batches up to `batch`, built once for this library and GPU; `whole` is the DeiT's view."""
+    """Return plans by role for up to `batch` images, built once per GPU and library. `whole`: the DeiT's view."""
     opened = open_bundle(bundle)
     config = opened.manifest.config
     files = opened.checked_files(precision) | {"whole": bundle / f"whole.{precision}.onnx"}

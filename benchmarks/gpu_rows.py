@@ -1,4 +1,4 @@
-"""One size of batch in gpu.py: passes of cascade and DeiT in turn, and the row that is said of them."""
+"""One batch size of gpu.py: passes of cascade and DeiT in turn, and the rows that result."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import Stages
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
-LEAST = 128  # pictures a pass, so that 23 % of them is a number
-CHECKED = 32  # pictures whose answers are compared with fp32 on the processor
+LEAST = 128  # images per pass, so that 23 % of them is a whole number within a percent
+CHECKED = 32  # images whose answers are compared with fp32 on the CPU
 ENGINES = ("ee", "sac")
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Once over the pictures: wall seconds, seconds by step on the device, seconds between batches' answers."""
+    """Times of one pass: wall seconds, seconds by step on the device, seconds between the answers of two batches."""
 
     seconds: float
     steps: Mapping[str, float]
@@ -39,8 +39,8 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Milliseconds a picture, medians over the rounds. engine: engines alone; glue: the rest of the device's time."""
+class GpuRow:
+    """Medians over the rounds, in ms per image. engine: the engines alone; glue: the rest's share of device time."""
 
     geometry: str
     runtime: str
@@ -62,14 +62,18 @@ class Row:
 def contender(
     pool: ContextPool, eta: float, count: int, items: Callable[[], list[Item]], batch: int
 ) -> Callable[[], Pass]:
-    """A pass of all pictures through a pool; eta = 0 never asks stage 2, so a plain network can stand for stage 1."""
+    """Return a function that passes all images through a pool.
+
+    At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1.
+    """
+
     def run() -> Pass:
-        pictures = items()
+        images = items()
         ends, continued = [], 0
         start = time.perf_counter()
         with pool.stages(count, batch) as stages:
             scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
-            for number, answer in enumerate(scheduler.run(in_batches(pictures, batch))):
+            for number, answer in enumerate(scheduler.run(in_batches(images, batch))):
                 if answer.error is not None:
                     raise OutputError(str(answer.error))
                 continued += answer.stage == 2
@@ -77,7 +81,7 @@ def contender(
                     ends.append(time.perf_counter())
         seconds = time.perf_counter() - start
         steps: dict[str, float] = {}
-        for item in pictures:
+        for item in images:
             for step, spent in item.timing.items():
                 steps[step] = steps.get(step, 0.0) + spent
         return Pass(seconds, steps, np.diff([start, *ends]).tolist(), continued)
@@ -85,32 +89,32 @@ def contender(
     return run
 
 
-def measure(
+def measure_batch(
     names: tuple[str, str, str], cascade: ContextPool, deit: ContextPool, config: ModelConfig, batch: int, rounds: int
-) -> Iterator[Row]:
-    """Rows for every continue fraction at one batch size."""
+) -> Iterator[GpuRow]:
+    """Yield a row for every continue fraction at one batch size."""
     method, geometry = config.method, config.geometry
     count = num_targets(method.alpha, geometry.tokens, method.rounding)
     pixels = noise(config, batch)
     size = len(pixels)
 
     def items() -> list[Item]:
-        return [Item(str(number), picture) for number, picture in enumerate(pixels)]
+        return [Item(str(number), image) for number, image in enumerate(pixels)]
 
-    sure = certainties(cascade, count, items(), batch)
+    probabilities = stage_one_probabilities(cascade, count, items(), batch)
     for fraction in FRACTIONS:
-        eta = 1.0 if fraction == 1 else 0.0 if fraction == 0 else float(np.quantile(sure, fraction))
+        eta = 1.0 if fraction == 1 else 0.0 if fraction == 0 else float(np.quantile(probabilities, fraction))
         passes = {
             "deit": contender(deit, 0.0, count, items, batch),
             "cascade": contender(cascade, eta, count, items, batch),
         }
         runs = interleave(passes, rounds).runs
-        times = {name: [run.seconds / size * 1000 for run in its] for name, its in runs.items()}
-        middle = {name: {step: median(its, step) / size * 1000 for step in its[0].steps} for name, its in runs.items()}
-        engines = sum(middle["cascade"].get(step, 0.0) for step in ENGINES)
-        whole = sum(middle["cascade"].values())
-        plain = middle["deit"]["ee"]
-        yield Row(
+        times = {name: [run.seconds / size * 1000 for run in own] for name, own in runs.items()}
+        steps = {name: {step: median(own, step) / size * 1000 for step in own[0].steps} for name, own in runs.items()}
+        engines = sum(steps["cascade"].get(step, 0.0) for step in ENGINES)
+        whole = sum(steps["cascade"].values())
+        plain = steps["deit"]["ee"]
+        yield GpuRow(
             *names,
             batch,
             runs["cascade"][0].continued / size,
@@ -128,54 +132,54 @@ def measure(
 
 
 def noise(config: ModelConfig, batch: int) -> Pixels:
-    """Whole batches of pictures [K,S,S,3]; differing brightness spreads what stage 1 thinks of noise."""
+    """Make whole batches of noise [K,S,S,3], of varying brightness so that stage 1's probabilities differ."""
     size, side = max(batch, LEAST) // batch * batch, config.geometry.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), dtype=np.uint8)
     return (pixels * np.linspace(0.2, 1, size)[:, None, None, None]).astype(np.uint8)
 
 
-def certainties(pool: ContextPool, count: int, items: list[Item], batch: int) -> list[float]:
-    """What stage 1 thinks of each picture."""
+def stage_one_probabilities(pool: ContextPool, count: int, items: list[Item], batch: int) -> list[float]:
+    """Return stage 1's highest probability for each image."""
     with pool.stages(count, batch) as stages:
         answers = Scheduler(stages, 0.0, sac_batch=batch, patience=8 * batch).run(in_batches(items, batch))
         return [answer.stage_one_probability for answer in answers]
 
 
 def check(cascade: ContextPool, fp32: Cascade, config: ModelConfig) -> float:
-    """Share of pictures with the same class from both stages as fp32 on the processor gives, all of them continuing."""
+    """Return the share of images whose class agrees with fp32 on the CPU, with all of them continuing."""
     method, side = config.method, config.geometry.image_size
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
     pixels = np.random.default_rng(1).integers(0, 256, (CHECKED, side, side, 3), dtype=np.uint8)
-    batch = min(CHECKED, cascade.device.most or CHECKED)  # plans may be for smaller ones
+    batch = min(CHECKED, cascade.device.most or CHECKED)  # plans may take fewer images
 
     def answers(stages: Stages) -> list[Answer]:
-        items = [Item(str(at), picture) for at, picture in enumerate(pixels)]
+        items = [Item(str(at), image) for at, image in enumerate(pixels)]
         return list(Scheduler(stages, 1.0, sac_batch=batch, patience=CHECKED).run(in_batches(items, batch)))
 
     with cascade.stages(count, batch) as stages:
-        found = answers(stages)
-    wanted = answers(HostStages(fp32, count))
-    same = [best(one) == best(other) for one, other in zip(found, wanted, strict=True)]
+        own = answers(stages)
+    reference = answers(HostStages(fp32, count))
+    same = [top_class(one) == top_class(other) for one, other in zip(own, reference, strict=True)]
     return sum(same) / len(same)
 
 
-def best(answer: Answer) -> int:
-    """The class of an answer. Raises OutputError for none."""
+def top_class(answer: Answer) -> int:
+    """Return the most probable class of an answer. Raises OutputError for an answer without probabilities."""
     if answer.probabilities is None:
         raise OutputError(str(answer.error))
     return int(np.argmax(answer.probabilities))
 
 
 def median(runs: Sequence[Pass], step: str) -> float:
-    """Of a step's seconds."""
+    """Return the median seconds of a step."""
     return spread([run.steps.get(step, 0.0) for run in runs]).median
 
 
-def line(row: Row) -> str:
-    """One row for people."""
+def line(row: GpuRow) -> str:
+    """Format a row as one line of text."""
     return (
         f"{row.geometry:<6} {row.runtime:<13} {row.precision} batch {row.batch:>4} continuing {row.continuing:>4.0%}  "
         f"DeiT {row.deit_ms.median:7.3f} ms  cascade {row.cascade_ms.median:7.3f} ms  {row.ratio.median:5.2f}x "
         f"({row.ratio.low:.2f}-{row.ratio.high:.2f}), ideal {row.ideal:.2f}x; engines {row.engine_ratio:.2f}x, "
-        f"glue {row.glue:.1%}; p99 a batch {row.deit_p99_ms:.2f} / {row.cascade_p99_ms:.2f} ms"
+        f"glue {row.glue:.1%}; p99 per batch {row.deit_p99_ms:.2f} / {row.cascade_p99_ms:.2f} ms"
     )

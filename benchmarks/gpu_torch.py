@@ -1,4 +1,4 @@
-"""The plain DeiT in PyTorch, eager and compiled with CUDA graphs: what people would run instead."""
+"""Plain DeiT in PyTorch, eager and compiled with CUDA graphs: the usual alternative to a deployed engine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from sacvit_deploy.arrays import Pixels
 
-WARM_UP = 3  # calls: compiling, and recording the graphs
+WARM_UP = 3  # passes that compile and record the graphs
 
 
 def torch_milliseconds(
     checkpoint: Path, pixels: Sequence[Pixels], batch: int, *, half: bool, compiled: bool, rounds: int, device: str
 ) -> list[float]:
-    """Milliseconds a picture of each round, from decoded pictures to logits on the host.
+    """Measure milliseconds per image in each round, from decoded images to logits on the host.
 
-    compiled: torch.compile with its CUDA-graph mode; eager otherwise. Raises ImportError, RuntimeError.
+    compiled: by torch.compile with CUDA graphs, else eager. Raises ImportError, RuntimeError.
     """
     import torch
 
@@ -31,8 +31,8 @@ def torch_milliseconds(
     view = ViewStage(model.config, dtype, whole=True).to(device)
     plain = PlainDeiT(model.to(dtype)).to(device).eval()
 
-    def whole(pictures: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = plain(view(pictures))
+    def whole(images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = plain(view(images))
         return logits
 
     network: Callable[[torch.Tensor], torch.Tensor] = whole

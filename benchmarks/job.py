@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.backends.choose import choose_precision
-from sacvit_deploy.benchmarks.bench import SCOPES, Case, measure
-from sacvit_deploy.benchmarks.energy import Meter, find_meters
-from sacvit_deploy.benchmarks.field import AGAINST, Plan, open_field
-from sacvit_deploy.benchmarks.foreign import check_batch, examine
-from sacvit_deploy.benchmarks.machine import fingerprint, in_words, load
-from sacvit_deploy.benchmarks.opponents import default_folder, find
-from sacvit_deploy.benchmarks.pictures import Material, load_material
-from sacvit_deploy.benchmarks.process import Asked, measure_processes
-from sacvit_deploy.benchmarks.results import Process, Report, Row, write_json
-from sacvit_deploy.benchmarks.table import case_heading, case_table, notes, process_table, step_table
+from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT
+from sacvit_deploy.benchmarks.baselines.store import default_folder, find_baselines
+from sacvit_deploy.benchmarks.bench import BenchCase, run_case
+from sacvit_deploy.benchmarks.images import BenchImages, load_images
+from sacvit_deploy.benchmarks.lineup import AGAINST, BenchSetup, open_lineup
+from sacvit_deploy.benchmarks.machine.energy import Meter, find_meters
+from sacvit_deploy.benchmarks.machine.fingerprint import describe_machine, fingerprint, load
+from sacvit_deploy.benchmarks.onnx_file import check_batch, read_interface
+from sacvit_deploy.benchmarks.report.figures import draw_pngs
+from sacvit_deploy.benchmarks.report.page import write_page
+from sacvit_deploy.benchmarks.report.results import SCOPES, BenchReport, BenchRow, write_json
+from sacvit_deploy.benchmarks.report.table import case_heading, case_table, notes, startup_table, step_table
+from sacvit_deploy.benchmarks.startup.process import ProbeRequest, measure_startup
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.console.figures import load_matplotlib
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE
-from sacvit_deploy.costs import SAIT_KEPT, costs
+from sacvit_deploy.costs import costs
 from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.errors import UsageError
+from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.precisions import PRECISIONS
 
-FRACTIONS = (0.23, 0.40, 0.86)  # of the paper's table 3
-
-
-class Steps(Protocol):
-    """Somebody who is told how far the measuring is."""
-
-    def begin(self, text: str) -> None:
-        """A case begins; an empty text ends the last one."""
-        ...
-
-    def tick(self) -> None:
-        """A run has ended."""
-        ...
+FRACTIONS = (0.23, 0.40, 0.86)  # continue fractions of the paper's table 3
 
 
 @dataclass(frozen=True)
-class Job:
-    """The options of the command, by its names."""
+class BenchJob:
+    """Options of the command, and a scratch folder."""
 
     bundle: Path | None
     scratch: Path
     data: Path | None
-    pictures: int
+    image_count: int
     scopes: Sequence[str]
     batches: Sequence[int]
     fractions: Sequence[float] | None
@@ -62,7 +55,7 @@ class Job:
     alpha: float | None
     against: Sequence[str]
     vs: Sequence[Path]
-    opponents: Path | None
+    baselines: Path | None
     keep: float | None
     backend: str
     provider: str | None
@@ -75,92 +68,91 @@ class Job:
     scaled: bool
 
 
-def run_job(job: Job, show: Callable[[str], object], say: Callable[[str], object], steps: Steps) -> Report:
-    """Measure, show each case as it ends, write the files. Raises UsageError before the long work wherever it can."""
+def run_job(
+    job: BenchJob, show: Callable[[str], object], say: Callable[[str], object], progress: Progress
+) -> BenchReport:
+    """Measure, show each case as it ends, write the files. Raises UsageError before the long work where possible."""
     check_words("--scope", job.scopes, SCOPES)
     check_words("--against", job.against, AGAINST)
     if job.png:
-        from sacvit_deploy.console.figures import load_matplotlib
-
         load_matplotlib()
     for eta in job.etas or ():
         check_eta(eta)
     if job.scaled and "file" not in job.scopes:
         raise UsageError("--scaled is about decoding; add --scope file")
-    foreign = [examine(path) for path in job.vs]
-    for one in foreign:
+    files = [read_interface(path) for path in job.vs]
+    for file in files:
         for batch in job.batches:
-            check_batch(one, batch)
+            check_batch(file, batch)
     bundle = open_bundle(job.bundle or find_bundle())
     config = bundle.manifest.config
     alpha = config.method.alpha if job.alpha is None else job.alpha
-    costs(config, alpha)  # an impossible alpha ends it here
+    costs(config, alpha)  # raises for an impossible alpha
     precisions = job.precisions or default_precisions(list(bundle.manifest.variants), job.provider)
     fractions, etas = gates(job)
-    plan = Plan(
+    setup = BenchSetup(
         precisions=precisions,
         against=job.against,
-        opponents=job.opponents or default_folder(bundle),
+        baselines=job.baselines or default_folder(bundle),
         alpha=alpha,
         fractions=fractions,
         etas=etas,
         kept=SAIT_KEPT if job.keep is None else job.keep,
-        vs=foreign,
+        vs=files,
         scaled=job.scaled,
     )
     with ExitStack() as stack:
-        return _measure(job, plan, find_meters(stack), show, say, steps)
+        return _measure(job, setup, find_meters(stack), show, say, progress)
 
 
 def _measure(
-    job: Job,
-    plan: Plan,
+    job: BenchJob,
+    setup: BenchSetup,
     meters: Sequence[Meter],
     show: Callable[[str], object],
     say: Callable[[str], object],
-    steps: Steps,
-) -> Report:
+    progress: Progress,
+) -> BenchReport:
     bundle = open_bundle(job.bundle or find_bundle())
-    config, alpha = bundle.manifest.config, plan.alpha
+    config, alpha = bundle.manifest.config, setup.alpha
     machine = fingerprint()
-    rows: list[Row] = []
-    material: Material | None = None
+    rows: list[BenchRow] = []
+    images: BenchImages | None = None
     first: SACViT | None = None
     for threads in job.threads or (usable_cores(),):
         models = {
             precision: SACViT(
                 bundle.path, backend=job.backend, provider=job.provider, precision=precision, threads=threads
             )
-            for precision in plan.precisions
+            for precision in setup.precisions
         }
-        model = models[plan.precisions[0]]
-        if material is None or first is None:
-            first, material = model, load_material(model, job.data, job.pictures, job.scratch)
-            for note in material.notes:
+        model = models[setup.precisions[0]]
+        if images is None or first is None:
+            first, images = model, load_images(model, job.data, job.image_count, job.scratch)
+            for note in images.notes:
                 say(f"Note: {note}")
-            if "file" in job.scopes and material.paths is None:
-                raise UsageError(f"--scope file needs picture files, and {material.name} are none")
-            show(heading(machine, model, alpha, material, [meter.name for meter in meters]))
-        plan.notes.clear()
-        entries = open_field(models, plan, material, say)
-        for note in plan.notes:
+            if "file" in job.scopes and images.paths is None:
+                raise UsageError(f"--scope file needs image files, and {images.name} are none")
+            show(heading(machine, model, alpha, images, [meter.name for meter in meters]))
+        setup.notes.clear()
+        entries = open_lineup(models, setup, images, say)
+        for note in setup.notes:
             say(f"Note: {note}")
         for scope in job.scopes:
             for batch in job.batches:
-                case = Case(scope, batch, threads)
-                steps.begin(f"{scope}, batch {batch}, {threads} threads")
-                found = measure(case, entries, model, material, alpha, job.rounds, meters, steps.tick)
-                steps.begin("")
-                rows += found
-                show("\n".join(["", case_heading(found[0]), case_table(found), step_table(found)]))
-    assert material is not None and first is not None
-    steps.begin("start-up and memory" if job.processes else "")
-    processes = start_up(job, plan, first, material, steps) if job.processes else []
-    steps.begin("")
+                case = BenchCase(scope, batch, threads)
+                with progress.count(f"{scope}, batch {batch}, {threads} threads: run") as advance:
+                    done = run_case(case, entries, model, images, alpha, job.rounds, meters, advance)
+                rows += done
+                show("\n".join(["", case_heading(done[0]), case_table(done), step_table(done)]))
+    assert images is not None and first is not None
+    requests = startup_requests(job, setup, first, images) if job.processes else []
+    with progress.count("start-up and memory", len(requests) * (job.processes + 1)) as advance:
+        processes = measure_startup(requests, job.processes, advance)
     if processes:
-        show("\n" + process_table(processes))
-    told = notes(rows)
-    for text in told:
+        show("\n" + startup_table(processes))
+    remarks = notes(rows)
+    for text in remarks:
         show(f"  {text}")
     facts = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -172,32 +164,35 @@ def _measure(
             "gmacs": {name: value / 1e9 for name, value in vars(costs(config, alpha)).items()},
         },
         "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
-        "pictures": {"name": material.name, "count": len(material.images), "labelled": material.labelled},
+        "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labelled},
         "energy": [meter.name for meter in meters],
-        "notes": [*material.notes, *plan.notes, *told],
+        "notes": [*images.notes, *setup.notes, *remarks],
     }
-    report = Report(facts, rows, processes)
+    report = BenchReport(facts, rows, processes)
     if job.out is not None:
-        for path in write_files(report, job.out, png=job.png):
+        for path in write_files(report, job.out, say, png=job.png):
             show(f"wrote {path}")
     return report
 
 
-def write_files(report: Report, folder: Path, *, png: bool) -> list[Path]:
-    """bench.json, report.html and, where asked for, the charts as PNGs. Raises SacvitError."""
-    from sacvit_deploy.benchmarks.page import write_page
+def write_files(report: BenchReport, folder: Path, say: Callable[[str], object], *, png: bool) -> list[Path]:
+    """Write bench.json, report.html and, if `png`, the charts as PNGs. Raises SacvitError.
 
+    Without matplotlib the page has no charts, and `say` is told.
+    """
     written = [folder / "bench.json", folder / "report.html"]
     write_json(report, written[0])
-    write_page(report, written[1])
-    if png:
-        from sacvit_deploy.benchmarks.png import draw_all
+    charts = True
+    try:
+        load_matplotlib()
+    except SacvitError as error:
+        say(f"Note: report.html has tables alone: {error}")
+        charts = False
+    write_page(report, written[1], charts=charts)
+    return written + (draw_pngs(report, folder) if png else [])
 
-        written += draw_all(report, folder)
-    return written
 
-
-def check_words(option: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+def check_words(option: str, given: Sequence[str], allowed: Collection[str]) -> None:
     """Raise UsageError for words that an option does not know, or for none."""
     unknown = [word for word in given if word not in allowed]
     if unknown or not given:
@@ -205,50 +200,50 @@ def check_words(option: str, given: Sequence[str], allowed: Sequence[str]) -> No
 
 
 def default_precisions(available: Sequence[str], provider: str | None) -> list[str]:
-    """fp32, and what `auto` would take here."""
+    """Return fp32 and the variant that `auto` would take here."""
     auto, _ = choose_precision(available, provider)
     return [name for name in PRECISIONS if name in available and name in ("fp32", auto)]
 
 
-def gates(job: Job) -> tuple[Sequence[float], Sequence[float | None]]:
-    """Forced shares and real gates: what was asked for, else the bundle's gate on --data, else the paper's shares."""
+def gates(job: BenchJob) -> tuple[Sequence[float], Sequence[float | None]]:
+    """Return forced fractions and real gates; by default the bundle's gate with --data, else the paper's fractions."""
     if job.fractions is None and job.etas is None:
         return ((), (None,)) if job.data is not None else (FRACTIONS, ())
     return job.fractions or (), job.etas or ()
 
 
-def heading(machine: dict[str, Any], model: SACViT, alpha: float, material: Material, meters: Sequence[str]) -> str:
-    """What is being measured, on what."""
+def heading(machine: dict[str, Any], model: SACViT, alpha: float, images: BenchImages, meters: Sequence[str]) -> str:
+    """Describe the bundle, the runtime, the machine and the images."""
     geometry, name = model.config.geometry, model.bundle.manifest.name
     runtime = model.backend.description
     energy = ", ".join(meters) or "no counter that this process can read, so no such column"
     size = f"width {geometry.width}, depth {geometry.depth}, {geometry.image_size} px, alpha {alpha:g}"
     return (
         f"{name}: {size}; {runtime}\n"
-        f"{in_words(machine)}; load {machine['load']}\n{material.name}\nenergy: {energy}"
+        f"{describe_machine(machine)}; load {machine['load']}\n{images.name}\nenergy: {energy}"
     )
 
 
-def start_up(job: Job, plan: Plan, model: SACViT, material: Material, steps: Steps) -> list[Process]:
-    """Processes of their own, for the cascade's two ways and each opponent of one engine, in each precision."""
-    if material.paths is None:
+def startup_requests(job: BenchJob, setup: BenchSetup, model: SACViT, images: BenchImages) -> list[ProbeRequest]:
+    """Request the cascade with and without stage 2, and each contender of one engine, in each precision."""
+    if images.paths is None:
         return []
     threads = (job.threads or (usable_cores(),))[0]
     opening = {"backend": job.backend, "provider": job.provider, "threads": threads}
-    kept = max(1, round(plan.kept * CHILDREN * model.config.geometry.tokens))
-    asked: list[Asked] = []
-    for precision in plan.precisions:
+    kept = max(1, round(setup.kept * CHILDREN * model.config.geometry.tokens))
+    requests: list[ProbeRequest] = []
+    for precision in setup.precisions:
 
-        def ask(name: str, precision: str = precision, **more: Any) -> Asked:
-            return Asked(name, precision, model.bundle.path, material.paths[0], opening, **more)  # type: ignore[index]
+        def request(name: str, precision: str = precision, **more: Any) -> ProbeRequest:
+            return ProbeRequest(name, precision, model.bundle.path, images.paths[0], opening, **more)  # type: ignore[index]
 
-        asked += [ask("cascade", eta=0.0), ask("cascade", eta=1.0)]
+        requests += [request("cascade", eta=0.0), request("cascade", eta=1.0)]
         files = model.backend.files(model.bundle, precision)
-        if BASELINE in plan.against:
-            asked.append(ask("deit", files={"engine": files[BASELINE], "weights": files.get("weights")}))
-        found = find(plan.opponents, model.bundle, precision)
+        if BASELINE in setup.against:
+            requests.append(request("deit", files={"engine": files[BASELINE], "weights": files.get("weights")}))
+        baselines = find_baselines(setup.baselines, model.bundle, precision)
         for name in ("sait", "stvit"):
-            if found is not None and name in plan.against and name in found.files:
-                engine = {"engine": found.files[name], "weights": found.files["weights"]}
-                asked.append(ask(name, files=engine, slots=kept if name == "sait" else None))
-    return measure_processes(asked, job.processes, steps.tick)
+            if baselines is not None and name in setup.against and name in baselines.files:
+                engine = {"engine": baselines.files[name], "weights": baselines.files["weights"]}
+                requests.append(request(name, files=engine, slots=kept if name == "sait" else None))
+    return requests

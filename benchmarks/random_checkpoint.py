@@ -1,4 +1,4 @@
-"""A checkpoint with random weights, to measure speed at any size: what a network answers does not change its time.
+"""Checkpoint with random weights, to measure speed at any size: the values of weights do not change the time.
 
     python -m sacvit_deploy.benchmarks.random_checkpoint deit_s.safetensors [--width 384 --depth 12]
     sacvit-export --ckpt deit_s.safetensors --int8 --calib examples/pictures
@@ -28,10 +28,10 @@ def main() -> None:
 
 
 def write_random(path: Path, width: int, depth: int, image_size: int = 224) -> None:
-    """Write the checkpoint: 64 channels a head, 1000 classes."""
+    """Write a checkpoint with 64 channels per head and 1000 classes."""
     heads = max(1, width // 64)
     model = empty_model(ModelConfig(Geometry(image_size=image_size, width=width, depth=depth, heads=heads)))
-    # Random classifiers are unsure of everything; larger weights spread the probabilities, so that eta can divide them.
+    # A random classifier gives every class about the same probability; larger weights spread the probabilities for eta.
     model.head.weight.data *= 20
     save_checkpoint(path, model, provenance={"data": "none, random weights"})
 

@@ -1,4 +1,4 @@
-"""Contenders in turn, round by round, until the machine has warmed up and the rounds agree."""
+"""Interleaved rounds: all contenders in turn, until the machine has warmed up and the rounds agree."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Generic, Protocol, TypeVar
 from sacvit_deploy.benchmarks.spread import unsteadiness
 from sacvit_deploy.errors import UsageError
 
-WARM = 0.05  # two successive rounds that differ by no more are warm
+WARM = 0.05  # largest relative difference of two successive rounds once warm
 MOST_WARM_UP = 4  # rounds
-STEADY = 0.05  # unsteadiness of a window, below which it counts as steady
-STRETCH = 2  # a window may move on until so many times its length was run
+STEADY = 0.05  # largest unsteadiness of a steady window
+STRETCH = 2  # rounds run at most, in windows
 
 
 class Timed(Protocol):
-    """What a contender's run must tell."""
+    """Run with a duration."""
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration of the run."""
         ...
 
 
@@ -29,19 +29,21 @@ R = TypeVar("R", bound=Timed)
 
 @dataclass(frozen=True)
 class Window(Generic[R]):
-    """The runs of each contender in the rounds that count, and how the measuring went."""
+    """Runs of each contender in the rounds that count."""
 
     runs: Mapping[str, list[R]]
-    warm_up: int  # rounds before
-    passed_over: int  # unsteady rounds between
+    warm_up: int  # rounds before that are not counted
+    passed_over: int  # unsteady rounds after warm-up that are not counted
     steady: Mapping[str, bool]
 
 
-def interleave(contenders: Mapping[str, Callable[[], R]], rounds: int, note: Callable[[], object] = int) -> Window[R]:
+def interleave(
+    contenders: Mapping[str, Callable[[], R]], rounds: int, advance: Callable[[int], object] = int
+) -> Window[R]:
     """Run all contenders in turn until a window of `rounds` rounds is steady, or STRETCH windows were run.
 
-    Each round begins with another contender, so that none always follows the same one. The first round warms up, and
-    others do until two successive ones agree. note: called after each run. Raises UsageError for no rounds.
+    Each round begins with another contender, so that none always follows the same one. The first rounds warm up, until
+    two successive ones agree. advance: called after each run. Raises UsageError for no rounds or no contender.
     """
     if rounds < 1 or not contenders:
         raise UsageError("there must be at least one round and one contender")
@@ -52,11 +54,11 @@ def interleave(contenders: Mapping[str, Callable[[], R]], rounds: int, note: Cal
         nonlocal turn
         order = names[turn % len(names) :] + names[: turn % len(names)]
         turn += 1
-        found = {}
+        runs = {}
         for name in order:
-            found[name] = contenders[name]()
-            note()
-        return found
+            runs[name] = contenders[name]()
+            advance(1)
+        return runs
 
     last = run_round()
     warm_up = 1
@@ -72,7 +74,7 @@ def interleave(contenders: Mapping[str, Callable[[], R]], rounds: int, note: Cal
         seen.append(run_round())
     window = seen[-rounds:]
     return Window(
-        runs={name: [found[name] for found in window] for name in names},
+        runs={name: [runs[name] for runs in window] for name in names},
         warm_up=warm_up,
         passed_over=len(seen) - rounds,
         steady={name: is_steady(window, name) for name in names},
@@ -80,5 +82,5 @@ def interleave(contenders: Mapping[str, Callable[[], R]], rounds: int, note: Cal
 
 
 def is_steady(rounds: list[dict[str, R]], name: str) -> bool:
-    """Whether a contender took about the same in these rounds."""
-    return unsteadiness([found[name].seconds for found in rounds]) <= STEADY
+    """Tell whether a contender took about the same time in all of these rounds."""
+    return unsteadiness([runs[name].seconds for runs in rounds]) <= STEADY

@@ -1,4 +1,4 @@
-"""One contender, once over all pictures: seconds, latencies, steps, answers."""
+"""One pass of a contender over all images: seconds, latencies, steps, right answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
-from sacvit_deploy.benchmarks.energy import Meter, total
+from sacvit_deploy.benchmarks.machine.energy import Meter, total
 from sacvit_deploy.evaluation.data import UNKNOWN
 from sacvit_deploy.images.prefetch import ahead, in_batches
 from sacvit_deploy.scheduler import Item
@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Run:
-    """One pass. latencies: seconds from taking a picture up to its answer; steps: seconds by step, all pictures."""
+    """Result of one pass. latencies: seconds from taking an image to its answer; steps: seconds by step, all images."""
 
     seconds: float
     latencies: Sequence[float]
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Feed(Generic[S]):
-    """Where pictures come from: sources in order, how one becomes an item, and by how many threads ahead."""
+    """Source of images: their sources in order, the function that prepares one, and the threads that prefetch."""
 
     sources: Sequence[S]
     prepare: Callable[[S], Item]
@@ -43,7 +43,7 @@ class Feed(Generic[S]):
 
 
 def run(contender: Contender, feed: Feed[S], batch: int, meters: Sequence[Meter] = ()) -> Run:
-    """Pass all pictures of the feed through a contender."""
+    """Pass all images of the feed through a contender."""
     taken: list[float] = []
     answered: list[float] = []
     steps: dict[str, float] = {}
@@ -83,5 +83,5 @@ def run(contender: Contender, feed: Feed[S], batch: int, meters: Sequence[Meter]
 
 
 def known(labels: Index | None) -> bool:
-    """Whether there are labels to be right about."""
+    """Tell whether there are labels, and all of them known."""
     return labels is not None and bool((labels != UNKNOWN).all())

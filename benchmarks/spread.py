@@ -1,4 +1,4 @@
-"""Numbers out of repeated measurements: medians with their spread, percentiles, ratios of rounds."""
+"""Statistics of repeated measurements: medians with their spread, percentiles, ratios within rounds."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from sacvit_deploy.errors import UsageError
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some rounds, and the smallest and the largest of them: the spread that is stated everywhere."""
+    """Median of the rounds, with the smallest and the largest."""
 
     median: float
     low: float
     high: float
 
     def overlaps(self, other: Spread) -> bool:
-        """Whether some round of one lies within the rounds of the other."""
+        """Tell whether the ranges of two spreads overlap."""
         return self.low <= other.high and other.low <= self.high
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median, minimum and maximum of at least one finite number. Raises UsageError for none, NaN or infinity."""
+    """Summarise at least one finite number. Raises UsageError for none, NaN or infinity."""
     if not values or not all(map(math.isfinite, values)):
         raise UsageError(f"no spread of {len(values)} values, or of values that are no numbers")
     return Spread(statistics.median(values), min(values), max(values))
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
-    """How many times `fast` is faster, round by round: what slows a whole round slows both of it."""
+    """Divide round by round, so that a disturbance of a whole round cancels: above 1 where `fast` is faster."""
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` (0 to 1) of the values lie: the nearest that was measured, none made up between."""
+    """Return the smallest value with at least `share` (0 to 1) of the values at or below it; no interpolation."""
     if not values:
         raise UsageError("no percentile of nothing")
     ordered = sorted(values)
@@ -44,7 +44,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def unsteadiness(values: Sequence[float]) -> float:
-    """Distance of the quartiles over the median: 0 where all rounds took the same, 1 where nothing is known yet."""
+    """Divide the distance of the quartiles by the median: 0 where all rounds agree, 1 for a single round."""
     if len(values) < 2:
         return 1.0
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")

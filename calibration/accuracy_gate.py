@@ -14,12 +14,12 @@ from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, Bundle, open_bundle
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ExportError, OutputError
 from sacvit_deploy.evaluation.curve import candidate_etas
 from sacvit_deploy.evaluation.data import Float, Pictures, counted
 from sacvit_deploy.evaluation.metrics import Share, goes_on, right, share
 from sacvit_deploy.evaluation.outputs import Outputs, collect
-from sacvit_deploy.export.progress import Progress
 
 
 @dataclass(frozen=True)

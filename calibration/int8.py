@@ -22,8 +22,8 @@ from sacvit_deploy.calibration.ranges import BINS, PERCENTILE, Range, channel_ma
 from sacvit_deploy.calibration.sensitivity import damage
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, STAGES
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.verification.golden import Golden
 from sacvit_deploy.verification.parity import Parity, measure
 

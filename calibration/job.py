@@ -73,7 +73,7 @@ def reduce_bundle(folder: Path, plan: CalibrationJob) -> None:
     from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, EvalSet, judge_all
     from sacvit_deploy.calibration.int8 import Settings
     from sacvit_deploy.calibration.search import BUDGET, calibrate
-    from sacvit_deploy.export.progress import Progress
+    from sacvit_deploy.console.progress import Progress
 
     say = Progress()
     model = SACViT(folder, precision="fp32", threads=plan.threads)

@@ -18,10 +18,10 @@ from sacvit_deploy.calibration.int8 import (
     write_int8,
 )
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import GLUE
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.evaluation.data import Pictures, counted
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.verification.golden import load_golden
 from sacvit_deploy.verification.parity import Parity
 

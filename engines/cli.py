@@ -16,12 +16,12 @@ from sacvit_deploy.backends.tensorrt.library import RUNTIMES, first_library, loa
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.plans import FOLDER, PlanRecord
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.engines.build import Limits
 from sacvit_deploy.engines.plan_folder import Order, build_plans, profiles_of, record_of, roles_of
 from sacvit_deploy.engines.profiles import Span, target_span
 from sacvit_deploy.engines.target import find_target
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.precisions import PRECISIONS, preferred
 
 BATCH = Span(1, 8, 64)

@@ -12,13 +12,13 @@ from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.bundle.bundle import Bundle, describe_file
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord
 from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, GLUE, STAGES
 from sacvit_deploy.engines.build import Limits, Profile, build_plan, precisions
 from sacvit_deploy.engines.facts import load_plan, read_back
 from sacvit_deploy.engines.network import parse
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes
 from sacvit_deploy.errors import BundleError
-from sacvit_deploy.export.progress import Progress
 
 
 @dataclass(frozen=True)

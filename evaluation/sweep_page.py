@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from sacvit_deploy.console.figures import STYLES
 from sacvit_deploy.evaluation.curve import Point
 from sacvit_deploy.evaluation.eval_table import percent
-from sacvit_deploy.evaluation.figures import STYLES, nice_step
+from sacvit_deploy.evaluation.figures import nice_step
 from sacvit_deploy.evaluation.sweep import Sweep, outline
 
 WIDTH, HEIGHT = 900, 540  # units of the drawing

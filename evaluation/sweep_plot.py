@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.console.figures import load_matplotlib
+from sacvit_deploy.console.figures import STYLES, load_matplotlib
 from sacvit_deploy.evaluation.curve import Point
-from sacvit_deploy.evaluation.figures import STYLES
 from sacvit_deploy.evaluation.sweep import Sweep, outline
 
 

@@ -94,9 +94,9 @@ def command(
     # torch takes seconds to import: only once the arguments are known to be good.
     import torch
 
+    from sacvit_deploy.console.progress import Progress
     from sacvit_deploy.export.checkpoint import load_checkpoint
     from sacvit_deploy.export.pipeline import Request, export_bundle
-    from sacvit_deploy.export.progress import Progress
 
     threads = threads or usable_cores()
     torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, GLUE
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
@@ -28,7 +29,6 @@ from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, Stage, dtype_of
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
 from sacvit_deploy.glue import build_request, choose_targets
 from sacvit_deploy.images.decode import ImageSource

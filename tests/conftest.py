@@ -19,11 +19,11 @@ from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
 from sacvit_deploy.bundle.manifest import Manifest, parse_manifest
 from sacvit_deploy.config import Geometry, ModelConfig
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.progress import Progress
 
 # No deadline for an example: the first call of a library, or a busy machine, is no failure.
 settings.register_profile("sacvit", deadline=None)

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.progress import Progress
 
 GEOMETRY = Geometry(image_size=288, width=64, depth=2, heads=1, classes=10)
 # The example bundle has the defaults; this one has every other choice that the runtime knows.

@@ -1,4 +1,4 @@
-"""One small bench of the tiny bundle, run once; its opponents, exported once."""
+"""One small bench of the tiny bundle, run once; its baselines, exported once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from sacvit_deploy import SACViT
+from sacvit_deploy.benchmarks.baselines.store import Baselines, find_or_export
 from sacvit_deploy.benchmarks.cli import command as bench
-from sacvit_deploy.benchmarks.opponents import Opponents, find_or_export
 from sacvit_deploy.bundle.bundle import open_bundle
 
 # The runner of commands as processes that can't import torch, which the tests of the commands have, too.
@@ -25,26 +25,26 @@ command = _module.command
 
 
 @pytest.fixture(scope="session")
-def opponents_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `opponents` are; shared, so change nothing in it."""
-    return tmp_path_factory.mktemp("opponents")
+def baselines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `baselines` are; shared, so change nothing in it."""
+    return tmp_path_factory.mktemp("baselines")
 
 
 @pytest.fixture(scope="session")
-def opponents(tiny_bundle: Path, opponents_folder: Path) -> Opponents:
-    """The tiny bundle's opponents in fp32: SaiT alone, as its two blocks are too few for STViT."""
-    return find_or_export(opponents_folder, open_bundle(tiny_bundle), "fp32", print)
+def baselines(tiny_bundle: Path, baselines_folder: Path) -> Baselines:
+    """The tiny bundle's baselines in fp32: SaiT alone, as its two blocks are too few for STViT."""
+    return find_or_export(baselines_folder, open_bundle(tiny_bundle), "fp32", print)
 
 
 @pytest.fixture(scope="session")
 def class_folder(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The photographs in class folders: stage 1 is right on some, stage 2 on others; one file is no picture."""
+    """The photographs in class folders: stage 1 is right on some, stage 2 on others; one file is no image."""
     folder = tmp_path_factory.mktemp("classes")
     for number, path in enumerate(picture_paths):
         label = model.predict(path, eta=float(number % 2)).label
         (folder / label).mkdir(exist_ok=True)
         shutil.copy(path, folder / label / path.name)
-    (folder / label / "bad.jpg").write_bytes(b"no picture")
+    (folder / label / "bad.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -60,21 +60,21 @@ class Benched:
 @pytest.fixture(scope="session")
 def benched(
     tiny_bundle: Path,
-    opponents: Opponents,
-    opponents_folder: Path,
+    baselines: Baselines,
+    baselines_folder: Path,
     class_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Benched:
-    """All kinds of rows: engine and file, forced shares and real gates, two batches, labels, a foreign file."""
+    """All kinds of rows: engine and file, forced shares and real gates, two batches, labels, a onnx_file file."""
     folder = tmp_path_factory.mktemp("bench")
-    foreign = folder / "foreign.onnx"
+    onnx_file = folder / "onnx_file.onnx"
     deit = tiny_bundle / "deit.fp32.onnx"
-    foreign.write_bytes(deit.read_bytes())
+    onnx_file.write_bytes(deit.read_bytes())
     shutil.copy(tiny_bundle / "weights.fp32.bin", folder)
     found = run(
         tiny_bundle, "--data", class_folder, "--scope", "engine,file", "--batch", "1,3", "--eta", "0.6", "--continue",
-        "0.5,1", "--precision", "fp32", "--against", "deit,sait,sait-mass,stvit", "--vs", foreign, "--rounds", 2,
-        "--processes", 1, "--opponents", opponents_folder, "--threads", 1, "--scaled", "--out", folder / "out", "--png",
+        "0.5,1", "--precision", "fp32", "--against", "deit,sait,sait-mass,stvit", "--vs", onnx_file, "--rounds", 2,
+        "--processes", 1, "--opponents", baselines_folder, "--threads", 1, "--scaled", "--out", folder / "out", "--png",
     )  # fmt: skip
     data = json.loads((folder / "out" / "bench.json").read_text())
     return Benched(found, folder / "out", data)

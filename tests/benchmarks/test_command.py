@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
-import onnx
 import pytest
-from onnx import helper
 
-from sacvit_deploy.benchmarks.opponents import FACTS, Opponents, find
-from sacvit_deploy.benchmarks.results import read_json
+from sacvit_deploy.benchmarks.baselines.store import Baselines
+from sacvit_deploy.benchmarks.report.results import read_json
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BundleError, UsageError
@@ -45,7 +42,7 @@ def test_every_case_has_every_contender(benched: Benched) -> None:
         for batch in (1, 3):
             names = [row["name"] for row in rows(benched, scope=scope, batch=batch)]
             scaled = [name.replace("cascade", "cascade-scaled") for name in cascades if scope == "file"]
-            assert sorted(names) == sorted([*cascades, *scaled, *others, "vs:foreign.onnx as is"])
+            assert sorted(names) == sorted([*cascades, *scaled, *others, "vs:onnx_file.onnx as is"])
             for name in names:
                 assert name in benched.printed
     assert any("stvit not run" in note and "4 blocks" in note for note in benched.data["notes"])
@@ -91,18 +88,18 @@ def test_steps_make_up_the_time_and_latencies_are_in_order(benched: Benched) -> 
 
 
 def test_accuracy_is_that_of_the_labels(benched: Benched) -> None:
-    # By how the folders were made: the odd pictures are right in stage 2, the even ones in stage 1.
+    # By how the folders were made: the odd images are right in stage 2, the even ones in stage 1.
     everybody = rows(benched, name="cascade 100% fp32")
     assert {row["accuracy"] for row in everybody} == {everybody[0]["accuracy"]}
     assert 3 / 7 <= everybody[0]["accuracy"] <= 1
     assert all(row["accuracy"] is None for row in rows(benched, contender="sait"))
-    deit, foreign = (rows(benched, name=name)[0] for name in ("deit fp32", "vs:foreign.onnx as is"))
-    assert deit["accuracy"] == foreign["accuracy"]
+    deit, onnx_file = (rows(benched, name=name)[0] for name in ("deit fp32", "vs:onnx_file.onnx as is"))
+    assert deit["accuracy"] == onnx_file["accuracy"]
 
 
 def test_what_is_left_out_is_said(benched: Benched) -> None:
     assert benched.data["pictures"]["count"] == 7
-    assert any("1 unreadable picture left out" in note for note in benched.data["notes"])
+    assert any("1 unreadable image left out" in note for note in benched.data["notes"])
     if not benched.data["energy"]:
         assert all(row["joules"] is None for row in benched.data["rows"])
         assert "J a picture" not in benched.printed
@@ -133,7 +130,7 @@ def test_a_bench_agrees_with_itself(benched: Benched) -> None:
     assert len(data["verdicts"]) == 2 * len(benched.data["rows"]) - 4 + len(benched.data["processes"])
 
 
-def test_without_data_pictures_are_made(tiny_bundle: Path, opponents: Opponents, opponents_folder: Path) -> None:
+def test_without_data_images_are_made(tiny_bundle: Path, baselines: Baselines, baselines_folder: Path) -> None:
     printed = run(
         tiny_bundle, "--pictures", 4, "--batch", 4, "--continue", 0.25, "--against", "deit", "--precision", "fp32",
         "--rounds", 1, "--processes", 0, "--json",
@@ -148,12 +145,12 @@ def test_without_data_pictures_are_made(tiny_bundle: Path, opponents: Opponents,
 # --- on a device: no torch
 
 
-def test_a_finished_folder_of_opponents_needs_no_torch(
-    command: Any, tiny_bundle: Path, opponents: Opponents, opponents_folder: Path
+def test_a_finished_folder_of_baselines_needs_no_torch(
+    command: Any, tiny_bundle: Path, baselines: Baselines, baselines_folder: Path
 ) -> None:
     arguments = ["sacvit", "bench", tiny_bundle, "--pictures", "2", "--batch", "2", "--continue", "0.5", "--precision",
                  "fp32", "--rounds", "1", "--processes", "0"]  # fmt: skip
-    done = command(*arguments, "--opponents", opponents_folder)
+    done = command(*arguments, "--opponents", baselines_folder)
     assert "sait-mass fp32" in done.stdout
     done = command(*arguments, "--opponents", "elsewhere", expect=1)
     assert "pip install 'sacvit-deploy[export]', or copy that folder" in done.stderr
@@ -175,8 +172,8 @@ def test_words_and_numbers_that_mean_nothing(tiny_bundle: Path, tmp_path: Path) 
         (["--precision", "fp8"], "no fp8 variant"),
         (["--png"], "--out"),
         (["--scaled"], "add --scope file"),
-        (["--data", str(tmp_path)], "holds no pictures"),
-        (["--data", str(tmp_path / "none")], "can't read pictures"),
+        (["--data", str(tmp_path)], "holds no"),
+        (["--data", str(tmp_path / "none")], "can't read"),
         (["--vs", str(tmp_path / "none.onnx")], "no such file"),
         (["--compare", str(tmp_path / "a"), str(tmp_path / "b")], "can't read"),
     ):
@@ -185,13 +182,13 @@ def test_words_and_numbers_that_mean_nothing(tiny_bundle: Path, tmp_path: Path) 
 
 
 def test_a_folder_with_nothing_but_damage(tiny_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(UsageError, match="none of the 1 pictures can be read"):
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(UsageError, match="none of the 1 images can be read"):
         run(tiny_bundle, "--data", tmp_path, "--against", "deit", "--processes", 0)
 
 
 def test_scope_file_needs_files(tiny_bundle: Path, scenes: Path) -> None:
-    with pytest.raises(UsageError, match="needs picture files"):
+    with pytest.raises(UsageError, match="needs image files"):
         run(tiny_bundle, "--data", scenes, "--scope", "file", "--against", "deit", "--processes", 0)
 
 
@@ -205,80 +202,3 @@ def scenes(tmp_path: Path) -> Path:
     np.save(tmp_path / "boxes.npy", np.array([[0, 0, 20, 20], [5, 5, 95, 95]], np.int16))
     (tmp_path / "scenes.json").write_text(json.dumps({"split": "test"}))
     return tmp_path
-
-
-# --- opponents
-
-
-def test_opponents_are_the_bundles_own_weights(opponents: Opponents) -> None:
-    assert "own DeiT weights" in opponents.weights
-    assert set(opponents.files) == {"weights", "sait", "sait_head", "sait_tail"}
-    assert "4 blocks" in opponents.missing["stvit"]
-
-
-def test_changed_opponents_are_refused(
-    tiny_bundle: Path, opponents_folder: Path, opponents: Opponents, tmp_path: Path
-) -> None:
-    copy = Path(shutil.copytree(opponents_folder, tmp_path / "copy"))
-    bundle = open_bundle(tiny_bundle)
-    assert find(copy, bundle, "fp32") is not None
-    path = copy / "fp32" / opponents.files["sait"].name
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(BundleError, match="was changed"):
-        find(copy, bundle, "fp32")
-    (copy / "fp32" / FACTS).write_text("{}")
-    with pytest.raises(BundleError, match="can't be read"):
-        find(copy, bundle, "fp32")
-    assert find(tmp_path / "none", bundle, "fp32") is None
-
-
-# --- foreign files
-
-
-@pytest.fixture
-def foreign(tiny_bundle: Path, tmp_path: Path) -> Any:
-    """The plain DeiT under another interface."""
-
-    def make(batch: int | str = "n", size: int | str = 224, name: str = "pixels", more_inputs: bool = False) -> Path:
-        model = onnx.load(tiny_bundle / "deit.fp32.onnx")
-        graph = model.graph
-        for node in graph.node:
-            for at, value in enumerate(node.input):
-                if value == graph.input[0].name:
-                    node.input[at] = name
-        graph.input[0].CopyFrom(helper.make_tensor_value_info(name, 1, [batch, 3, size, size]))
-        if more_inputs:
-            graph.input.append(helper.make_tensor_value_info("mask", 1, [batch, 1]))
-        path = tmp_path / f"foreign-{batch}-{size}.onnx"
-        onnx.save(model, path)
-        return path
-
-    return make
-
-
-def bench_vs(bundle: Path, path: Path, *more: object) -> list[dict[str, Any]]:
-    printed = run(bundle, "--pictures", 5, "--continue", 0.4, "--against", "deit", "--precision", "fp32", "--rounds", 1,
-                  "--processes", 0, "--json", "--vs", path, *more)  # fmt: skip
-    found: list[dict[str, Any]] = json.loads(printed)["rows"]
-    return found
-
-
-def test_other_input_names_and_fixed_batches_run(tiny_bundle: Path, foreign: Any) -> None:
-    names = [row["name"] for row in bench_vs(tiny_bundle, foreign(), "--batch", 4)]
-    assert names[-1] == "vs:foreign-n-224.onnx as is"
-    row = bench_vs(tiny_bundle, foreign(batch=2), "--batch", 4)[-1]
-    assert (row["failed"], row["note"]) == (0, "its file takes batches of 2")
-
-
-def test_foreign_files_that_can_not_be_compared(tiny_bundle: Path, foreign: Any, tmp_path: Path) -> None:
-    text = tmp_path / "text.onnx"
-    text.write_text("no model")
-    for path, said in (
-        (foreign(batch=3), "batches of 3 alone"),
-        (foreign(more_inputs=True), "takes 2 inputs"),
-        (text, "can't load"),
-        (tiny_bundle / "sac.fp32.onnx", "takes 4 inputs"),
-        (tiny_bundle / "ee.fp32.onnx", "112 px"),
-    ):
-        with pytest.raises(UsageError, match=said):
-            bench_vs(tiny_bundle, path, "--batch", 4)

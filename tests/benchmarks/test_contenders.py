@@ -12,19 +12,19 @@ from hypothesis.extra import numpy as hnp
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.benchmarks.baselines.store import Baselines
 from sacvit_deploy.benchmarks.contenders import (
     CascadeContender,
     Contender,
-    Direct,
+    EngineContender,
     SaiTMass,
+    classifier,
     counts_by_mass,
-    groups,
-    plain,
+    group_by_count,
     threshold_for,
 )
-from sacvit_deploy.benchmarks.forcing import eta_for, stage_one_probabilities
-from sacvit_deploy.benchmarks.opponents import Opponents
 from sacvit_deploy.benchmarks.running import Feed, run
+from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
@@ -54,28 +54,28 @@ def test_the_cascade_answers_as_the_stream_does(model: SACViT, images: list[Pixe
 
 
 @pytest.fixture(scope="module")
-def deit(model: SACViT) -> Direct:
+def deit(model: SACViT) -> EngineContender:
     files = model.bundle.checked_files("fp32")
-    return Direct(plain(model.backend.open(files["deit"], files["weights"])), model.config.preprocessing)
+    return EngineContender(classifier(model.backend.open(files["deit"], files["weights"])), model.config.preprocessing)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_sait_that_keeps_everything_is_the_plain_deit(
-    model: SACViT, images: list[Pixels], opponents: Opponents, deit: Direct, batch: int
+    model: SACViT, images: list[Pixels], baselines: Baselines, deit: EngineContender, batch: int
 ) -> None:
-    preprocessing, files = model.config.preprocessing, opponents.files
+    preprocessing, files = model.config.preprocessing, baselines.files
     expected = answers(deit, images, batch)
     engines = {role: model.backend.open(path, files["weights"]) for role, path in files.items() if role != "weights"}
-    fixed = Direct(plain(engines["sait"], {"slots": np.arange(196)}), preprocessing)
+    fixed = EngineContender(classifier(engines["sait"], {"slots": np.arange(196)}), preprocessing)
     np.testing.assert_allclose(answers(fixed, images, batch), expected, atol=1e-5)
     adaptive = SaiTMass(engines["sait_head"], engines["sait_tail"], 1.0, preprocessing)
     np.testing.assert_allclose(answers(adaptive, images, batch), expected, atol=1e-5)
 
 
-def test_one_at_a_time_each_picture_keeps_its_own_count(
-    model: SACViT, images: list[Pixels], opponents: Opponents
+def test_one_at_a_time_each_image_keeps_its_own_count(
+    model: SACViT, images: list[Pixels], baselines: Baselines
 ) -> None:
-    files, preprocessing = opponents.files, model.config.preprocessing
+    files, preprocessing = baselines.files, model.config.preprocessing
     roles = ("sait_head", "sait_tail", "sait")
     head, tail, whole = (model.backend.open(files[role], files["weights"]) for role in roles)
     found = answers(SaiTMass(head, tail, 0.5, preprocessing), images, 1)
@@ -104,8 +104,8 @@ def test_a_threshold_keeps_as_many_as_asked_for(scores: np.ndarray, mean: float)
 
 
 @given(hnp.arrays(np.int64, st.integers(1, 40), elements=st.integers(1, 196)), st.integers(1, 9))
-def test_groups_take_every_picture_once_with_room_for_it(counts: np.ndarray, most: int) -> None:
-    found = groups(counts, most)
+def test_groups_take_every_image_once_with_room_for_it(counts: np.ndarray, most: int) -> None:
+    found = group_by_count(counts, most)
     assert sorted(np.concatenate([rows for rows, _ in found])) == list(range(len(counts)))
     for rows, kept in found:
         assert 1 <= len(rows) <= most

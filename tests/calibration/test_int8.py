@@ -18,7 +18,7 @@ from sacvit_deploy.calibration.int8 import Ranged, Settings, cache_key, find_ran
 from sacvit_deploy.calibration.ranges import channel_maxima
 from sacvit_deploy.calibration.sensitivity import damage
 from sacvit_deploy.calibration.smooth import fold
-from sacvit_deploy.export.progress import Progress
+from sacvit_deploy.console.progress import Progress
 
 from .making import ROLES, plant_outliers
 

@@ -14,10 +14,10 @@ from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
 from sacvit_deploy.verification.golden import Golden
 

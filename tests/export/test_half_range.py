@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export import blocks
 from sacvit_deploy.export.blocks import Mlp
@@ -25,7 +26,6 @@ from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
 from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import make_golden, shipped_pictures
 from sacvit_deploy.precisions import PRECISIONS
 

@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
@@ -27,7 +28,6 @@ from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import ReferenceSACViT, child_positions, gather, others, patchify, select_targets
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage
 from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
-from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.reference import (
     ALPHAS,
     BATCHES,

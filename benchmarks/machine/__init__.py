@@ -1,0 +1,1 @@
+"""The machine that a bench ran on: its fingerprint and its energy counters."""

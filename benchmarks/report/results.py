@@ -1,0 +1,151 @@
+"""The result of a bench, as values and as JSON (`bench.schema.json`): one row for each contender in each case."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sacvit_deploy.benchmarks.spread import Spread
+from sacvit_deploy.errors import SacvitError, UsageError
+
+KIND = "sacvit-bench"
+SCHEMA = 1
+SCOPES = {
+    "engine": "from decoded pictures to probabilities",
+    "file": "from picture files to probabilities",
+}
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """Measurement of one contender in one case. Times are per image, in ms; spreads are over rounds.
+
+    scope: a key of SCOPES. gate: None for all but the cascade, whose continue fraction was `forced` or came from an
+    `eta`. ratios: speed-ups over other rows, by the keys of `with_ratios`; `ideal` is the plain DeiT's MACs over this
+    row's. accuracy: None without labels; joules: None without a counter.
+    """
+
+    scope: str
+    batch: int
+    threads: int
+    contender: str
+    precision: str
+    gate: Mapping[str, float] | None
+    pictures: int
+    rounds: int
+    steady: bool
+    ms: Spread
+    rounds_ms: Sequence[float]
+    latency_ms: Mapping[str, float]  # p50, p95, p99
+    steps_ms: Mapping[str, float]
+    gmacs: float | None
+    continued: float | None
+    ideal: float | None
+    ratios: Mapping[str, Spread] = field(default_factory=dict)
+    accuracy: float | None = None
+    joules: float | None = None
+    failed: int = 0
+    note: str = ""
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput, from the median time."""
+        return 1000 / self.ms.median
+
+    @property
+    def name(self) -> str:
+        """Contender, gate and precision, which tell the rows of a case apart."""
+        return " ".join(filter(None, [self.contender, gate_name(self.gate), self.precision]))
+
+
+@dataclass(frozen=True)
+class StartupResult:
+    """Start-up of one contender: a fresh process that answers one image, from its start to its end."""
+
+    contender: str
+    precision: str
+    seconds: Spread
+    open_ms: Spread  # loading library, model and engines
+    first_ms: Spread  # the first image alone
+    peak_mb: float | None  # resident memory; None where the system does not report it
+    runs: int
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Result of a whole bench."""
+
+    facts: Mapping[str, Any]  # machine, bundle, runtime, pictures, energy, notes; the JSON's keys
+    rows: Sequence[BenchRow]
+    processes: Sequence[StartupResult] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, as `bench.schema.json` describes it."""
+        rows = [{**asdict(row), "images_per_second": row.images_per_second, "name": row.name} for row in self.rows]
+        return {
+            "kind": KIND,
+            "schema": SCHEMA,
+            **self.facts,
+            "rows": rows,
+            "processes": [asdict(process) for process in self.processes],
+        }
+
+
+def gate_name(gate: Mapping[str, float] | None) -> str:
+    """Format a gate: `23%` for a forced continue fraction, `eta 0.6` for a real gate, empty for None."""
+    if gate is None:
+        return ""
+    return f"{gate['forced']:.0%}" if "forced" in gate else f"eta {gate['eta']:g}"
+
+
+def write_json(report: BenchReport, path: Path) -> None:
+    """Write the JSON form of a report. Raises SacvitError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SacvitError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> BenchReport:
+    """Read a report that `write_json` wrote. Raises UsageError for any other file."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON ({error}); name a file that sacvit bench wrote") from error
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise UsageError(f"{path} is no result of sacvit bench; name a file that its --json or --out wrote")
+    if data.get("schema") != SCHEMA:
+        raise UsageError(
+            f"{path} has schema {data.get('schema')!r}, this sacvit-deploy reads {SCHEMA}; bench both with one version"
+        )
+    try:
+        facts = {key: value for key, value in data.items() if key not in ("kind", "schema", "rows", "processes")}
+        return BenchReport(facts, [_row(row) for row in data["rows"]], [_process(entry) for entry in data["processes"]])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path} is incomplete or was changed ({error!r}); bench again") from error
+
+
+def _row(data: Mapping[str, Any]) -> BenchRow:
+    fields = {key: value for key, value in data.items() if key not in ("images_per_second", "name")}
+    ratios = {name: _spread(value) for name, value in fields.pop("ratios").items()}
+    return BenchRow(**{**fields, "ms": _spread(fields["ms"]), "ratios": ratios})
+
+
+def _process(data: Mapping[str, Any]) -> StartupResult:
+    times = {key: _spread(data[key]) for key in ("seconds", "open_ms", "first_ms")}
+    return StartupResult(**{**data, **times})
+
+
+def _spread(data: Mapping[str, Any]) -> Spread:
+    found = Spread(*(float(data[key]) for key in ("median", "low", "high")))
+    finite = all(map(math.isfinite, (found.median, found.low, found.high)))
+    if not finite or not found.low <= found.median <= found.high:
+        raise ValueError(f"no spread: {data}")
+    return found

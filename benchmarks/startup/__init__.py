@@ -1,0 +1,1 @@
+"""Start-up time and peak memory, measured in fresh processes."""

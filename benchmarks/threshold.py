@@ -1,0 +1,46 @@
+"""Forced continue fractions: the eta at which the real gate lets a given share of the images continue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.glue import softmax
+from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.stages.host import stage_one_view
+
+
+def stage_one_probabilities(cascade: Cascade, images: Sequence[Picture], batch: int = 8) -> Float:
+    """Return the highest probability of stage 1 for each image [n], as the gate sees it."""
+    parts = [
+        softmax(cascade.stage_one(stage_one_view(cascade, images[at : at + batch]))["logits"]).max(axis=1)
+        for at in range(0, len(images), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def eta_for(probabilities: Float, share: float) -> float:
+    """Find the eta at which just `share` of the images, rounded to a whole number, continues.
+
+    Raises UsageError for a share out of range, and where equal probabilities leave no eta between them.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"a continue fraction of {share} was asked for; it must lie between 0 and 1")
+    ordered = np.sort(probabilities)
+    at = round(share * len(ordered))
+    if at == 0:
+        return 0.0
+    if at == len(ordered):
+        return 1.0
+    low, high = float(ordered[at - 1]), float(ordered[at])
+    eta = (low + high) / 2
+    if not low <= eta < high:
+        raise UsageError(
+            f"no eta lets {share:.0%} of these {len(ordered)} images continue: several have the probability "
+            f"{low:.4g}; choose another fraction, or more images"
+        )
+    return eta
