@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.images import BenchImages
 from sacvit_deploy.benchmarks.lineup import Entry
@@ -20,6 +19,7 @@ from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Item
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}

@@ -8,13 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
+from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
 from sacvit_deploy.stages.protocol import InFlight
 

@@ -26,13 +26,14 @@ import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 
-from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.modules import empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.prediction import Prediction
 
 IMAGES = 64
 CAPI = Path(onnxruntime.__file__).parent / "capi"

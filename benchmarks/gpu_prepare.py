@@ -14,6 +14,7 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.engines.build import Limits, build_plan
 from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
+from sacvit_deploy.files import whole_file
 
 GEOMETRIES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "toy": (64, 1)}  # width, depth; toy for tests
 
@@ -74,7 +75,6 @@ def prepare_plans(library: Library, bundle: Path, precision: str, batch: int) ->
         spans = batch_spans(Span(1, batch, batch))
         profiles = [stage_shapes(shapes_of, config, span, targets) for span in spans]
         plan = build_plan(library, files[role], profiles, Limits(capabilities))
-        partial = plans[role].with_suffix(".partial")
-        partial.write_bytes(plan)
-        partial.replace(plans[role])
+        with whole_file(plans[role]) as partial:
+            partial.write_bytes(plan)
     return plans

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.evaluation.data import UNKNOWN, Pictures, counted, spread
 from sacvit_deploy.evaluation.datasets import open_pictures, prepared
 from sacvit_deploy.images.prefetch import ahead
+from sacvit_deploy.model import SACViT
 
 WIDTH, HEIGHT = 640, 480
 QUALITY = 90  # of the JPEGs, about 100 kB each

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT
 from sacvit_deploy.benchmarks.baselines.store import default_folder, find_baselines
@@ -35,6 +34,7 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.model import SACViT
 from sacvit_deploy.precisions import PRECISIONS
 
 FRACTIONS = (0.23, 0.40, 0.86)  # continue fractions of the paper's table 3

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT, sait_cost, stvit_cost
@@ -32,6 +31,7 @@ from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.model import SACViT
 
 AGAINST = ("deit", "sait", "sait-mass", "stvit")
 

@@ -11,7 +11,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.backends.protocol import Backend
-from sacvit_deploy.errors import BackendError, UsageError
+from sacvit_deploy.errors import BackendError, UsageError, first_line
 
 FLOATS = ("tensor(float)", "tensor(float16)")
 
@@ -39,8 +39,7 @@ def read_interface(path: Path) -> OnnxClassifier:
     try:
         session = library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's own exceptions share no base class but this
-        reason = str(error).strip().splitlines()[0][:160]
-        raise UsageError(f"--vs {path}: ONNX Runtime can't load it ({reason})") from error
+        raise UsageError(f"--vs {path}: ONNX Runtime can't load it ({first_line(error, 160)})") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     named = ", ".join(f"{item.name} {item.shape}" for item in inputs)
     if len(inputs) != 1:

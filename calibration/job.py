@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, check_file, open_bundle
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.evaluation.data import spread
 from sacvit_deploy.evaluation.datasets import open_pictures
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.model import SACViT
 
 if TYPE_CHECKING:
     from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx

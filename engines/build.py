@@ -13,6 +13,7 @@ from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.engines.network import Network, parse
 from sacvit_deploy.engines.profiles import Shapes
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.files import whole_file
 
 Profile = Mapping[str, Shapes]
 
@@ -95,9 +96,8 @@ def _read_cache(library: Library, config: Any, path: Path | None) -> Any:
 
 
 def _write_cache(cache: Any, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(bytes(cache.serialize()))
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_bytes(bytes(cache.serialize()))
     except OSError as error:
         raise BackendError(f"can't write the timing cache {path}: {error.strerror}") from error

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.data import Pictures, open_folder, open_unlabelled
 from sacvit_deploy.evaluation.scenes import FINISHED, open_scenes
+from sacvit_deploy.model import SACViT
 
 if TYPE_CHECKING:
     pass  # not at run time: --help needs no onnx

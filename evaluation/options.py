@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options
 from sacvit_deploy.errors import UsageError
@@ -17,6 +16,7 @@ from sacvit_deploy.evaluation.data import Pictures, counted, listed, open_folder
 from sacvit_deploy.evaluation.datasets import prepared
 from sacvit_deploy.evaluation.outputs import Outputs
 from sacvit_deploy.evaluation.scenes import open_scenes
+from sacvit_deploy.model import SACViT
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -18,6 +18,7 @@ from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.layouts import recognise
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.reading import METADATA_KEY, read_file
+from sacvit_deploy.files import whole_file
 
 # Where training scripts put the weights; averaged weights first, because they are what was evaluated.
 CONTAINERS = ("model_ema", "state_dict_ema", "model", "state_dict", "module")
@@ -106,9 +107,8 @@ def save_checkpoint(
     """Write our own format: safetensors with the config, labels, default eta and provenance in its metadata."""
     said = {"config": model.config.to_dict(), "labels": labels, "eta": eta, "provenance": dict(provenance or {})}
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
-    temporary = Path(f"{os.fspath(path)}.partial")
-    safetensors.torch.save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(said)})
-    os.replace(temporary, path)
+    with whole_file(Path(path)) as partial:
+        safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(said)})
 
 
 def _own(said: Any, notes: list[str]) -> Checkpoint:

@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import torch
 
-from sacvit_deploy.errors import CheckpointError
+from sacvit_deploy.errors import CheckpointError, first_line
 
 METADATA_KEY = "sacvit"  # where our own format keeps config, labels, eta and provenance
 
@@ -84,8 +84,7 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not a PyTorch checkpoint (it begins with {head[:12]!r})") from error
     except Exception as error:
         # torch.load raises many kinds for damaged files: RuntimeError, EOFError, KeyError, UnicodeDecodeError ...
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path} is not a whole PyTorch checkpoint ({first[:120]})") from error
+        raise CheckpointError(f"{path} is not a whole PyTorch checkpoint ({first_line(error, 120)})") from error
     if isinstance(found, torch.nn.Module):
         found = found.state_dict()
     if not isinstance(found, Mapping):

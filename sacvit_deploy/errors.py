@@ -35,7 +35,10 @@ class UsageError(SacvitError, ValueError):
     """An argument out of its range; a command exits with 2."""
 
 
-def first_line(error: BaseException) -> str:
-    """The beginning of what a library's exception says, or its name if it says nothing."""
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """Return the first line of a library's exception, up to `limit` characters, or the exception's name if it has none.
+
+    A library's message may run over many lines; an error of this project is one sentence.
+    """
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return lines[0][:limit] if lines else type(error).__name__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +15,9 @@ import torch
 from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.errors import CheckpointError, UsageError
+from sacvit_deploy.errors import CheckpointError, UsageError, first_line
 from sacvit_deploy.export.model import Outputs, ReferenceSACViT, StageOne
+from sacvit_deploy.files import whole_file
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.datasets import Batch, Dataset, rows_of
 from sacvit_deploy.training.losses import total_loss
@@ -168,9 +168,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the state; a process killed meanwhile leaves either the old file or the new one."""
-        partial = path.with_suffix(".partial")
-        torch.save(self.state(), partial)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            torch.save(self.state(), partial)
 
     def resume(self, path: Path) -> None:
         """Continue from a saved state. Raises CheckpointError if the file is damaged or belongs to another model."""
@@ -188,8 +187,7 @@ class Trainer:
                     optimiser.load_state_dict(optimiser_state)
         except UNREADABLE as error:
             raise CheckpointError(
-                f"{path} can't be read, it is damaged or truncated; move it away to start anew "
-                f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+                f"{path} can't be read, it is damaged or truncated; move it away to start anew ({first_line(error)})"
             ) from error
         recipe = self.recipe.to_dict()
         if self.history[-1]["recipe"] != recipe:  # a run may be resumed with another budget

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sacvit_deploy.bundle.bundle import Bundle, check_file
 from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.bundle.write import whole_folder
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.errors import BundleError, ExportError
 
@@ -85,26 +83,12 @@ def find_or_export(folder: Path, bundle: Bundle, precision: str, say: Callable[[
             "'sacvit-deploy[export]', or copy that folder from a machine that has it, or say --against deit"
         ) from error
     place = folder / precision
-    if place.exists() and not (place / FACTS).exists():
-        raise ExportError(f"{place} exists and holds no baselines; choose another folder with --opponents")
     say(f"exporting the baselines in {precision} into {place}, once")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-        try:
-            files, weights, missing = export_baselines(bundle, precision, partial)
-            entries = {role: asdict(entry) for role, entry in files.items()}
-            facts = {"key": key_of(bundle), "weights": weights, "missing": missing, "files": entries}
-            (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-            partial.chmod(0o755)  # mkdtemp makes it private to its owner
-            shutil.rmtree(place, ignore_errors=True)
-            os.rename(partial, place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise ExportError(
-            f"can't write the baselines into {folder}: {error.strerror or error}; name a folder with --opponents"
-        ) from error
+    with whole_folder(place, replace=True, mark=FACTS, option="--opponents") as partial:
+        files, weights, missing = export_baselines(bundle, precision, partial)
+        entries = {role: asdict(entry) for role, entry in files.items()}
+        facts = {"key": key_of(bundle), "weights": weights, "missing": missing, "files": entries}
+        (partial / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     baselines = find_baselines(folder, bundle, precision)
     if baselines is None:
         raise ExportError(f"{place} vanished while it was written; run again")

@@ -19,7 +19,7 @@ def main() -> None:
     """Open the contender, answer one image, print the times."""
     request: dict[str, Any] = json.loads(sys.argv[1])
     if request["contender"] == "cascade":
-        from sacvit_deploy import SACViT
+        from sacvit_deploy.model import SACViT
 
         # As `sacvit-infer` opens a bundle for a few images.
         opening = {**request["opening"], "precision": request["precision"]}

@@ -54,8 +54,13 @@ def png(rng: np.random.Generator, depth: int, colour: int, *extra: bytes, before
     row = (width * channels * depth + 7) // 8
     rows = b"".join(b"\0" + rng.integers(0, 256, row, dtype=np.uint8).tobytes() for _ in range(height))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + before + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(
-        b"IEND", b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + before
+        + b"".join(extra)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 

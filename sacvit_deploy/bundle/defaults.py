@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 from pathlib import Path
 
 from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
 from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.files import whole_file
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
@@ -46,15 +45,8 @@ def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str, preci
         provenance={**manifest.provenance, "notes": [*notes, MARK + reason]},
     )
     target = bundle / MANIFEST
-    partial = bundle / f".{MANIFEST}.partial-{os.getpid()}"
     try:
-        with partial.open("wb") as file:
-            file.write(changed.to_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(target.stat().st_mode & 0o777)
-        os.replace(partial, target)
+        with whole_file(target) as partial:
+            partial.write_bytes(changed.to_bytes())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise BundleError(f"can't write {target}: {error.strerror}; its defaults are unchanged") from error

@@ -11,47 +11,49 @@ from pathlib import Path
 
 from sacvit_deploy.bundle.bundle import MANIFEST
 from sacvit_deploy.errors import ExportError
+from sacvit_deploy.files import flush, partial_name
 
 
 @contextlib.contextmanager
-def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST) -> Iterator[Path]:
+def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out") -> Iterator[Path]:
     """Give a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
 
     What is there, a folder that holds the file `mark`, is replaced only with `replace`, and only by a rename; anything
     else of that name is refused.
     A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
     """
-    check_target(target, replace=replace, mark=mark)
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
+    check_target(target, replace=replace, mark=mark, option=option)
+    partial = partial_name(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
         partial.mkdir()
         yield partial
-        for path in partial.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        check_target(target, replace=replace, mark=mark)  # something may have come there during the long work
+        flush(partial)
+        check_target(
+            target, replace=replace, mark=mark, option=option
+        )  # something may have come there during the long work
         _swap(partial, target)
     except OSError as error:
-        raise ExportError(f"can't write {target}: {error.strerror or error}") from error
+        raise ExportError(
+            f"can't write {target}: {error.strerror or error}; choose another place with {option}"
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_target(target: Path, *, replace: bool, mark: str = MANIFEST) -> None:
+def check_target(target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out") -> None:
     """Raise ExportError if `target` may not be written; asked before the long work, too."""
     if not target.exists():
         return
     if not (target.is_dir() and (target / mark).exists()):
-        raise ExportError(f"{target} exists and is not a bundle (no {mark} in it); choose another place with --out")
+        raise ExportError(f"{target} exists and is not a bundle (no {mark} in it); choose another place with {option}")
     if not replace:
-        raise ExportError(f"{target} exists; say --force to replace it, or choose another place with --out")
+        raise ExportError(f"{target} exists; say --force to replace it, or choose another place with {option}")
 
 
 def _swap(partial: Path, target: Path) -> None:
-    old = target.parent / f".{target.name}.partial-{os.getpid()}-old"
+    old = partial.with_name(f"{partial.name}-old")
     try:
         if target.exists():
             os.rename(target, old)

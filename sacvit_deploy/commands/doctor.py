@@ -18,7 +18,7 @@ from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
 from sacvit_deploy.cpu import cpu_features, usable_cores
 from sacvit_deploy.device.cuda import find_gpu
-from sacvit_deploy.errors import BackendError
+from sacvit_deploy.errors import BackendError, first_line
 from sacvit_deploy.precisions import PRECISIONS
 
 # import name: what it is for
@@ -108,7 +108,7 @@ def try_provider(library: Any, name: str) -> str:
     try:
         session = library.InferenceSession(tiny_model(), options, providers=[name])
     except Exception as error:
-        return f"fails ({str(error).strip().splitlines()[0][:120]})"
+        return f"fails ({first_line(error, 120)})"
     got = session.get_providers()[0]
     return "works" if got == name else f"listed, but its libraries can't load (the session got {got})"
 

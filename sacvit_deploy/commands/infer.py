@@ -11,12 +11,13 @@ from typing import NoReturn
 
 import click
 
-from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_option, run
 from sacvit_deploy.errors import ImageError, SacvitError, UsageError
 from sacvit_deploy.images.overlay import draw_overlay
 from sacvit_deploy.images.paths import expand
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.prediction import Prediction
 
 FEW = 8  # pictures, up to which packing the weights takes longer than it saves
 COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from sacvit_deploy.errors import ImageError
+from sacvit_deploy.errors import ImageError, first_line
 
 T = TypeVar("T")
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
@@ -118,8 +118,7 @@ def _guarded(name: str, decode: Callable[[], T]) -> T:
         raise ImageError(f"{name} announces more pixels than the limit of {MAX_PIXELS:,}") from error
     except Exception as error:
         # Decoders raise many kinds on damaged files: OSError, SyntaxError, ValueError, struct.error, zlib.error ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ImageError(f"{name} is damaged or truncated ({reason})") from error
+        raise ImageError(f"{name} is damaged or truncated ({first_line(error)})") from error
 
 
 def check_size(image: Image.Image, name: str) -> None:
