@@ -150,7 +150,7 @@ def check(cascade: ContextPool, fp32: Cascade, config: ModelConfig) -> float:
     method, side = config.method, config.geometry.image_size
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
     pixels = np.random.default_rng(1).integers(0, 256, (CHECKED, side, side, 3), dtype=np.uint8)
-    batch = min(CHECKED, cascade.device.most or CHECKED)  # plans may take fewer images
+    batch = min(CHECKED, cascade.device.max_batch or CHECKED)  # plans may take fewer images
 
     def answers(stages: Stages) -> list[Answer]:
         items = [Item(str(at), image) for at, image in enumerate(pixels)]

@@ -25,7 +25,7 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, STAGES
 from sacvit_deploy.verification.golden import Golden
-from sacvit_deploy.verification.parity import Parity, measure
+from sacvit_deploy.verification.parity import Parity, measure_parity
 
 PRECISION = "int8"
 RANGES_FILE = "ranges.int8.npz"
@@ -115,7 +115,7 @@ def write_int8(
     paths = write_graphs(folder, models, found, keep)
     save_cache(folder / RANGES_FILE, found.smoothing, found.ranges, found.damage, found.key)
     paths["ranges"] = folder / RANGES_FILE
-    parity = measure(Cascade(fp32.backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
+    parity = measure_parity(Cascade(fp32.backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict()), parity
 
 

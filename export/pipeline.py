@@ -35,7 +35,7 @@ from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import low_view
 from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import Golden
-from sacvit_deploy.verification.parity import Parity, measure
+from sacvit_deploy.verification.parity import Parity, measure_parity
 
 NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
@@ -112,7 +112,7 @@ def check_parity(
 ) -> Parity:
     """Compare the written engines, run by ONNX Runtime with the runtime's own glue, with the reference."""
     cascade = Cascade(OnnxRuntimeBackend("cpu", threads), paths, model.config)
-    parity = measure(cascade, golden, precision, BATCHES)
+    parity = measure_parity(cascade, golden, precision, BATCHES)
     if not parity.passed:
         raise ExportError(f"the {precision} engines do not do what the checkpoint does: {parity.summary()}")
     return parity

@@ -1,4 +1,4 @@
-"""The public class: a bundle, ready to answer."""
+"""The public class: a bundle opened for inference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SACViT:
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
-    choose the best for this machine; what is named is what runs, or opening fails. weights: "packed" for speed,
+    choose the best for this machine; a named one runs, or opening fails. weights: "packed" for speed,
     "mapped" to open at once and keep one copy for both engines. scaled: decode large JPEGs at a fraction of their size
     for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
     Safe to use from several threads.
@@ -54,8 +54,8 @@ class SACViT:
             backend, _ = choose_backend(self.bundle)
         self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
         if precision == "auto":
-            what = provider if backend in ("auto", "onnxruntime") else backend
-            precision, _ = choose_precision(self.backend.precisions(self.bundle), what)
+            device_name = provider if backend in ("auto", "onnxruntime") else backend
+            precision, _ = choose_precision(self.backend.precisions(self.bundle), device_name)
         self.precision = precision
         self.config = self.bundle.manifest.config
         self.labels = self.bundle.labels
@@ -64,18 +64,18 @@ class SACViT:
         device = self.backend.device(files)
         self.pool = None if device is None else ContextPool(device, self.config)
         if scaled and self.pool is not None:
-            raise UsageError(f"scaled decoding is for the processor; on {backend} every picture goes up in full")
+            raise UsageError(f"scaled decoding is for the CPU; on {backend} every image goes up in full")
         self.scaled = scaled
-        # What keeps the engines from opening is to show now.
+        # Open stage 1 now, so that what keeps engines from opening shows here.
         (self.cascade if self.pool is None else self.pool).warm()
 
     @property
     def eta(self) -> float:
-        """The default gate of the loaded variant."""
+        """Default eta of the loaded variant."""
         return self.bundle.manifest.eta_of(self.precision)
 
     def predict(self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None) -> Prediction:
-        """Classify one picture: a path, bytes, PIL image or HWC uint8 array.
+        """Classify one image: a path, bytes, PIL image or RGB uint8 array [H,W,3].
 
         eta and alpha: the bundle's defaults unless given. Raises ImageError, OutputError, UsageError.
         """
@@ -87,7 +87,7 @@ class SACViT:
     def predict_batch(
         self, sources: Sequence[ImageSource], *, eta: float | None = None, alpha: float | None = None
     ) -> list[Prediction | SacvitError]:
-        """Classify pictures in one EE call and at most one SAC call; a bad one gives its error in its place."""
+        """Classify images in one EE call and at most one SAC call; a bad image gives its error in its place."""
         size = max(1, len(sources))
         return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=1 if size == 1 else None))
 
@@ -100,9 +100,9 @@ class SACViT:
         alpha: float | None = None,
         workers: int | None = None,
     ) -> Iterator[Prediction | SacvitError]:
-        """Classify any number of pictures, in order, with bounded memory; a bad one gives its error in its place.
+        """Classify any number of images, in order, with bounded memory; a bad image gives its error in its place.
 
-        Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing pictures of
+        Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing images of
         several EE batches are joined to whole SAC batches of `batch_size`.
         """
         if batch_size < 1 or (workers is not None and workers < 1):
@@ -126,13 +126,13 @@ class SACViT:
                 yield self._prediction(answer)
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
-        """Both stages where they are, on a device or here: for `count` targets and batches of at most `batch`."""
+        """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
         if self.pool is not None:
             return self.pool.stages(count, batch)
         return nullcontext(HostStages(self.cascade, count))
 
     def prepare(self, source: ImageSource) -> Item:
-        """Decode and fit one picture to [S,S,3]; an error goes into the item."""
+        """Decode an image and fit it to [S,S,3]; an error goes into the item."""
         name = name_of(source)
         start = time.perf_counter()
         try:
@@ -144,7 +144,7 @@ class SACViT:
         return Item(name, pixels, timing={"decode": decoded - start, "preprocess": time.perf_counter() - decoded})
 
     def prepare_scaled(self, source: ImageSource) -> Item:
-        """The same for stage 1 alone, where the picture is a JPEG large enough for that; else as `prepare`."""
+        """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
         name = name_of(source)
         size, recipe = self.config.geometry.image_size, self.config.preprocessing
         start = time.perf_counter()
@@ -157,9 +157,9 @@ class SACViT:
             view = fit(small, size // 2, recipe)
         except SacvitError as error:
             return Item(name, None, error)
-        look = Scaled(view, lambda: fit(load_image(data, name), size, recipe))
+        scaled = Scaled(view, lambda: fit(load_image(data, name), size, recipe))
         timing = {"decode": decoded - start, "preprocess": time.perf_counter() - decoded}
-        return Item(name, None, timing=timing, scaled=look)
+        return Item(name, None, timing=timing, scaled=scaled)
 
     def _prediction(self, answer: Answer) -> Prediction | SacvitError:
         if answer.error is not None:
@@ -178,5 +178,5 @@ class SACViT:
 
 
 def name_of(source: ImageSource) -> str:
-    """What an answer or an error calls a picture."""
+    """Return the name of an image in answers and errors."""
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"

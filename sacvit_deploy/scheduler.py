@@ -1,4 +1,4 @@
-"""The order in which pictures pass through the two stages: gate, compaction, re-batching, answers in order."""
+"""Sends images through the two stages: gate, compaction, re-batching, answers in the images' order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sacvit_deploy.stages.protocol import InFlight, Stages
 
 @dataclass
 class Item:
-    """One picture on its way in: pixels [S,S,3] or a look at half size, or the error it met; seconds spent so far."""
+    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step."""
 
     source: str
     pixels: Pixels | None
@@ -30,7 +30,7 @@ class Item:
 
 @dataclass
 class Answer:
-    """One picture on its way out: probabilities [C] of the stage that answered, or the error it met."""
+    """An image coming out: the probabilities [C] of the stage that answered, or its error."""
 
     item: Item
     probabilities: Array | None = None
@@ -41,80 +41,80 @@ class Answer:
 
 
 class Scheduler:
-    """Sends pictures through the stages and gives answers in the pictures' order.
+    """Sends images through the stages and yields answers in the images' order.
 
-    Continuing pictures wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
-    many finished answers may wait behind them. Where a device does the work, its stages have `depth` batches each under
-    way: the next batch goes up before this one's logits are waited for.
+    Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
+    many finished answers may wait behind them. Each stage has up to `depth` batches in flight: on a device the next
+    batch goes up before this one's logits are waited for.
     """
 
     def __init__(self, stages: Stages, eta: float, sac_batch: int, patience: int) -> None:
         self._stages, self._eta = stages, eta
         self._sac_batch, self._patience = sac_batch, patience
         self._answers: dict[int, Answer] = {}
-        self._taken = self._given = 0
-        self._first: deque[tuple[InFlight, list[int]]] = deque()  # in stage 1, with the pictures' numbers
-        self._second: deque[tuple[InFlight, list[int]]] = deque()  # in stage 2
-        self._waiting: list[int] = []  # numbers of the pictures queued for stage 2, in the queue's order
-        self._held: dict[int, Answer] = {}  # answers begun, of pictures that are in a stage or between them
+        self._received = self._yielded = 0
+        self._stage1: deque[tuple[InFlight, list[int]]] = deque()  # in flight, with the images' numbers
+        self._stage2: deque[tuple[InFlight, list[int]]] = deque()
+        self._waiting: list[int] = []  # numbers of the images queued for stage 2, in order
+        self._pending: dict[int, Answer] = {}  # of images in a stage or between the two
 
     def run(self, batches: Iterable[Sequence[Item]]) -> Iterator[Answer]:
-        """Yield one answer for each item, in order."""
+        """Yield one answer for each item, in order. Raises BackendError."""
         for batch in batches:
-            self._take(batch)
-            while len(self._first) >= self._stages.depth:
+            self._enqueue(batch)
+            while len(self._stage1) >= self._stages.depth:
                 self._gate()
-            yield from self._ready()
+            yield from self._finished()
             if len(self._answers) > self._patience:
-                self._start(len(self._waiting))
-                self._drain(0)
-                yield from self._ready()
-        while self._first:
+                self._enqueue_stage2(len(self._waiting))
+                self._wait_stage2(0)
+                yield from self._finished()
+        while self._stage1:
             self._gate()
         while self._waiting:
-            self._start(min(self._sac_batch, len(self._waiting)))
-        self._drain(0)
-        yield from self._ready()
+            self._enqueue_stage2(min(self._sac_batch, len(self._waiting)))
+        self._wait_stage2(0)
+        yield from self._finished()
 
-    def _ready(self) -> Iterator[Answer]:
-        while self._given in self._answers:
-            yield self._answers.pop(self._given)
-            self._given += 1
+    def _finished(self) -> Iterator[Answer]:
+        while self._yielded in self._answers:
+            yield self._answers.pop(self._yielded)
+            self._yielded += 1
 
-    def _take(self, batch: Sequence[Item]) -> None:
-        """Put a batch into stage 1."""
+    def _enqueue(self, batch: Sequence[Item]) -> None:
+        """Start stage 1 on a batch; an image with an error is answered at once."""
         images: list[Picture] = []
         numbers = []
         for item in batch:
-            number, self._taken = self._taken, self._taken + 1
-            picture = item.scaled if item.pixels is None else item.pixels
-            if picture is None:
+            number, self._received = self._received, self._received + 1
+            image = item.scaled if item.pixels is None else item.pixels
+            if image is None:
                 self._answers[number] = Answer(item, error=item.error)
             else:
-                self._held[number] = Answer(item)
-                images.append(picture)
+                self._pending[number] = Answer(item)
+                images.append(image)
                 numbers.append(number)
         if numbers:
-            self._first.append((self._stages.enqueue_stage1(images), numbers))
+            self._stage1.append((self._stages.enqueue_stage1(images), numbers))
 
     def _gate(self) -> None:
-        """Take the oldest batch out of stage 1: exits are answered, the rest is queued for stage 2."""
-        in_flight, numbers = self._first.popleft()
+        """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
+        in_flight, numbers = self._stage1.popleft()
         logits = self._stages.wait_stage1(in_flight)
         clock = Clock()
-        # Row by row: a picture on which the variant overflows must not cost the others their answers.
+        # Row by row: an image on which the variant overflows must not cost the others their answers.
         finite = finite_rows(logits)
         probabilities = softmax(np.where(finite[:, None], logits, 0))
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
         in_flight.book("gate", clock.lap())
         if rows.size:
-            held = self._stages.queue_stage2(in_flight, rows)
+            queued = self._stages.queue_stage2(in_flight, rows)
             self._waiting += [numbers[row] for row in rows]
             for number in self._waiting[-rows.size :]:
-                share(held, self._held[number].item.timing)
+                share(queued, self._pending[number].item.timing)
         for row, number in enumerate(numbers):
-            answer = self._held[number]
+            answer = self._pending[number]
             share(in_flight, answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
             if goes_on[row]:
@@ -123,30 +123,30 @@ class Scheduler:
                 answer.probabilities = probabilities[row]
             else:
                 answer.error = overflow(answer.item.source, "EE")
-            self._answers[number] = self._held.pop(number)
+            self._answers[number] = self._pending.pop(number)
         while len(self._waiting) >= self._sac_batch:
-            self._start(self._sac_batch)
+            self._enqueue_stage2(self._sac_batch)
 
-    def _start(self, size: int) -> None:
-        """Put the `size` pictures that have waited longest into stage 2."""
+    def _enqueue_stage2(self, size: int) -> None:
+        """Start stage 2 on the `size` images that have waited longest."""
         if size == 0:
             return
-        self._drain(self._stages.depth - 1)
+        self._wait_stage2(self._stages.depth - 1)
         numbers, self._waiting = self._waiting[:size], self._waiting[size:]
-        self._second.append((self._stages.enqueue_stage2(size), numbers))
-        self._drain(self._stages.depth - 1)
+        self._stage2.append((self._stages.enqueue_stage2(size), numbers))
+        self._wait_stage2(self._stages.depth - 1)
 
-    def _drain(self, left: int) -> None:
-        """Take batches out of stage 2 until no more than `left` are in it."""
-        while len(self._second) > left:
-            in_flight, numbers = self._second.popleft()
+    def _wait_stage2(self, left: int) -> None:
+        """Answer the oldest batches of stage 2 until no more than `left` are in flight."""
+        while len(self._stage2) > left:
+            in_flight, numbers = self._stage2.popleft()
             logits, targets = self._stages.wait_stage2(in_flight)
             clock = Clock()
             finite = finite_rows(logits)
             probabilities = softmax(np.where(finite[:, None], logits, 0))
             in_flight.book("answer", clock.lap())
             for row, number in enumerate(numbers):
-                answer = self._held.pop(number)
+                answer = self._pending.pop(number)
                 share(in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
                 if finite[row]:
@@ -157,19 +157,19 @@ class Scheduler:
 
 
 def share(in_flight: InFlight, timing: dict[str, float]) -> None:
-    """Add a batch's time to one picture's, in equal parts."""
+    """Add a batch's time to one image's, in equal parts."""
     for step, seconds in in_flight.timing.items():
         timing[step] = timing.get(step, 0.0) + seconds / in_flight.size
 
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:
-    """[B,...] arrays -> [B]: True where every value of a row is finite in all of them."""
-    found: npt.NDArray[np.bool_] = np.logical_and.reduce(
+    """[B,...] arrays -> [B]: True where every value of the row is finite in all arrays."""
+    finite: npt.NDArray[np.bool_] = np.logical_and.reduce(
         [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
     )
-    return found
+    return finite
 
 
 def overflow(source: str, stage: str) -> OutputError:
-    """The error for one picture with NaN or infinite engine outputs."""
+    """Return the error of an image for which an engine gave NaN or infinity."""
     return OutputError(f"{source}: the {stage} engine gave NaN or infinite values; try another precision, such as fp32")

@@ -17,48 +17,51 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """One loaded stage."""
+    """One loaded engine, with host arrays in and out."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Inputs and outputs by the contract's names; inputs are cast to what the engine takes."""
+        """Run once. Inputs and outputs go by the contract's names; inputs are made contiguous and cast.
+
+        Raises BackendError.
+        """
         ...
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
-        """The element type the engine takes for an input."""
+        """Return the element type of an input."""
         ...
 
 
 class Backend(Protocol):
-    """A library that runs engines on one device. One backend serves both stages, so that they can share weights."""
+    """A library that runs engines on one device; one backend serves both stages."""
 
     @property
     def description(self) -> str:
-        """Library, version and device, for people."""
+        """Library, version and device, as text."""
         ...
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        """The variants of a bundle that it can open. Raises BundleError."""
+        """List the variants of a bundle that can be opened here. Raises BundleError."""
         ...
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """A variant's files by role, checked, in the form this backend opens. Raises BundleError."""
+        """Return a variant's checked files by role, as this backend opens them. Raises BundleError, BackendError."""
         ...
 
     def open(self, stage: Path, weights: Path | None) -> Engine:
-        """Load one stage. Raises BackendError."""
+        """Load one engine. Raises BackendError."""
         ...
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
-        """The same files with everything kept on a device; None where the processor computes. Raises BackendError."""
+        """Return a device that keeps every tensor of these files; None where the CPU computes. Raises BackendError."""
         ...
 
 
-def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], stage: str) -> dict[str, Array]:
-    """Inputs as an engine takes them: those of `dtypes`, in its order, contiguous and cast.
+def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], name: str) -> dict[str, Array]:
+    """Return inputs as an engine takes them: those in `dtypes`, in its order, contiguous and cast.
 
-    stage: what the error for a missing one calls the engine. Raises BackendError.
+    name: the engine's, for the error about a missing input. Raises BackendError.
     """
-    for name in dtypes:
-        if name not in inputs:
-            raise BackendError(f"{stage} asks for `{name}`, which this stage is not given")
-    return {name: np.ascontiguousarray(inputs[name], dtype=dtype) for name, dtype in dtypes.items()}
+    for key in dtypes:
+        if key not in inputs:
+            raise BackendError(f"{name} asks for `{key}`, which this stage is not given")
+    return {key: np.ascontiguousarray(inputs[key], dtype=dtype) for key, dtype in dtypes.items()}

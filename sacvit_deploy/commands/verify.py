@@ -16,9 +16,9 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.paths import expand
-from sacvit_deploy.verification.compare import Comparison, compare_bundle
+from sacvit_deploy.verification.compare import BackendComparison, compare_bundle
 from sacvit_deploy.verification.golden import load_golden
-from sacvit_deploy.verification.parity import Parity, measure
+from sacvit_deploy.verification.parity import Parity, measure_parity
 
 BATCHES = (1, 2)
 
@@ -63,10 +63,10 @@ def command(
         except BackendError as error:
             note = f"not compared with fp32 on ONNX Runtime: {error}"
     parities: dict[str, Parity] = {}
-    comparisons: dict[str, Comparison] = {}
+    comparisons: dict[str, BackendComparison] = {}
     # Where no variant can be opened, the first says why.
     for name in [precision] if precision else runner.precisions(opened) or list(opened.manifest.variants)[:1]:
-        parities[name] = measure(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
+        parities[name] = measure_parity(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
         if sources:
             comparisons[name] = compare_bundle(opened.path, backend, provider, name, sources, threads)
     passed = all(parity.passed for parity in parities.values())

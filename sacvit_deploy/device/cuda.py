@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.device.protocol import Event, Shape, Stream, size_of
+from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of
 from sacvit_deploy.errors import BackendError, first_line
 
 INSTALL = "install it with: pip install 'sacvit-deploy[gpu]'"
@@ -25,7 +25,7 @@ HINTS = {
 
 @dataclass(frozen=True)
 class GPU:
-    """What a plan is built for: the device's name, compute capability as "8.6", memory in bytes, and CUDA versions."""
+    """A GPU that plans are built for: name, compute capability such as "8.6", memory in bytes, CUDA versions."""
 
     name: str
     compute_capability: str
@@ -54,14 +54,14 @@ def call(name: str, *arguments: Any) -> Any:
     if status != library.cudaError_t.cudaSuccess:
         _, text = library.cudaGetErrorString(status)
         reason = text.decode() if isinstance(text, bytes) else str(text)
-        library.cudaGetLastError()  # what can be forgotten is: the process goes on
+        library.cudaGetLastError()  # clears an error that is not sticky, so that the process can go on
         hint = f"; {HINTS[status.name]}" if status.name in HINTS else ""
         raise BackendError(f"CUDA: {name} failed, {reason} ({status.name}){hint}")
     return results[0] if len(results) == 1 else tuple(results)
 
 
 def find_gpu(number: int = 0) -> GPU:
-    """The GPU that is there. Raises BackendError if there is none, or no driver."""
+    """Return the GPU of that number. Raises BackendError if there is none, or no driver."""
     if call("cudaGetDeviceCount") <= number:
         raise BackendError(f"there is no GPU {number} in this machine")
     facts = call("cudaGetDeviceProperties", number)
@@ -72,66 +72,60 @@ def find_gpu(number: int = 0) -> GPU:
 
 
 class CudaMemory:
-    """See `Memory`."""
+    """Memory, streams and events of one GPU, behind the protocol `Memory`. Raises BackendError where there is none."""
 
     def __init__(self, number: int = 0) -> None:
         self.gpu = find_gpu(number)
         self._kinds = load_library().cudaMemcpyKind
         call("cudaSetDevice", number)
 
-    def allocate(self, nbytes: int) -> int:
-        """CUDA aligns to 256 bytes."""
-        return int(call("cudaMalloc", max(1, nbytes)))
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
+        return DeviceTensor(int(call("cudaMalloc", max(1, size_of(shape, dtype)))), shape, dtype)
 
-    def free(self, address: int) -> None:
-        """Waits for the device."""
-        call("cudaFree", address)
+    def free(self, tensor: DeviceTensor) -> None:
+        call("cudaFree", tensor.address)  # waits for the device
 
     def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
-        """Page-locked memory, freed with the last array that looks at it."""
+        """Allocate page-locked memory, freed with the last array that views it."""
         nbytes = max(1, size_of(shape, dtype))
         address = int(call("cudaHostAlloc", nbytes, 0))
-        whole = (ctypes.c_uint8 * nbytes).from_address(address)
-        weakref.finalize(whole, load_library().cudaFreeHost, address)
-        array: Array = np.frombuffer(whole, dtype, count=size_of(shape, dtype) // dtype.itemsize)  # type: ignore[call-overload]
+        block = (ctypes.c_uint8 * nbytes).from_address(address)
+        weakref.finalize(block, load_library().cudaFreeHost, address)
+        array: Array = np.frombuffer(block, dtype, count=size_of(shape, dtype) // dtype.itemsize)  # type: ignore[call-overload]
         return array.reshape(shape)
 
     def stream(self) -> Stream:
-        """One that does not wait for the default stream."""
+        """Create a stream that does not wait for the default stream."""
         return call("cudaStreamCreateWithFlags", load_library().cudaStreamNonBlocking)
 
-    def upload(self, target: int, source: Array, stream: Stream) -> None:
-        """From ordinary memory the bytes are taken before this returns, from pinned memory later."""
-        self._copy(target, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, stream)
+    def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
+        kind = self._kinds.cudaMemcpyHostToDevice
+        self._copy(target.address, source.ctypes.data, source.nbytes, kind, stream)
 
-    def download(self, target: Array, source: int, stream: Stream) -> None:
-        """Into pinned memory."""
-        self._copy(target.ctypes.data, source, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, stream)
+    def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
+        kind = self._kinds.cudaMemcpyDeviceToHost
+        self._copy(target.ctypes.data, source.address, target.nbytes, kind, stream)
 
-    def copy(self, target: int, source: int, nbytes: int, stream: Stream) -> None:
-        """Within the device."""
-        self._copy(target, source, nbytes, self._kinds.cudaMemcpyDeviceToDevice, stream)
+    def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
+        kind = self._kinds.cudaMemcpyDeviceToDevice
+        self._copy(target.address, source.address, source.nbytes, kind, stream)
 
     def _copy(self, target: int, source: int, nbytes: int, kind: Any, stream: Stream) -> None:
         if nbytes:
             call("cudaMemcpyAsync", target, source, nbytes, kind, stream)
 
     def record_event(self, stream: Stream) -> Event:
-        """Record an event with a time stamp."""
         event = _Event(call("cudaEventCreate"))
         call("cudaEventRecord", event.handle, stream)
         return event
 
     def wait_event(self, stream: Stream, event: Event) -> None:
-        """On the device alone."""
         call("cudaStreamWaitEvent", stream, event.handle, 0)
 
     def synchronize(self, event: Event) -> None:
-        """An error of the work before it shows here."""
         call("cudaEventSynchronize", event.handle)
 
     def elapsed(self, start: Event, end: Event) -> float:
-        """By the device's clock."""
         return float(call("cudaEventElapsedTime", start.handle, end.handle)) / 1000
 
 
@@ -155,7 +149,7 @@ def launch(graph: Any, stream: Stream) -> None:
 
 
 class _Event:
-    """An event, destroyed with the last reference."""
+    """A CUDA event, destroyed with the last reference to it."""
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
@@ -166,5 +160,5 @@ class _Event:
 
 
 def _version(number: int) -> str:
-    """12060 -> "12.6"."""
+    """Format CUDA's version number: 12060 is "12.6"."""
     return f"{number // 1000}.{number % 1000 // 10}"

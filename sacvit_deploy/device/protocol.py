@@ -1,7 +1,7 @@
-"""The cascade with everything between decode and answer on one device: what memory, streams and engines must offer.
+"""Protocols of a device that keeps every tensor between decode and answer: memory, streams, events, engines.
 
-Written against CUDA's model; `host.py` offers the same on the processor, so that the order of uploads, engine calls,
-queues and downloads is tested without a GPU, with real engines.
+Written after CUDA's model. `host.py` offers the same on the CPU, so that the order of uploads, engine calls, queues and
+downloads is tested without a GPU, with real engines.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from sacvit_deploy.arrays import Array
 
 Stream = Any  # a queue of work; what is put into one runs in order
-Event = Any  # a mark in a stream
+Event = Any  # a point in a stream
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor in device memory: address, shape, element type."""
+    """A tensor in device memory. Its address means something to `Memory` and to engines, to nothing else."""
 
     address: int
     shape: Shape
@@ -29,117 +29,121 @@ class DeviceTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes."""
+        """Size in bytes."""
         return size_of(self.shape, self.dtype)
 
     def rows(self, start: int, stop: int) -> DeviceTensor:
-        """Part of it, along the first axis."""
+        """Return rows start..stop-1 along the first axis, in place."""
         row = size_of(self.shape[1:], self.dtype)
         return DeviceTensor(self.address + start * row, (stop - start, *self.shape[1:]), self.dtype)
+
+    def view(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
+        """Return the beginning of the same memory as a tensor of another shape and type."""
+        return DeviceTensor(self.address, shape, dtype)
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What an engine takes or gives under a name: element type, and shape with -1 where it is open."""
+    """Element type and shape of an engine's input or output, with -1 for an open dimension."""
 
     dtype: np.dtype[Any]
     shape: Shape
 
 
 class Memory(Protocol):
-    """One device's memory and streams. Work goes into a stream and is done later, in order; an event waits for it."""
+    """Memory and streams of one device. Work is put into a stream and done later, in order."""
 
-    def allocate(self, nbytes: int) -> int:
-        """Device memory, 256-byte aligned; freed by `free`. Raises BackendError when there is no more."""
+    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
+        """Allocate a tensor, aligned to 256 bytes, until `free`. Raises BackendError when memory runs out."""
         ...
 
-    def free(self, address: int) -> None:
-        """Give device memory back, after all work that was queued."""
+    def free(self, tensor: DeviceTensor) -> None:
+        """Free a tensor that `allocate` returned, after all work that was queued."""
         ...
 
     def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
-        """Host memory that the device reads and writes at full speed, while the processor does other things."""
+        """Allocate page-locked host memory, which the device reads and writes while the CPU does other things."""
         ...
 
     def stream(self) -> Stream:
-        """A new stream."""
+        """Create a stream."""
         ...
 
-    def upload(self, target: int, source: Array, stream: Stream) -> None:
-        """Copy a contiguous host array to the device."""
+    def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
+        """Copy a contiguous host array to the device: ordinary memory at once, pinned memory later."""
         ...
 
-    def download(self, target: Array, source: int, stream: Stream) -> None:
-        """Copy from the device into a contiguous host array; it is there once an event after this has passed."""
+    def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
+        """Copy to a contiguous pinned array; the values are there once an event recorded after this has passed."""
         ...
 
-    def copy(self, target: int, source: int, nbytes: int, stream: Stream) -> None:
-        """Copy within the device."""
+    def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
+        """Copy the source's bytes within the device; the two must not overlap."""
         ...
 
     def record_event(self, stream: Stream) -> Event:
-        """An event at the stream's present end."""
+        """Record an event, with its time, at the stream's present end."""
         ...
 
     def wait_event(self, stream: Stream, event: Event) -> None:
-        """Let a stream wait for an event of another; this process does not wait."""
+        """Make a stream wait for an event of another stream; the calling thread does not wait."""
         ...
 
     def synchronize(self, event: Event) -> None:
-        """Let this thread wait. Raises BackendError if the work before it failed."""
+        """Block the calling thread until an event has passed. Raises BackendError if the work before it failed."""
         ...
 
     def elapsed(self, start: Event, end: Event) -> float:
-        """Time between two events that have passed."""
+        """Return the seconds between two events that have passed."""
         ...
 
 
 class DeviceEngine(Protocol):
-    """One engine whose inputs and outputs stay on the device. Serves one stream at a time."""
+    """An engine whose inputs and outputs stay on the device. Serves one stream at a time."""
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
-        """What it takes."""
+        """Inputs by name."""
         ...
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        """What it gives."""
+        """Outputs by name."""
         ...
 
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
-        """Queue one call; `tensors` names all inputs and outputs. Raises BackendError, also for shapes out of range."""
+        """Queue one call; `tensors` has all inputs and outputs. Raises BackendError, also for shapes out of range."""
         ...
 
 
 class Device(Protocol):
-    """A runtime on a device, with one variant's engines."""
+    """A runtime on a device, with the engines of one variant."""
 
     @property
     def memory(self) -> Memory:
-        """Its memory."""
+        """The device's memory."""
         ...
 
     @property
-    def most(self) -> int | None:
-        """Most pictures an engine call may have; None is no limit."""
+    def max_batch(self) -> int | None:
+        """Largest batch of an engine call; None where there is no limit."""
         ...
 
     @property
     def contexts(self) -> int:
-        """How many threads may use it at once; more of them wait."""
+        """Number of threads that may use it at once; further threads wait."""
         ...
 
     def engine(self, role: str, stream: Stream) -> DeviceEngine:
-        """The engine of a role (`view`, `ee`, `gather`, `sac`), for one stream to use. Raises BackendError."""
+        """Open the engine of a role (`view`, `ee`, `gather`, `sac`) for one stream. Raises BackendError."""
         ...
 
 
 def size_of(shape: Shape, dtype: np.dtype[Any]) -> int:
-    """Bytes of an array."""
+    """Return the bytes of a tensor."""
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
 
 
-def closed(kind: TensorSpec, batch: int) -> Shape:
-    """The shape of a tensor whose only open size is the batch's."""
-    return (batch, *kind.shape[1:])
+def batch_shape(spec: TensorSpec, batch: int) -> Shape:
+    """Return the shape of a tensor whose only open dimension is the batch's."""
+    return (batch, *spec.shape[1:])

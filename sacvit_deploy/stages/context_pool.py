@@ -1,4 +1,4 @@
-"""Who may use a device: a lane for each thread, up to as many as it offers, used again by the next."""
+"""Execution contexts of one device, lent to threads and used again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sacvit_deploy.stages.device import DeviceStages
 
 
 class ContextPool:
-    """Lanes of one device. Safe to use from several threads."""
+    """Lends contexts, one to each thread, up to as many as the device offers. Safe to use from several threads."""
 
     def __init__(self, device: Device, config: ModelConfig) -> None:
         self.device, self._config = device, config
@@ -23,33 +23,33 @@ class ContextPool:
 
     def warm(self) -> None:
         """Open stage 1's engines now, so that what keeps them from opening shows at once. Raises BackendError."""
-        lane = ExecutionContext(self.device, self._config)
+        context = ExecutionContext(self.device, self._config)
         for role in ("view", "ee"):
-            lane.engine(role)
-        self._idle.append(lane)
+            context.engine(role)
+        self._idle.append(context)
 
     def check(self, batch: int) -> None:
-        """Raise UsageError for more pictures than an engine call may have."""
-        most = self.device.most
-        if most is not None and batch > most:
+        """Raise UsageError for a batch larger than an engine call may have."""
+        limit = self.device.max_batch
+        if limit is not None and batch > limit:
             raise UsageError(
-                f"the plans take up to {most} pictures a call, not {batch}; ask for smaller batches, or build plans "
+                f"the plans take up to {limit} images a call, not {batch}; ask for smaller batches, or build plans "
                 f"with --batch 1,{batch},{batch}"
             )
 
     @contextlib.contextmanager
     def stages(self, count: int, batch: int) -> Iterator[DeviceStages]:
-        """Both stages for M = `count` and calls of up to `batch` pictures, for one thread. Raises UsageError."""
+        """Lend both stages to one thread, for M = `count` and calls of up to `batch` images. Raises UsageError."""
         self.check(batch)
         with self._free:
-            lane = self._idle.pop() if self._idle else ExecutionContext(self.device, self._config)
+            context = self._idle.pop() if self._idle else ExecutionContext(self.device, self._config)
             try:
-                yield DeviceStages(lane, count, batch)
-                lane.settle()
+                yield DeviceStages(context, count, batch)
+                context.synchronize()
             except BaseException:
-                # Work may be left in its streams, and an error of the device stays with what met it.
+                # Work may be left in its streams, and an error of the device stays with the context that met it.
                 with contextlib.suppress(Exception):
-                    lane.settle()
-                    lane.close()
+                    context.synchronize()
+                    context.close()
                 raise
-            self._idle.append(lane)
+            self._idle.append(context)

@@ -1,4 +1,4 @@
-"""What the scheduler drives: both stages and the glue between them, on the processor or on a device."""
+"""Both stages as plain calls with arrays, on whatever backend the cascade has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sacvit_deploy.stages.protocol import InFlight
 
 
 def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
-    """B pictures, decoded in full or seen at half size -> the EE engine's input."""
+    """Return the EE engine's input [B,3,S/2,S/2] for B images, decoded in full or at half resolution."""
     if not any(isinstance(image, Scaled) for image in images):
         return cascade.low_view([whole(image) for image in images])
     preprocessing = cascade.config.preprocessing
@@ -28,7 +28,7 @@ def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
 
 
 class HostStages:
-    """Both stages as plain calls with arrays; `count` is M."""
+    """The stages over a cascade, behind the protocol `Stages`; enqueueing computes. count: M."""
 
     depth = 1
 
@@ -37,47 +37,43 @@ class HostStages:
         self._requests: list[StageTwoRequest] = []
 
     def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
-        """Run stage 1."""
         in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
         in_flight.book("view", clock.lap())
-        out = self._cascade.stage_one(low)
+        ee = self._cascade.stage_one(low)
         in_flight.book("ee", clock.lap())
-        in_flight.held = images, out
+        in_flight.private = images, ee
         return in_flight
 
     def wait_stage1(self, in_flight: InFlight) -> Array:
-        """Stage 1's logits, NaN in the rows whose scores are not finite."""
-        out = in_flight.held[1]
-        usable = np.isfinite(out["scores"]).all(axis=1)
-        logits: Array = np.where(usable[:, None], out["logits"], np.nan)
+        """Return the logits [B,C], with NaN in the rows whose scores are not finite."""
+        _, ee = in_flight.private
+        usable = np.isfinite(ee["scores"]).all(axis=1)
+        logits: Array = np.where(usable[:, None], ee["logits"], np.nan)
         return logits
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
-        """Build a request."""
-        clock, held = Clock(), InFlight(len(rows))
-        images, out = in_flight.held
-        targets = self._cascade.targets(out["scores"][rows], self._count)
-        full = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
+        clock, queued = Clock(), InFlight(len(rows))
+        images, ee = in_flight.private
+        targets = self._cascade.targets(ee["scores"][rows], self._count)
+        decoded = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
         if any(isinstance(image, Scaled) for image in images):
-            held.book("decode", clock.lap())
-        self._requests.append(self._cascade.request(full, out, rows, targets))
-        held.book("gather", clock.lap())
-        return held
+            queued.book("decode", clock.lap())
+        self._requests.append(self._cascade.request(decoded, ee, rows, targets))
+        queued.book("gather", clock.lap())
+        return queued
 
     def enqueue_stage2(self, size: int) -> InFlight:
-        """Run stage 2."""
         in_flight, clock = InFlight(size), Clock()
         request = join(self._requests)
-        now, later = request.part(0, size), request.part(size, request.size)
-        self._requests = [later] if later.size else []
-        inputs = now.inputs(self._cascade.config)
+        batch, rest = request.part(0, size), request.part(size, request.size)
+        self._requests = [rest] if rest.size else []
+        inputs = batch.inputs(self._cascade.config)
         in_flight.book("gather", clock.lap())
-        in_flight.held = self._cascade.stage_two(inputs), now.targets
+        in_flight.private = self._cascade.stage_two(inputs), batch.targets
         in_flight.book("sac", clock.lap())
         return in_flight
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
-        """What `enqueue_stage2` found."""
-        logits, targets = in_flight.held
+        logits, targets = in_flight.private
         return logits, targets

@@ -1,4 +1,4 @@
-"""The protocol of the stages, which the scheduler drives."""
+"""The protocol of the two stages, which the scheduler drives on the host and on a device."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sacvit_deploy.images.scaled import Picture
 
 @dataclass
 class InFlight:
-    """A batch on its way through a stage: how many pictures, seconds by step, and what the stage keeps for itself."""
+    """A batch in flight: image count, seconds per step, and the stage's private state."""
 
     size: int
     timing: dict[str, float] = field(default_factory=dict)
-    held: Any = None
+    private: Any = None
 
     def book(self, step: str, seconds: float) -> None:
         """Add to a step's time."""
@@ -24,32 +24,38 @@ class InFlight:
 
 
 class Stages(Protocol):
-    """Begin and end are apart, so that a device works on one batch while the next one is made ready."""
+    """Runs the two stages batch by batch.
+
+    Enqueueing and waiting are separate calls, so the host prepares the next batch while the device computes.
+    """
 
     @property
     def depth(self) -> int:
-        """How many batches may be under way in one stage: 1 where beginning is finishing."""
+        """Number of batches that may be in flight in one stage; 1 where enqueueing computes."""
         ...
 
     def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
-        """Put pictures into stage 1: [S,S,3] uint8, or seen at half size until they continue."""
+        """Start stage 1 on images: [S,S,3] uint8, or half-resolution views until they continue."""
         ...
 
     def wait_stage1(self, in_flight: InFlight) -> Array:
-        """Wait for stage 1's logits [B,C] fp32; a row that is not finite is no answer."""
+        """Wait for stage 1's logits [B,C] fp32.
+
+        Rows with NaN or infinity belong to images on which the engine overflowed.
+        """
         ...
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
-        """Queue the pictures `rows` of a batch for stage 2: select their targets, gather what it needs.
+        """Queue the images `rows` of a batch for stage 2: select their targets and gather its inputs.
 
-        The in_flight returned is of these pictures alone, for its timing.
+        Returns a batch of these images alone, which times the queueing.
         """
         ...
 
     def enqueue_stage2(self, size: int) -> InFlight:
-        """Put the `size` pictures that have waited longest into stage 2."""
+        """Start stage 2 on the `size` images that have waited longest."""
         ...
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
-        """Wait for stage 2's logits [size,C] fp32 and the targets [size,M] it looked at."""
+        """Wait for stage 2's logits [size,C] fp32 and targets [size,M]."""
         ...

@@ -1,4 +1,4 @@
-"""A backend and precision against ONNX Runtime's fp32 on the processor, picture by picture and tensor by tensor."""
+"""Compare a backend and precision with ONNX Runtime's fp32 on the CPU, image by image and tensor by tensor."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ BATCH = 8
 
 
 @dataclass
-class Comparison:
-    """errors: by tensor, the largest absolute difference over the reference's largest value, over all pictures.
+class BackendComparison:
+    """Differences from the reference over a set of images.
 
-    overlap: share of the reference's targets that were selected; agreement: share of pictures with the same answer, and
-    with the same stage, at the bundle's eta; unreadable: pictures that gave an error on both sides, and count nowhere.
+    images: number compared. errors: by tensor, the largest absolute difference over the reference's largest value.
+    overlap: share of the reference's targets that were selected. same_label, same_stage: share of images, at the
+    bundle's eta. unreadable: number of images with an error on either side, which count nowhere else.
     """
 
-    pictures: int
+    images: int
     errors: dict[str, float]
     overlap: float
     same_label: float
@@ -34,23 +35,28 @@ class Comparison:
     unreadable: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
+        """Return the JSON form."""
+        data = asdict(self)
+        return {"pictures": data.pop("images"), **data}
 
     def summary(self) -> str:
-        """Two lines for people."""
+        """Format as two lines."""
         errors = ", ".join(f"{name} {error:.1e}" for name, error in self.errors.items())
         bad = f"; {self.unreadable} could not be read" if self.unreadable else ""
         return (
-            f"against fp32 on the CPU, {self.pictures:,} pictures: same label {self.same_label:.2%}, same stage "
+            f"against fp32 on the CPU, {self.images:,} images: same label {self.same_label:.2%}, same stage "
             f"{self.same_stage:.2%}, targets in common {self.overlap:.2%}{bad}\n    largest errors: {errors}"
         )
 
 
 def compare(
     model: SACViT, reference: SACViT, sources: Sequence[ImageSource], advance: Callable[[int], object] = lambda _: None
-) -> Comparison:
-    """Run both on pictures; stage 2 is compared on the reference's targets, so that a swapped tie is no error of it."""
+) -> BackendComparison:
+    """Run both models on images.
+
+    Stage 2 is compared on the reference's targets, so that a swapped tie counts as no error of stage 2. advance: called
+    with the number of images done since its last call.
+    """
     errors: dict[str, tuple[float, float]] = {}
     overlaps: list[float] = []
     pairs: list[tuple[Prediction, Prediction]] = []
@@ -58,20 +64,20 @@ def compare(
     for start in range(0, len(sources), BATCH):
         part = sources[start : start + BATCH]
         answers = zip(model.predict_batch(part), reference.predict_batch(part), strict=True)
-        both = [(one, other) for one, other in answers if isinstance(one, Prediction) and isinstance(other, Prediction)]
-        unreadable += len(part) - len(both)
-        pairs += both
+        answered = [(a, b) for a, b in answers if isinstance(a, Prediction) and isinstance(b, Prediction)]
+        unreadable += len(part) - len(answered)
+        pairs += answered
         images = [item.pixels for item in map(reference.prepare, part) if item.pixels is not None]
         if images:
             overlaps += _stages(model, reference, images, errors)
         advance(len(part))
     count = max(1, len(pairs))
-    return Comparison(
-        pictures=len(pairs),
+    return BackendComparison(
+        images=len(pairs),
         errors={name: float(worst / max(largest, 1e-30)) for name, (worst, largest) in errors.items()},
         overlap=float(np.mean(overlaps)) if overlaps else 0.0,
-        same_label=sum(one.label == other.label for one, other in pairs) / count,
-        same_stage=sum(one.stage == other.stage for one, other in pairs) / count,
+        same_label=sum(a.label == b.label for a, b in pairs) / count,
+        same_stage=sum(a.stage == b.stage for a, b in pairs) / count,
         unreadable=unreadable,
     )
 
@@ -79,7 +85,7 @@ def compare(
 def _stages(
     model: SACViT, reference: SACViT, images: Sequence[Array], errors: dict[str, tuple[float, float]]
 ) -> list[float]:
-    """Both stages of both models on a batch; returns each picture's share of targets in common."""
+    """Run both stages of both models on a batch; return each image's share of targets in common."""
     config, cascade = reference.config, reference.cascade
     method = config.method
     count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
@@ -93,12 +99,12 @@ def _stages(
 
 
 def _note(
-    errors: dict[str, tuple[float, float]], stage: str, found: Mapping[str, Array], wanted: Mapping[str, Array]
+    errors: dict[str, tuple[float, float]], stage: str, actual: Mapping[str, Array], wanted: Mapping[str, Array]
 ) -> None:
-    """Keep the largest difference and the largest value of each tensor."""
+    """Keep the largest difference and the largest reference value of each tensor."""
     for name, value in wanted.items():
         worst, largest = errors.get(f"{stage}.{name}", (0.0, 0.0))
-        difference = np.abs(found[name].astype(np.float32) - value).max()
+        difference = np.abs(actual[name].astype(np.float32) - value).max()
         errors[f"{stage}.{name}"] = float(np.maximum(worst, difference)), max(largest, float(np.abs(value).max()))
 
 
@@ -109,8 +115,8 @@ def compare_bundle(
     precision: str,
     sources: Sequence[ImageSource],
     threads: int | None,
-) -> Comparison:
-    """Open both sides and compare."""
+) -> BackendComparison:
+    """Open both sides of a bundle and compare them. Raises BundleError, BackendError."""
     model = SACViT(bundle, backend=backend, provider=provider, precision=precision, threads=threads)
     reference = SACViT(bundle, backend="onnxruntime", provider="cpu", precision="fp32", threads=threads)
     return compare(model, reference, sources)

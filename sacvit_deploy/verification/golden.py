@@ -1,4 +1,4 @@
-"""Golden vectors: pictures with the reference's answers, and how far a cascade is from them.
+"""Golden vectors: images with the fp32 reference's answers.
 
 The export measures parity with them, and a few travel in the bundle, so that `sacvit verify` can repeat the check on
 the device, where there is no torch.
@@ -23,10 +23,10 @@ DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error)
 
 @dataclass(frozen=True)
 class Golden:
-    """K pictures and the fp32 reference's outputs.
+    """K images and the fp32 reference's outputs.
 
     images [K,S,S,3] uint8; ee_logits [K,C]; scores [K,N]; for each alpha the targets [K,M] and stage 2's logits [K,C].
-    kinds: "random" or "real", one a picture.
+    kinds: "random" or "real", one per image.
     """
 
     images: Pixels
@@ -38,7 +38,7 @@ class Golden:
     kinds: tuple[str, ...]
 
     def pick(self, rows: Sequence[int]) -> Golden:
-        """Some of the pictures."""
+        """Return the images `rows` and their outputs."""
         at = list(rows)
         return Golden(
             self.images[at],
@@ -51,7 +51,7 @@ class Golden:
         )
 
     def save(self, path: Path) -> None:
-        """Write as a compressed .npz with fixed time stamps, so that equal vectors give equal bytes."""
+        """Write a compressed .npz with fixed time stamps, so that equal vectors give equal bytes."""
         arrays: dict[str, Array] = {
             "images": self.images,
             "ee_logits": self.ee_logits,
@@ -70,7 +70,7 @@ class Golden:
 
 
 def load_golden(path: Path) -> Golden:
-    """Read what `save` wrote. Raises BundleError."""
+    """Read golden vectors that `Golden.save` wrote. Raises BundleError."""
     try:
         with np.load(path, allow_pickle=False) as data:
             alphas = tuple(float(alpha) for alpha in data["alphas"])

@@ -1,4 +1,4 @@
-"""How far a cascade is from the golden vectors."""
+"""Parity: how far a cascade is from the golden vectors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TIE = 1e-5
 
 
 @dataclass(frozen=True)
-class Case:
-    """One comparison: errors are largest absolute logit differences over the largest absolute reference logit."""
+class ParityCase:
+    """One comparison. Errors are largest absolute logit differences over the largest absolute reference logit."""
 
-    pictures: str
+    kind: str  # of images: "random" or "real"
     batch: int
     alpha: float
     ee_error: float
@@ -30,9 +30,9 @@ class Case:
     identical: bool  # the same targets but for exact ties
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON form, as the manifest has it."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.kind,
             "batch": self.batch,
             "alpha": self.alpha,
             "ee_error": _rounded(self.ee_error),
@@ -44,34 +44,34 @@ class Case:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a variant is from the reference over all cases."""
+    """Distance of a variant from the reference over all cases."""
 
     precision: str
-    cases: tuple[Case, ...]
+    cases: tuple[ParityCase, ...]
 
     @property
     def tolerance(self) -> float:
-        """Largest error allowed for this precision."""
+        """Largest error allowed in this precision."""
         return PRECISIONS[self.precision].tolerance
 
     @property
     def error(self) -> float:
-        """The worst error of either stage; NaN if there is one, which Python's max would pass over."""
+        """Largest error of either stage; NaN if any is NaN, which Python's max would pass over."""
         return float(np.max([[case.ee_error, case.sac_error] for case in self.cases]))
 
     @property
     def passed(self) -> bool:
-        """Errors within tolerance (NaN is not), and in fp32 the same targets."""
+        """True if errors are within tolerance (NaN is not) and, in fp32, targets are identical."""
         return self.error <= self.tolerance and (self.precision != "fp32" or all(case.identical for case in self.cases))
 
     def summary(self) -> str:
-        """One line for people."""
+        """Format as one line."""
         overlap = min(case.overlap for case in self.cases)
         same = "identical targets" if all(c.identical for c in self.cases) else f"target overlap >= {overlap:.1%}"
         return f"largest error {self.error:.1e} of the largest logit (allowed {self.tolerance:.0e}), {same}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The manifest's form."""
+        """Return the JSON form, as the manifest has it."""
         return {
             "tolerance": self.tolerance,
             "largest_error": _rounded(self.error),
@@ -81,11 +81,11 @@ class Parity:
         }
 
 
-def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[int]) -> Parity:
-    """Run the cascade's engines and glue on golden pictures, by kind, batch size and alpha."""
+def measure_parity(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[int]) -> Parity:
+    """Run the cascade's engines and glue on golden images, by kind, batch size and alpha. Raises BackendError."""
     cases = []
     for kind in dict.fromkeys(golden.kinds):
-        rows = [row for row, its in enumerate(golden.kinds) if its == kind]
+        rows = [row for row, name in enumerate(golden.kinds) if name == kind]
         for size in batches:
             part = golden.pick(rows[:size])
             if len(part.kinds) == size:
@@ -93,7 +93,7 @@ def measure(cascade: Cascade, golden: Golden, precision: str, batches: Iterable[
     return Parity(precision, tuple(cases))
 
 
-def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
+def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[ParityCase]:
     # The reference's targets go on, so that one swapped tie does not hide the accuracy of stage 2.
     both = cascade.run_both(golden.images, golden.targets)
     ee_error = _error(both.ee["logits"], golden.ee_logits)
@@ -105,23 +105,25 @@ def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[Case]:
         overlap = np.mean([np.isin(s, t).mean() for s, t in zip(selected, targets, strict=True)])
         identical = all(map(_same_but_ties, selected, targets, golden.scores))
         size = len(golden.kinds)
-        cases.append(Case(kind, size, alpha, ee_error, _error(stage_two.logits, reference), float(overlap), identical))
+        cases.append(
+            ParityCase(kind, size, alpha, ee_error, _error(stage_two.logits, reference), float(overlap), identical)
+        )
     return cases
 
 
 def _rounded(error: float) -> float | None:
-    """Three digits for JSON, which knows no NaN and no infinity."""
+    """Round to three digits; None stands for NaN and infinity, which JSON lacks."""
     return float(f"{error:.3g}") if np.isfinite(error) else None
 
 
-def _error(found: Array, reference: Array) -> float:
-    return float(np.abs(found - reference).max() / np.abs(reference).max())
+def _error(logits: Array, reference: Array) -> float:
+    return float(np.abs(logits - reference).max() / np.abs(reference).max())
 
 
 def _same_but_ties(selected: Array, targets: Array, scores: Array) -> bool:
-    """Whether two selections differ only in tokens whose reference scores are equal within TIE."""
-    here, there = np.setdiff1d(selected, targets), np.setdiff1d(targets, selected)
-    if here.size == 0:
+    """Tell whether two selections differ only in tokens whose reference scores are equal within TIE."""
+    added, missed = np.setdiff1d(selected, targets), np.setdiff1d(targets, selected)
+    if added.size == 0:
         return True
-    swapped = scores[np.concatenate([here, there])]
+    swapped = scores[np.concatenate([added, missed])]
     return bool(swapped.max() - swapped.min() <= TIE * np.abs(scores).max())

@@ -38,7 +38,7 @@ from sacvit_deploy.export.reference import (
 )
 from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import load_golden
-from sacvit_deploy.verification.parity import measure
+from sacvit_deploy.verification.parity import measure_parity
 
 from .conftest import MODELS, VARIANTS, Exported
 from .making import config_of, lively_model
@@ -119,7 +119,7 @@ def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, expor
 @variants
 def test_engines_and_glue_answer_like_the_reference(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
-    parity = measure(exported.cascade(precision), exported.golden, precision, (1, 2, 7))
+    parity = measure_parity(exported.cascade(precision), exported.golden, precision, (1, 2, 7))
     assert parity.passed, parity.summary()
     cases = {(case.pictures, case.batch, case.alpha) for case in parity.cases}
     assert cases == {(kind, batch, alpha) for kind in ("random", "real") for batch in BATCHES for alpha in ALPHAS}
@@ -134,7 +134,7 @@ def test_engines_and_glue_answer_like_the_reference(name: str, precision: str, e
 def test_the_manifest_reports_the_parity_that_was_measured(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
     said = exported.bundle.manifest.variants[precision].parity
-    parity = measure(exported.cascade(precision), exported.golden, precision, BATCHES)
+    parity = measure_parity(exported.cascade(precision), exported.golden, precision, BATCHES)
     assert said["tolerance"] == PRECISIONS[precision].tolerance
     assert said["largest_error"] == pytest.approx(parity.error, rel=0.5)
     assert len(said["cases"]) == len(parity.cases)
@@ -158,7 +158,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
         sac_logits=(second.numpy(),),
     )
     assert np.array_equal(golden.targets[0], exported.golden.targets[at])
-    parity = measure(cascade, golden, "fp32", (7,))
+    parity = measure_parity(cascade, golden, "fp32", (7,))
     assert parity.passed, parity.summary()
 
 
@@ -287,7 +287,7 @@ def test_other_targets_fail_the_fp32_check_even_with_equal_logits(plain: Exporte
     """Scores feed the glue and no logit: an engine may be wrong in them alone."""
     golden = plain.golden
     backwards = dataclasses.replace(golden, targets=tuple(np.sort(48 - targets, axis=1) for targets in golden.targets))
-    parity = measure(plain.cascade("fp32"), backwards, "fp32", (2,))
+    parity = measure_parity(plain.cascade("fp32"), backwards, "fp32", (2,))
     assert not parity.passed
     assert not any(case.identical for case in parity.cases)
 

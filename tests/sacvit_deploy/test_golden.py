@@ -14,7 +14,7 @@ import pytest
 from sacvit_deploy import BundleError, SACViT
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.verification.golden import Golden, load_golden
-from sacvit_deploy.verification.parity import Case, Parity, measure
+from sacvit_deploy.verification.parity import Parity, ParityCase, measure_parity
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,15 @@ def golden(tiny_bundle: Path) -> Golden:
     return load_golden(tiny_bundle / "golden.npz")
 
 
-def case(**changes: Any) -> Case:
-    good = Case("real", 1, 0.5, ee_error=1e-6, sac_error=1e-6, overlap=1.0, identical=True)
+def case(**changes: Any) -> ParityCase:
+    good = ParityCase("real", 1, 0.5, ee_error=1e-6, sac_error=1e-6, overlap=1.0, identical=True)
     return dataclasses.replace(good, **changes)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_exported_engines_agree_with_the_reference(tiny_bundle: Path, golden: Golden, precision: str) -> None:
     cascade = SACViT(tiny_bundle, precision=precision, threads=1).cascade
-    parity = measure(cascade, golden, precision, (1, 2))
+    parity = measure_parity(cascade, golden, precision, (1, 2))
     assert parity.passed
     assert {(c.pictures, c.batch, c.alpha) for c in parity.cases} == {
         (kind, batch, alpha) for kind in ("random", "real") for batch in (1, 2) for alpha in (0.3, 0.5, 0.9)
@@ -40,7 +40,7 @@ def test_exported_engines_agree_with_the_reference(tiny_bundle: Path, golden: Go
 
 
 def test_batches_larger_than_the_pictures_are_left_out(model: SACViT, golden: Golden) -> None:
-    assert {c.batch for c in measure(model.cascade, golden, "fp32", (2, 3)).cases} == {2}
+    assert {c.batch for c in measure_parity(model.cascade, golden, "fp32", (2, 3)).cases} == {2}
 
 
 @pytest.mark.parametrize("field", ["ee_logits", "sac_logits"])
@@ -49,12 +49,12 @@ def test_other_logits_fail(model: SACViT, golden: Golden, field: str) -> None:
         wrong = dataclasses.replace(golden, ee_logits=golden.ee_logits + 0.01)
     else:
         wrong = dataclasses.replace(golden, sac_logits=tuple(logits + 0.01 for logits in golden.sac_logits))
-    assert not measure(model.cascade, wrong, "fp32", (1,)).passed
+    assert not measure_parity(model.cascade, wrong, "fp32", (1,)).passed
 
 
 def test_other_pictures_fail(model: SACViT, golden: Golden) -> None:
     wrong = dataclasses.replace(golden, images=golden.images[::-1].copy())
-    parity = measure(model.cascade, wrong, "fp16", (2,))
+    parity = measure_parity(model.cascade, wrong, "fp16", (2,))
     assert not parity.passed
     assert min(c.overlap for c in parity.cases) < 1
 
@@ -65,7 +65,7 @@ def test_other_targets_fail_in_fp32(model: SACViT, golden: Golden) -> None:
     row, rest = targets[1][0], np.setdiff1d(np.arange(49), targets[1][0])
     row = np.sort(np.append(np.delete(row, golden.scores[0][row].argmin()), rest[golden.scores[0][rest].argmax()]))
     targets[1] = np.concatenate([row[None], targets[1][1:]])
-    parity = measure(model.cascade, dataclasses.replace(golden, targets=tuple(targets)), "fp32", (1,))
+    parity = measure_parity(model.cascade, dataclasses.replace(golden, targets=tuple(targets)), "fp32", (1,))
     wrong = [c for c in parity.cases if not c.identical]
     assert [(c.pictures, c.alpha) for c in wrong] == [("random", 0.5)]
     assert wrong[0].overlap == pytest.approx(23 / 24)
@@ -78,7 +78,9 @@ def test_exact_ties_may_change_places(model: SACViT, golden: Golden) -> None:
     out, into = row[scores[0][row].argmin()], rest[scores[0][rest].argmax()]
     scores[0][into] = scores[0][out]
     targets[1] = np.concatenate([np.sort(np.append(row[row != out], into))[None], targets[1][1:]])
-    parity = measure(model.cascade, dataclasses.replace(golden, targets=tuple(targets), scores=scores), "fp32", (1,))
+    parity = measure_parity(
+        model.cascade, dataclasses.replace(golden, targets=tuple(targets), scores=scores), "fp32", (1,)
+    )
     assert all(c.identical for c in parity.cases)
 
 
@@ -97,7 +99,7 @@ def test_engine_that_gives_nan_fails(model: SACViT, golden: Golden) -> None:
             return np.full_like(super().stage_two(inputs), np.nan)
 
     cascade = Overflowing(model.backend, model.bundle.checked_files("fp32"), model.config)
-    parity = measure(cascade, golden, "fp16", (1,))
+    parity = measure_parity(cascade, golden, "fp16", (1,))
     assert not parity.passed
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the backend protocol."""
+"""ONNX Runtime behind the protocol `Backend`: engines with arrays in and out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OnnxRuntimeBackend:
-    """Sessions on one execution provider. Raises BackendError if the library or the provider is not there."""
+    """Engines on one execution provider. Raises BackendError if the library or the provider is not there."""
 
     def __init__(self, provider: str, threads: int, weights: str = "packed") -> None:
         self._library = load_library()
@@ -32,20 +32,18 @@ class OnnxRuntimeBackend:
 
     @property
     def description(self) -> str:
-        """For example `ONNX Runtime 1.20.1, CPU, 2 threads`."""
+        """Library, version, device and threads: `ONNX Runtime 1.20.1, CPU, 2 threads`."""
         device = self.provider.removesuffix("ExecutionProvider")
         return f"ONNX Runtime {self._library.__version__}, {device}, {self.threads} threads"
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        """All of them."""
         return list(bundle.manifest.variants)
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """The ONNX files."""
         return bundle.checked_files(precision)
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
-        """Sessions bound to device memory on the CUDA provider; other providers get arrays."""
+        """Return the device on the CUDA provider; other providers take arrays."""
         if self.provider != CUDA:
             return None
         from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
@@ -53,12 +51,12 @@ class OnnxRuntimeBackend:
         return OnnxRuntimeDevice(self.sessions, files)
 
     def open(self, stage: Path, weights: Path | None) -> OnnxRuntimeEngine:
-        """Load one ONNX file; the runtime maps the weights file that it names."""
+        """Open one ONNX file; ONNX Runtime maps the weights file that it names. Raises BackendError."""
         return OnnxRuntimeEngine(self.sessions.open(stage), stage)
 
 
 class OnnxRuntimeEngine:
-    """One session."""
+    """A session behind the protocol `Engine`."""
 
     def __init__(self, session: Any, stage: Path) -> None:
         self._session = session
@@ -67,13 +65,11 @@ class OnnxRuntimeEngine:
         self._outputs = [item.name for item in session.get_outputs()]
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
-        """The element type of an input."""
         return self._dtypes[name]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the session; inputs are made contiguous and cast."""
         feed = as_taken(inputs, self._dtypes, self._stage.name)
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
-        except Exception as error:  # as above
+        except Exception as error:  # the library's own exceptions share no base class but this
             raise BackendError(f"{self._stage.name} failed in ONNX Runtime ({first_line(error)})") from error

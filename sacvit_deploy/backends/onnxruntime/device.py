@@ -1,4 +1,4 @@
-"""ONNX Runtime as a device: sessions bound to addresses, on CUDA with a stream of ours, or on the processor."""
+"""ONNX Runtime as a device: sessions bound to addresses, on CUDA with a stream of ours, or on the CPU."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from sacvit_deploy.errors import BackendError, first_line
 
 
 class OnnxRuntimeDevice:
-    """See `Device`. Each engine is a session with its own copy of the weights, so one lane is all it offers."""
+    """A variant's engines as sessions, behind the protocol `Device`.
 
-    most = None  # pictures an engine call may have
+    Each session has its own copy of the weights, so there is one context.
+    """
+
+    max_batch = None
     contexts = 1
 
     def __init__(self, sessions: SessionFactory, files: Mapping[str, Path]) -> None:
@@ -30,14 +33,14 @@ class OnnxRuntimeDevice:
             self.memory = CudaMemory()
 
     def engine(self, role: str, stream: Stream) -> BoundSession:
-        """Open the session of a role; its work goes into `stream`."""
+        """Open the session of a role; all its work goes into `stream`. Raises BackendError."""
         options = {"user_compute_stream": str(int(stream)), "device_id": "0"} if self.on_gpu else {}
         session = self._sessions.open(self._files[role], options)
         return BoundSession(session, self._files[role].name, "cuda" if self.on_gpu else "cpu")
 
 
 class BoundSession:
-    """See `DeviceEngine`."""
+    """A session behind the protocol `DeviceEngine`."""
 
     def __init__(self, session: Any, name: str, device: str) -> None:
         self._session, self._name, self._device = session, name, device
@@ -51,14 +54,12 @@ class BoundSession:
             self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
-        """Bind and run; `stream` is the one the session was opened with."""
+        """Bind the tensors and run; `stream` is the one the session was opened with. Raises BackendError."""
         binding = self._session.io_binding()
-        for name in self.inputs:
-            its = tensors[name]
-            binding.bind_input(name, self._device, 0, its.dtype, list(its.shape), its.address)
-        for name in self.outputs:
-            its = tensors[name]
-            binding.bind_output(name, self._device, 0, its.dtype, list(its.shape), its.address)
+        for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
+            for name in names:
+                tensor = tensors[name]
+                bind(name, self._device, 0, tensor.dtype, list(tensor.shape), tensor.address)
         try:
             self._session.run_with_iobinding(binding, self._options)
         except Exception as error:  # the library's own exceptions share no base class but this
@@ -66,6 +67,7 @@ class BoundSession:
 
 
 def _specs(items: Any) -> dict[str, TensorSpec]:
+    """Return what a session's inputs or outputs are, by name."""
     return {
         item.name: TensorSpec(np.dtype(DTYPES[item.type]), tuple(d if isinstance(d, int) else -1 for d in item.shape))
         for item in items

@@ -1,4 +1,4 @@
-"""OpenVINO behind the backend protocol: the same ONNX files on x86 and Arm processors."""
+"""OpenVINO behind the protocol `Backend`: the same ONNX files on x86 and Arm CPUs."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def load_library() -> Any:
 
 
 class OpenVINOBackend:
-    """Models compiled for the processor. Raises BackendError if the library is not there.
+    """Models compiled for the CPU. Raises BackendError if the library is not there.
 
-    It rearranges the weights of every model that it compiles, so there is no choice of "mapped" weights.
+    OpenVINO rearranges the weights of every model that it compiles, so weights can't be "mapped".
     """
 
     def __init__(self, threads: int) -> None:
@@ -47,16 +47,16 @@ class OpenVINOBackend:
 
     @property
     def description(self) -> str:
-        """For example `OpenVINO 2026.4.1, CPU, 2 threads`."""
+        """Library, version, device and threads: `OpenVINO 2026.4.1, CPU, 2 threads`."""
         version = self._library.__version__.partition("-")[0]
         return f"OpenVINO {version}, CPU, {self.threads} threads"
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        """All of them, but int8 only where it is computed rightly."""
+        """List the variants, int8 only where the CPU computes it rightly."""
         return [name for name in bundle.manifest.variants if name != "int8" or not saturates()]
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """The ONNX files. Raises BackendError for int8 on a processor where it would be wrong."""
+        """Return the ONNX files. Raises BackendError for int8 on a CPU where sums would overflow."""
         if precision == "int8" and saturates():
             raise BackendError(
                 "OpenVINO's sums of byte products overflow on a processor without VNNI or AMX; take --precision fp32, "
@@ -65,32 +65,35 @@ class OpenVINOBackend:
         return bundle.checked_files(precision)
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
-        """None: the processor computes."""
+        """Return None: the CPU computes."""
         return None
 
     def open(self, stage: Path, weights: Path | None) -> OpenVINOEngine:
-        """Read and compile one ONNX file; the library maps the weights file that it names."""
+        """Read and compile one ONNX file; OpenVINO maps the weights file that it names. Raises BackendError."""
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             # Pinned, the first threads of every process on a machine would share its first cores.
             "ENABLE_CPU_PINNING": False,
-            # Left alone, it computes in bfloat16 on processors with AMX: not what the file says.
+            # By default it computes in bfloat16 on CPUs with AMX: not what the file says.
             "INFERENCE_PRECISION_HINT": "f32",
         }
         try:
             model = self._core.read_model(stage)
             parts_first(model)
             compiled = self._core.compile_model(model, "CPU", settings)
-            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))  # it takes as many as make sense to it
+            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))  # it may take fewer
             return OpenVINOEngine(compiled, stage)
         except Exception as error:  # the library raises RuntimeError for everything
-            raise BackendError(f"OpenVINO can't load {stage} ({reason(error)})") from error
+            raise BackendError(f"OpenVINO can't load {stage} ({last_line(error)})") from error
 
 
 class OpenVINOEngine:
-    """One compiled model, for every shape: compiled anew for a fixed one, eight-bit answers would differ a little."""
+    """A compiled model behind the protocol `Engine`.
+
+    It serves every shape: compiled anew for a fixed one, int8 answers would differ a little.
+    """
 
     def __init__(self, compiled: Any, stage: Path) -> None:
         self._request = compiled.create_infer_request()
@@ -102,30 +105,30 @@ class OpenVINOEngine:
         self._lock = Lock()  # a request takes one call at a time
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
-        """The element type of an input."""
         return self._dtypes[name]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model; inputs are made contiguous and cast."""
         feed = as_taken(inputs, self._dtypes, self._stage.name)
         with self._lock:
             try:
-                found = self._request.infer(feed, share_inputs=True)
-                return {name: found[at] for at, name in enumerate(self._outputs)}  # copies, unless one asks for views
-            except Exception as error:  # as above
-                raise BackendError(f"{self._stage.name} failed in OpenVINO ({reason(error)})") from error
+                results = self._request.infer(feed, share_inputs=True)
+                return {
+                    name: results[index] for index, name in enumerate(self._outputs)
+                }  # copies, unless one asks for views
+            except Exception as error:  # the library raises RuntimeError for everything
+                raise BackendError(f"{self._stage.name} failed in OpenVINO ({last_line(error)})") from error
 
 
 def saturates() -> bool:
-    """Whether sums of two byte products are kept in 16 bits here, which full-range weights overflow.
+    """Tell whether this CPU keeps sums of two byte products in 16 bits, which full-range weights overflow.
 
-    So it is on x86 without VNNI or AMX. Where the system doesn't tell what the processor has, it is taken to be newer.
+    It does on x86 without VNNI or AMX. Where the system does not tell its features, it is taken to be newer.
     """
     features = cpu_features()
     return platform.machine().lower() in X86 and bool(features) and not set(features) & set(WIDE_PRODUCTS)
 
 
-def reason(error: BaseException) -> str:
-    """The last line of what the library's exception says; those before name its own source files."""
+def last_line(error: BaseException) -> str:
+    """Return the last line of an exception of the library; the lines before it name its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__

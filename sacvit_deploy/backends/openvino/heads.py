@@ -1,4 +1,4 @@
-"""How attention's queries, keys and values are cut apart, put the way OpenVINO does it fastest; no value changes.
+"""Rewrite the split of attention's queries, keys and values into the form OpenVINO runs fastest; no value changes.
 
 The engines put all heads first and cut the result in three, [B,T,3H,d] -> [B,3H,T,d] -> three of [B,H,T,d], which ONNX
 Runtime does fastest. OpenVINO copies at the cut of a batch; a single picture's parts lie one behind the other already.
@@ -16,7 +16,7 @@ HEADS_FIRST = [0, 2, 1, 3]
 
 
 def parts_first(model: Any) -> int:
-    """Rewrite every such cut in an openvino.Model, in place; return how many there were."""
+    """Rewrite every split of queries, keys and values in an openvino.Model, in place, and return their number."""
     from openvino import opset13 as ops
 
     cuts = [cut for cut in model.get_ordered_ops() if _is_cut(cut)]
@@ -32,7 +32,7 @@ def parts_first(model: Any) -> int:
 
 
 def _is_cut(cut: Any) -> bool:
-    """Whether a node cuts [B,3H,T,d] in three between heads, right after the transpose that put the heads first."""
+    """Tell whether a node splits [B,3H,T,d] in three between heads, right after the transpose that put heads first."""
     if cut.get_type_name() not in ("Split", "VariadicSplit"):
         return False
     moved = cut.input_value(0).get_node()
@@ -52,6 +52,6 @@ def _is_cut(cut: Any) -> bool:
 
 
 def _constant(output: Any) -> Any:
-    """A constant's values as a list; None for what is computed."""
+    """Return a constant's values as a list; None for what is computed."""
     node = output.get_node()
     return node.data.tolist() if node.get_type_name() == "Constant" else None

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX behind the backend protocol: plans instead of ONNX files."""
+"""TensorRT and TensorRT-RTX behind the protocol `Backend`: plans instead of ONNX files."""
 
 from __future__ import annotations
 
@@ -24,32 +24,30 @@ class TensorRTBackend:
 
     @property
     def description(self) -> str:
-        """For example `TensorRT 10.3.0, NVIDIA A10`."""
+        """Library, version and GPU: `TensorRT 10.3.0, NVIDIA A10`."""
         return f"{self._library.title} {self._library.version}, {self.gpu.name}"
 
     @property
     def here(self) -> BuildTarget:
-        """What plans must be built for."""
+        """The library and GPU here, which plans must have been built for."""
         gpu = self.gpu
         return BuildTarget(
             self._library.runtime, self._library.version, gpu.name, (gpu.compute_capability,), gpu.driver
         )
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        """Those with plans that fit."""
+        """List the variants whose plans fit. Raises BundleError for a damaged plan.json."""
         return [
             record.precision for _, record in list_plans(bundle) if not incompatibilities(record, bundle, self.here)
         ]
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """The plans that fit."""
         return find_plans(bundle, precision, self.here)
 
     def open(self, stage: Path, weights: Path | None) -> Engine:
-        """Load one plan, to be run with arrays."""
+        """Load one plan, to be run with arrays. Raises BackendError."""
         device = TensorRTDevice(self._library, {"only": stage})
         return RoundTrip(device, "only")
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
-        """The plans with everything kept on the GPU."""
         return TensorRTDevice(self._library, files)

@@ -1,4 +1,4 @@
-"""All that differs between TensorRT 10, TensorRT 11 and TensorRT-RTX. Nothing else asks which one it has."""
+"""Differences between TensorRT 10, TensorRT 11 and TensorRT-RTX. No other module asks which one it has."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ SOUND = ("VALID", "SUBOPTIMAL")
 
 
 def is_rtx(library: Library) -> bool:
-    """Whether plans are compiled for capabilities named, on any machine, instead of for the GPU at hand."""
+    """Tell whether plans are compiled for named compute capabilities, on any machine, not for the GPU at hand."""
     return library.runtime == "tensorrt-rtx"
 
 
 def network_flags(library: Library) -> int:
-    """Every layer in the precision the file says: a flag on 10, always so where there is no such flag."""
+    """Return the flags of a strongly typed network: a flag on 10, nothing where networks always are."""
     flag = getattr(library.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def set_capabilities(library: Library, config: Any, capabilities: Sequence[str]) -> None:
-    """Say which GPUs a plan is for. Raises UsageError, BackendError.
+    """Set the GPUs that a plan is for. Raises UsageError, BackendError.
 
     RTX: at least one compute capability such as "8.6". TensorRT builds for the GPU at hand alone.
     """
@@ -40,7 +40,7 @@ def set_capabilities(library: Library, config: Any, capabilities: Sequence[str])
 
 
 def find_capability(library: Library, capability: str) -> Any:
-    """RTX's word for "8.6". Raises UsageError for another form, BackendError for one it can't build for."""
+    """Return RTX's constant for "8.6". Raises UsageError for another form, BackendError for one it can't build for."""
     parts = re.fullmatch(r"(\d+)\.(\d)", capability)
     if parts is None:
         raise UsageError(f"{capability!r} is no compute capability; write it as 8.6")
@@ -53,19 +53,19 @@ def find_capability(library: Library, capability: str) -> Any:
 
 
 def find_fault(library: Library, runtime: Any, plan: bytes) -> str | None:
-    """Why a plan can't run here, if the library can tell without deserialising it (RTX); None if it finds nothing."""
+    """Return why a plan can't run here, as far as RTX tells without deserialising it; None if it finds nothing."""
     if not is_rtx(library):
         return None
-    verdict, found = runtime.get_engine_validity(plan)
-    if verdict.name in SOUND:
+    validity, diagnostics = runtime.get_engine_validity(plan)
+    if validity.name in SOUND:
         return None
     flags = library.trt.EngineInvalidityDiagnostics.__members__
-    named = [name for name, flag in flags.items() if int(found) & int(flag)]
-    return ", ".join(name.lower().replace("_", " ") for name in named) or verdict.name.lower()
+    named = [name for name, flag in flags.items() if int(diagnostics) & int(flag)]
+    return ", ".join(name.lower().replace("_", " ") for name in named) or validity.name.lower()
 
 
 def make_context(library: Library, engine: Any) -> Any:
-    """An execution context; RTX is told to capture CUDA graphs by itself, which knows when its kernels are final."""
+    """Create an execution context. RTX captures CUDA graphs itself: it knows when its kernels are final."""
     if not is_rtx(library):
         return engine.create_execution_context()
     config = engine.create_runtime_config()
@@ -74,6 +74,6 @@ def make_context(library: Library, engine: Any) -> Any:
 
 
 def device_memory(engine: Any) -> int:
-    """Bytes a context needs; 10.3 may know only the older of the two names."""
+    """Return the bytes a context needs; 10.3 may know only the older of the two names."""
     size = getattr(engine, "device_memory_size_v2", None)
     return int(engine.device_memory_size if size is None else size)

@@ -1,4 +1,4 @@
-"""Plans on a GPU: deserialised once, a context for each stream and profile, CUDA graphs for shapes that come again."""
+"""Plans on a GPU: deserialised once, a context for each stream and profile, CUDA graphs for repeated shapes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Profile = Mapping[str, tuple[Shape, Shape, Shape]]
 
 
 class TensorRTDevice:
-    """See `Device`. Raises BackendError for a plan that this GPU or library can't run."""
+    """A variant's plans behind the protocol `Device`. Raises BackendError for one that can't run here."""
 
     contexts = 4  # threads at once; each takes a context's memory for every engine
 
@@ -33,14 +33,14 @@ class TensorRTDevice:
         self._lock = threading.Lock()
 
     @property
-    def most(self) -> int | None:
-        """The greatest batch that stage 1's profiles allow."""
+    def max_batch(self) -> int | None:
+        """The largest batch that stage 1's profiles allow."""
         role = "ee" if "ee" in self._files else next(iter(self._files))
         profiles = read_profiles(self._open(role))
         return max(next(iter(profile.values()))[2][0] for profile in profiles)
 
     def engine(self, role: str, stream: Stream) -> PlanEngine:
-        """Contexts of a plan for one stream."""
+        """Make contexts of a plan for one stream. Raises BackendError."""
         return PlanEngine(self._library, self._open(role), self._files[role].name)
 
     def _open(self, role: str) -> Any:
@@ -66,33 +66,33 @@ class TensorRTDevice:
 
 
 class PlanEngine:
-    """See `DeviceEngine`."""
+    """A plan's contexts for one stream, behind the protocol `DeviceEngine`."""
 
     def __init__(self, library: Library, engine: Any, name: str) -> None:
         self._library, self._engine, self._name = library, engine, name
         trt = library.trt
         tensors = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        kinds = {key: TensorSpec(_dtype(engine, key), tuple(engine.get_tensor_shape(key))) for key in tensors}
-        taken = [key for key in tensors if engine.get_tensor_mode(key) == trt.TensorIOMode.INPUT]
-        self.inputs = {key: kinds[key] for key in taken}
-        self.outputs = {key: kind for key, kind in kinds.items() if key not in taken}
+        specs = {key: TensorSpec(_dtype(engine, key), tuple(engine.get_tensor_shape(key))) for key in tensors}
+        inputs = [key for key in tensors if engine.get_tensor_mode(key) == trt.TensorIOMode.INPUT]
+        self.inputs = {key: specs[key] for key in inputs}
+        self.outputs = {key: spec for key, spec in specs.items() if key not in inputs}
         self.profiles = read_profiles(engine)
         self._contexts: dict[int, Any] = {}
         self._graphs: dict[tuple[object, ...], Any] = {}  # None: seen once
 
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Queue one call; shapes and addresses seen before are launched as a CUDA graph."""
-        its = {name: tensors[name] for name in (*self.inputs, *self.outputs)}
-        key = tuple((tensor.address, tensor.shape) for tensor in its.values())
+        bound = {name: tensors[name] for name in (*self.inputs, *self.outputs)}
+        key = tuple((tensor.address, tensor.shape) for tensor in bound.values())
         graph = self._graphs.get(key)
         if graph is not None:
             launch(graph, stream)
             return
-        context = self._context(choose_profile(self.profiles, its, self._name), stream)
+        context = self._context(choose_profile(self.profiles, bound, self._name), stream)
         for name in self.inputs:
-            if not context.set_input_shape(name, its[name].shape):
-                raise self._failed(f"{name} can't have the shape {its[name].shape}")
-        for name, tensor in its.items():
+            if not context.set_input_shape(name, bound[name].shape):
+                raise self._failed(f"{name} can't have the shape {bound[name].shape}")
+        for name, tensor in bound.items():
             context.set_tensor_address(name, tensor.address)
         self._execute(context, stream)
         if is_rtx(self._library):
@@ -111,7 +111,7 @@ class PlanEngine:
             raise self._failed("a call failed")
 
     def _context(self, profile: int, stream: Stream) -> Any:
-        """The context of a profile; switching one between profiles would wait for the device."""
+        """Return the context of a profile; switching one between profiles would wait for the device."""
         if profile not in self._contexts:
             self._library.clear_errors()
             context = make_context(self._library, self._engine)
@@ -125,18 +125,18 @@ class PlanEngine:
 
 
 def read_profiles(engine: Any) -> list[Profile]:
-    """The shapes each profile of an engine allows, by input: least, usual, greatest."""
+    """Return the shapes each profile of an engine allows, by input: min, opt, max."""
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name).name == "INPUT"]
-    found: list[Profile] = []
+    profiles: list[Profile] = []
     for number in range(engine.num_optimization_profiles):
         shapes = {name: [tuple(dims) for dims in engine.get_tensor_profile_shape(name, number)] for name in inputs}
-        found.append({name: (least, usual, greatest) for name, (least, usual, greatest) in shapes.items()})
-    return found
+        profiles.append({name: (low, opt, high) for name, (low, opt, high) in shapes.items()})
+    return profiles
 
 
 def choose_profile(profiles: list[Profile], tensors: Mapping[str, DeviceTensor], name: str) -> int:
-    """The narrowest profile that allows the shapes. Raises BackendError naming what is out of range."""
+    """Return the narrowest profile that allows the shapes. Raises BackendError naming what is out of range."""
     fitting = [
         number
         for number, profile in enumerate(profiles)
@@ -145,22 +145,22 @@ def choose_profile(profiles: list[Profile], tensors: Mapping[str, DeviceTensor],
     if not fitting:
         widest = max(profiles, key=lambda profile: _volume(profile))
         key = next(key for key, shapes in widest.items() if not _within(tensors[key].shape, shapes))
-        least, _, greatest = widest[key]
+        low, _, high = widest[key]
         raise BackendError(
-            f"{name} takes `{key}` of {list(least)} to {list(greatest)}, not {list(tensors[key].shape)}; ask for "
+            f"{name} takes `{key}` of {list(low)} to {list(high)}, not {list(tensors[key].shape)}; ask for "
             "another batch or alpha, or build plans with another --batch or --alpha"
         )
     return min(fitting, key=lambda number: _volume(profiles[number]))
 
 
 def _within(shape: Shape, profile: tuple[Shape, Shape, Shape]) -> bool:
-    least, _, greatest = profile
-    return all(low <= size <= high for low, size, high in zip(least, shape, greatest, strict=True))
+    lows, _, highs = profile
+    return all(low <= size <= high for low, size, high in zip(lows, shape, highs, strict=True))
 
 
 def _volume(profile: Profile) -> int:
-    """The numbers in the largest inputs a profile allows."""
-    return sum(int(np.prod(greatest)) for _, _, greatest in profile.values())
+    """Count the numbers in the largest inputs a profile allows."""
+    return sum(int(np.prod(high)) for _, _, high in profile.values())
 
 
 def _dtype(engine: Any, name: str) -> np.dtype[Any]:

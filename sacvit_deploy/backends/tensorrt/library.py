@@ -1,4 +1,4 @@
-"""TensorRT or TensorRT-RTX, imported when first asked for, and what it says while it works."""
+"""TensorRT or TensorRT-RTX, imported when first asked for, and the errors it logs."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class Library:
 
     @property
     def title(self) -> str:
-        """The name for people."""
+        """The name as its maker writes it."""
         return RUNTIMES[self.runtime].title
 
     @property
     def version(self) -> str:
-        """For example `10.3.0`."""
+        """The version, such as `10.3.0`."""
         return str(self.trt.__version__)
 
     def clear_errors(self) -> None:
-        """Start a new account of errors."""
+        """Forget the errors logged so far."""
         self.errors.clear()
 
     def last_error(self) -> str:
-        """What was logged since, in one line."""
+        """Return what was logged since `clear_errors`, in one line."""
         return " ".join(" ".join(self.errors).split()) or "it does not say why"
 
 
@@ -70,13 +70,12 @@ def load_library(runtime: str) -> Library:
     loud = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
 
     class Keeping(trt.ILogger):  # type: ignore[name-defined,misc]
-        """Keeps errors for the exception that follows them, and keeps them off the terminal."""
+        """Keeps errors for the exception that follows them, off the terminal."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            """Called by the library."""
             if severity in loud:
                 errors.append(message)
 
@@ -84,7 +83,7 @@ def load_library(runtime: str) -> Library:
 
 
 def first_library() -> Library:
-    """The one that is installed, TensorRT before TensorRT-RTX. Raises BackendError if none is."""
+    """Return the installed library, TensorRT before TensorRT-RTX. Raises BackendError if there is none."""
     trouble = []
     for runtime in RUNTIMES:
         try:

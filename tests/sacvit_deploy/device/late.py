@@ -54,18 +54,19 @@ class LateMemory(HostMemory):
     def stream(self) -> Queue:
         return Queue(self._eager.pop(0))
 
-    def upload(self, target: int, source: Array, stream: Queue) -> None:
+    def upload(self, target: DeviceTensor, source: Array, stream: Queue) -> None:
         self.uploaded += source.nbytes
         late = any(np.shares_memory(source, array) for array in self._page_locked)
         kept = source if late else source.copy()
         stream.put(lambda: HostMemory.upload(self, target, kept, None))
 
-    def download(self, target: Array, source: int, stream: Queue) -> None:
+    def download(self, target: Array, source: DeviceTensor, stream: Queue) -> None:
         stream.put(lambda: HostMemory.download(self, target, source, None))
 
-    def copy(self, target: int, source: int, nbytes: int, stream: Queue) -> None:
-        assert target + nbytes <= source or source + nbytes <= target, "CUDA does not copy what overlaps"
-        stream.put(lambda: HostMemory.copy(self, target, source, nbytes, None))
+    def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Queue) -> None:
+        first, second, nbytes = target.address, source.address, source.nbytes
+        assert first + nbytes <= second or second + nbytes <= first, "CUDA does not copy what overlaps"
+        stream.put(lambda: HostMemory.copy(self, target, source, None))
 
     def record_event(self, stream: Queue) -> tuple[Queue, int]:
         return stream, stream.put_in
@@ -97,19 +98,19 @@ class LateEngine:
 class LateDevice(OnnxRuntimeDevice):
     """ONNX Runtime on the processor, queued."""
 
-    def __init__(self, files: Mapping[str, Path], eager: tuple[bool, ...], most: int | None = None) -> None:
+    def __init__(self, files: Mapping[str, Path], eager: tuple[bool, ...], max_batch: int | None = None) -> None:
         super().__init__(SessionFactory(1), files)
         self.memory: Memory = LateMemory(eager)
-        self.most = most  # type: ignore[assignment]
+        self.max_batch = max_batch  # type: ignore[assignment]
         self.sizes: dict[str, list[int]] = {}
 
     def engine(self, role: str, stream: Queue) -> LateEngine:  # type: ignore[override]
         engine = LateEngine(super().engine(role, stream))
         queue = engine.enqueue
 
-        def counting(tensors: Mapping[str, DeviceTensor], its: Queue) -> None:
+        def counting(tensors: Mapping[str, DeviceTensor], stream: Queue) -> None:
             self.sizes.setdefault(role, []).append(tensors[next(iter(engine.outputs))].shape[0])
-            queue(tensors, its)
+            queue(tensors, stream)
 
         engine.enqueue = counting  # type: ignore[method-assign]
         return engine
