@@ -22,6 +22,7 @@ from sacvit_deploy.bundle.write import whole_folder
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export import cli
 from sacvit_deploy.export.checkpoint import save_checkpoint
+from tests.processes import start_process
 
 from .conftest import Exported
 from .making import config_of, deit_weights, lively_model
@@ -299,11 +300,10 @@ def finished(plain: Exported, tmp_path_factory: pytest.TempPathFactory) -> Finis
 
 def start(checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the installed command in a folder of no meaning, with signals as in a shell."""
-    return subprocess.Popen(
+    return start_process(
         [str(COMMAND), "--ckpt", str(checkpoint), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         cwd=Path(checkpoint.anchor),
     )
 
