@@ -74,7 +74,7 @@ class Commands:
     def __call__(self, *arguments: str | Path, expect: int = 0, **kw: Any) -> subprocess.CompletedProcess[str]:
         """Run a command, check its exit code, and check that it printed no traceback and asked for no torch."""
         process = self.start(*arguments, **kw)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in out + err
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)

@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     arguments = ["--data", pictures, *BUDGET]
     whole, broken = finished[0], tmp_path / "broken"
     with subprocess.Popen([*SACVIT, "train", *map(str, arguments), "--out", str(broken)]) as process:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 600
         while not (broken / "log.jsonl").exists() or not (broken / "log.jsonl").read_text():
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.01)
