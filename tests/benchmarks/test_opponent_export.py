@@ -17,6 +17,7 @@ from sacvit_deploy.export.progress import Progress
 from sacvit_deploy.export.stages import PlainDeiT, empty_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [1, 2])
 def test_weights_are_read_back_whatever_the_biases(tmp_path: Path, heads: int) -> None:
     # The exporter folds attention's biases into one another, which fresh models, whose biases are zero, don't show.

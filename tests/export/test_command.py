@@ -374,6 +374,7 @@ def test_the_same_checkpoint_gives_the_same_bytes_in_every_process(finished: Fin
     assert (differing, missing) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "number"),
     [

@@ -18,6 +18,7 @@ from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.folder_set import split_files
 
+pytestmark = pytest.mark.slow  # most of them train in a process of their own
 SACVIT = (sys.executable, "-m", "sacvit_deploy")
 KINDS = ("bar", "disc", "frame")
 SMALL = ["--image-size", "96", "--width", "64", "--depth", "2", "--batch", "24", "--lr", "4e-3", "--average", "0.9"]
