@@ -34,6 +34,19 @@ LABELS = [f"thing {number}" for number in range(TINY.geometry.classes)]
 ETA = 0.6  # splits the photographs: some exit, some continue
 
 
+# What takes long to make: exports (torch's takes 50 s of CPU time for one model in two precisions), and training runs.
+# Without them, the recorded bundle in tests/data/before is what the runtime is tested on.
+SLOW_FIXTURES = {"tiny_bundle", "exports", "variants", "finished"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need such a fixture as slow, so that `make check` leaves them out."""
+    for item in items:
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of our own format, with random weights."""

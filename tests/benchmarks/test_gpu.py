@@ -12,6 +12,7 @@ from sacvit_deploy.benchmarks.gpu import command
 from sacvit_deploy.errors import BackendError
 
 
+@pytest.mark.slow
 def test_rows_for_every_fraction_and_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sacvit_deploy.benchmarks.gpu_rows.LEAST", 12)
     out = tmp_path / "gpu.json"

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.processes import start_process
+
 # Read by Python at its start: an import of a named library fails, and is noted even where the failure is caught.
 SITECUSTOMIZE = """
 import os
@@ -28,6 +30,7 @@ class Guard:
 
 sys.meta_path.insert(0, Guard())
 """
+REPOSITORY = Path(__file__).parents[2]
 WORKSTATION = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors")
 
 
@@ -52,26 +55,26 @@ class Commands:
         name, *rest = arguments
         environment = {key: value for key, value in os.environ.items() if key != "SACVIT_BUNDLE"}
         environment |= {
-            "PYTHONPATH": str(self._site),
+            # The repository these tests stand in, whichever one is installed.
+            "PYTHONPATH": os.pathsep.join([str(self._site), str(REPOSITORY)]),
             "GUARD_NAMES": ",".join(forbid),
             "GUARD_NOTES": str(self.notes),
             **(env or {}),
         }
         script = Path(sysconfig.get_path("scripts")) / name
-        return subprocess.Popen(
+        return start_process(
             [str(script), *map(str, rest)],
             cwd=self.cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     def __call__(self, *arguments: str | Path, expect: int = 0, **kw: Any) -> subprocess.CompletedProcess[str]:
         """Run a command, check its exit code, and check that it printed no traceback and asked for no torch."""
         process = self.start(*arguments, **kw)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == expect, f"exit code {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in out + err
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)

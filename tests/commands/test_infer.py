@@ -267,7 +267,7 @@ def test_closed_pipe_ends_quietly(command: Any, tiny_bundle: Path, easy: Path) -
     process = start_long(command, tiny_bundle, easy)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()  # as `head -1` does
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert process.stderr.read() == ""
 
 
@@ -277,6 +277,6 @@ def test_signals_end_it_without_a_traceback(
 ) -> None:
     process = start_long(command, tiny_bundle, easy)
     process.send_signal(signum)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == code
     assert "Traceback" not in error

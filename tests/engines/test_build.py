@@ -40,6 +40,7 @@ WIDE = ModelConfig(
 CF_VIT = tiny(288, attention="global", rounding="ceil", positions="separate", downsample="bilinear_corners")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [WIDE, CF_VIT], ids=["union, as wide as DeiT-S", "CF-ViT"])
 def test_stage_two_builds_for_other_methods(rtx: Library, config: ModelConfig, tmp_path: Path) -> None:
     files = write_variant(tmp_path, config, "fp16", ("sac",))

@@ -22,6 +22,7 @@ from sacvit_deploy.bundle.write import whole_folder
 from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export import cli
 from sacvit_deploy.export.checkpoint import save_checkpoint
+from tests.processes import start_process
 
 from .conftest import Exported
 from .making import config_of, deit_weights, lively_model
@@ -293,23 +294,22 @@ def finished(plain: Exported, tmp_path_factory: pytest.TempPathFactory) -> Finis
     (folder / "labels.txt").write_text("".join(f"Ding {number}\n" for number in range(10)), encoding="utf-8")
     arguments = ["--fp16", "--force", "--eta", "0.25", "--labels", str(folder / "labels.txt"), "--threads", "1"]
     process = start(path, *arguments)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     return Finished(folder, Result(process.returncode, out, err), after_kill)
 
 
 def start(checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the installed command in a folder of no meaning, with signals as in a shell."""
-    return subprocess.Popen(
+    return start_process(
         [str(COMMAND), "--ckpt", str(checkpoint), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         cwd=Path(checkpoint.anchor),
     )
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -374,6 +374,7 @@ def test_the_same_checkpoint_gives_the_same_bytes_in_every_process(finished: Fin
     assert (differing, missing) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "number"),
     [
@@ -393,7 +394,7 @@ def test_a_terminated_export_leaves_only_the_checkpoint(when: str, number: signa
         wait_for(lambda: any(entry.name.startswith(".") for entry in folder.iterdir()), process)
         time.sleep(0.3)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 128 + number
     assert list(folder.iterdir()) == [checkpoint]
     assert "Traceback" not in err
@@ -408,6 +409,6 @@ def test_a_terminated_replacement_leaves_the_older_bundle(checkpoint: Path, plai
     process = start(checkpoint, "--force")
     wait_for(lambda: any(entry.name.startswith(".") for entry in folder.iterdir()), process)
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGTERM
     assert listing(folder) == before

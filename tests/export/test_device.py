@@ -33,6 +33,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:

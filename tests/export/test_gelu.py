@@ -146,6 +146,7 @@ def fused(engine: Path, target: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(target, load_external_data=False).graph.node)
 
 
+@pytest.mark.slow
 def test_an_engine_without_the_order_is_not_fused_and_answers_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

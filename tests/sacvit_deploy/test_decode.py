@@ -359,20 +359,20 @@ def announced(kind: str, width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(60000, 60000), (12000, 10000)])
 def test_huge_header_is_refused_before_decoding(kind: str, width: int, height: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.thread_time()  # a busy machine takes nothing of it
     with pytest.raises(ImageError, match="over the limit of 100,000,000|more pixels than the limit of 100,000,000"):
         load_image(announced(kind, width, height))
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
 
 def test_decompression_bomb_is_refused_before_decoding() -> None:
     raw = encode(Image.new("1", (20000, 8000)), "PNG")  # 480 MB as RGB
     assert len(raw) < 100_000
-    start = time.perf_counter()
+    start = time.thread_time()  # a busy machine takes nothing of it
     with pytest.raises(ImageError, match="20000x8000 pixels, over the limit"):
         load_image(raw)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_bomb_is_refused_where_the_host_switched_pillows_limit_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,9 +134,9 @@ def test_fit_of_a_sharp_strip_keeps_its_centre() -> None:
 def test_fit_of_an_extreme_strip_takes_neither_time_nor_memory(shape: tuple[int, int]) -> None:
     # Resized whole, it would have 256 x 2,304,000 pixels: more than two gigabytes.
     image = Image.new("RGB", shape, (10, 200, 30))
-    start = time.perf_counter()
+    start = time.thread_time()
     found = fit(image, 224, RECIPE)
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
     assert found.shape == (224, 224, 3)
     assert (found == (10, 200, 30)).all()
 

@@ -18,6 +18,7 @@ from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.folder_set import split_files
 
+pytestmark = pytest.mark.slow  # most of them train in a process of their own
 SACVIT = (sys.executable, "-m", "sacvit_deploy")
 KINDS = ("bar", "disc", "frame")
 SMALL = ["--image-size", "96", "--width", "64", "--depth", "2", "--batch", "24", "--lr", "4e-3", "--average", "0.9"]
@@ -100,7 +101,7 @@ def test_a_killed_run_resumes_bit_for_bit(
     arguments = ["--data", images, *BUDGET]
     whole, broken = finished[0], tmp_path / "broken"
     with subprocess.Popen([*SACVIT, "train", *map(str, arguments), "--out", str(broken)]) as process:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 600
         while not (broken / "log.jsonl").exists() or not (broken / "log.jsonl").read_text():
             assert time.monotonic() < limit and process.poll() is None
             time.sleep(0.01)

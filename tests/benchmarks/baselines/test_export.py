@@ -17,6 +17,7 @@ from sacvit_deploy.export.modules import PlainDeiT, empty_model
 from sacvit_deploy.export.pipeline import Request, export_bundle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", [1, 2])
 def test_weights_are_read_back_whatever_the_biases(tmp_path: Path, heads: int) -> None:
     # The exporter folds attention's biases into one another, which fresh models, whose biases are zero, don't show.

@@ -84,6 +84,7 @@ def test_watching_a_program_that_prints_like_it(monkeypatch: pytest.MonkeyPatch,
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with watch(20) as record:
-        while len(record.samples) < 3:
+        deadline = time.monotonic() + 60
+        while len(record.samples) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert record.power == pytest.approx(5.765)
