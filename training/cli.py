@@ -11,10 +11,9 @@ import click
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.training.recipe import fast_bf16
 
 if TYPE_CHECKING:
-    import torch
-
     from sacvit_deploy.training.recipe import Recipe  # not at run time: --help needs no torch
 
 AMOUNT = click.FloatRange(min=0)
@@ -128,16 +127,3 @@ def make_recipe(given: dict[str, Any]) -> Recipe:
         attention_loss_weight=given["look"],
         random_targets=given["random_targets"],
     )
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from sacvit_deploy.training.recipe import Recipe  # not at run time: --help needs no torch
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -77,3 +84,16 @@ def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.
         decay, scale = recipe.weight_decay, "match_rms_adamw"
         optimisers.append(torch.optim.Muon(blocks, lr=recipe.rates[1], weight_decay=decay, adjust_lr_fn=scale))
     return optimisers
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -19,11 +19,10 @@ import torch
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
-from sacvit_deploy.training.cli import fast_bf16
 from sacvit_deploy.training.measure import Accuracies, measure_accuracies
 from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import team_device
-from sacvit_deploy.training.recipe import DENSE, OptimiserName, Recipe
+from sacvit_deploy.training.recipe import DENSE, OptimiserName, Recipe, fast_bf16
 from sacvit_deploy.training.scenes.rendered import open_scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
