@@ -99,7 +99,7 @@ def test_names_can_not_become_markup(benched: Benched, tmp_path: Path) -> None:
 
 
 def open_page(path: Path, folder: Path, *options: str) -> tuple[str, list[str]]:
-    """The finished document, and the addresses asked for over any network."""
+    """Open a page; returns the finished document and the addresses asked for over any network."""
     assert BROWSER is not None
     log = folder / "net.json"
     command = [
