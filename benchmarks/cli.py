@@ -99,7 +99,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     callback=words,
     help="Variants, like fp32,int8.  [default: fp32, and what auto takes here]",
 )
-@click.option("--threads", callback=counts, help="CPU threads of an engine call, like 1,2.  [default: one a core]")
+@click.option("--threads", callback=counts, help="CPU threads of an engine call, like 1,2.  [default: one per core]")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds that count.")
 @click.option(
     "--processes",

@@ -141,7 +141,7 @@ def _measure(
         for scope in job.scopes:
             for batch in job.batches:
                 case = BenchCase(scope, batch, threads)
-                with progress.count(f"{scope}, batch {batch}, {threads} threads: run") as advance:
+                with progress.count(f"{scope}, batch {batch}, {threads} threads, runs") as advance:
                     done = run_case(case, entries, model, images, alpha, job.rounds, meters, advance)
                 rows += done
                 show("\n".join(["", case_heading(done[0]), case_table(done), step_table(done)]))

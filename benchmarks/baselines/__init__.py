@@ -1,1 +1,1 @@
-"""What the cascade is compared with: SaiT and STViT over the bundle's own weights, their costs, export and files."""
+"""Baselines of a bench: SaiT and STViT over the bundle's own weights, their costs, export and files."""

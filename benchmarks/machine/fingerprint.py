@@ -23,9 +23,9 @@ LIBRARIES = (
 def fingerprint() -> dict[str, Any]:
     """Describe the machine and the software on it. `id` depends on the hardware alone."""
     cpuinfo = _read("/proc/cpuinfo")
-    found = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    model = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     hardware: dict[str, Any] = {
-        "cpu": found[1].strip() if found else platform.processor() or platform.machine(),
+        "cpu": model[1].strip() if model else platform.processor() or platform.machine(),
         "cores": usable_cores(),
         "features": cpu_features(),
         "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
@@ -53,17 +53,17 @@ def load() -> float | None:
 
 def memory_gb() -> float | None:
     """Return the machine's memory in GiB."""
-    found = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
-    return round(int(found[1]) / 2**20, 1) if found else None
+    total = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
+    return round(int(total[1]) / 2**20, 1) if total else None
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the installed libraries."""
-    found = {}
+    installed = {}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def gpus() -> list[str]:

@@ -82,7 +82,7 @@ def compare(old: BenchReport, new: BenchReport) -> BenchComparison:
         for (name, quantity), spread in after.items()
         if (name, quantity) in before and (same_machine or quantity == RATIO)
     ]
-    names_before, names_after = (list(dict.fromkeys(name for name, _ in found)) for found in (before, after))
+    names_before, names_after = (list(dict.fromkeys(name for name, _ in spreads)) for spreads in (before, after))
     return BenchComparison(
         verdicts,
         only_old=[name for name in names_before if name not in names_after],
@@ -101,12 +101,12 @@ def judge(old: Spread, new: Spread, quantity: str) -> str:
 
 def _quantities(report: BenchReport) -> dict[tuple[str, str], Spread]:
     """Return every spread of a report by row name and quantity."""
-    found: dict[tuple[str, str], Spread] = {}
+    spreads: dict[tuple[str, str], Spread] = {}
     for row in report.rows:
         name = f"{row.scope}, batch {row.batch}, {row.threads} threads: {row.name}"
-        found[name, MS] = row.ms
+        spreads[name, MS] = row.ms
         if "deit" in row.ratios:
-            found[name, RATIO] = row.ratios["deit"]
+            spreads[name, RATIO] = row.ratios["deit"]
     for process in report.processes:
-        found[f"process: {process.contender} {process.precision}", PROCESS] = process.seconds
-    return found
+        spreads[f"process: {process.contender} {process.precision}", PROCESS] = process.seconds
+    return spreads

@@ -14,8 +14,8 @@ Chart = Lines | Bars | Dots
 Titles = dict[str, list[str]]  # texts shown on hover, by the gid of their artist
 
 # Sizes in points; the page is drawn about as wide as a phone, so that its letters stay legible there.
-PAGE_WIDTH, PNG_WIDTH, PNG_DPI = 400, 560, 140
-PLOT, BAR, KEY, AXIS = 240, 32, 17, 46  # heights: a plot, a bar with its name, a row of the legend, the x axis
+PAGE_WIDTH, PNG_WIDTH, PNG_DPI = 390, 560, 140
+PLOT, BAR, KEY, AXIS = 240, 36, 18, 48  # heights: a plot, a bar with its name, a row of the legend, the x axis
 KEY_COLUMNS = 3
 COLOURS = {
     "decode": "#999999",
@@ -40,7 +40,7 @@ OTHER, DASHED, MARK, QUIET, GRID = "#666666", "#444444", "#D55E00", "#555555", "
 
 def chart_svg(chart: Chart, prefix: str) -> str:
     """Draw a chart as inline SVG. prefix: of its element ids, unique in the page. Raises SacvitError."""
-    with new_figure(PAGE_WIDTH, _height(chart), font__size=11) as figure:
+    with new_figure(PAGE_WIDTH, _height(chart), font__size=12) as figure:
         return inline_svg(figure, chart.title, _draw(figure, chart), prefix)
 
 
@@ -59,11 +59,10 @@ def draw_pngs(report: BenchReport, folder: Path) -> list[Path]:
 def _save(charts: Sequence[tuple[str, Chart]], path: Path) -> Path:
     """Draw charts under one another; bars share their scale."""
     heights = [_height(chart) + 20 * (1 + title.count("\n")) for title, chart in charts]
-    with new_figure(PNG_WIDTH, sum(heights), font__size=10) as figure:
+    with new_figure(PNG_WIDTH, sum(heights), font__size=11) as figure:
         parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, (title, chart) in zip(parts, charts, strict=True):
-            part.suptitle(title, fontsize=11, x=0.01, ha="left")
-            _draw(part, chart)
+            _draw(part, chart, title)
         bars = [part.axes[0] for part, (_, chart) in zip(parts, charts, strict=True) if isinstance(chart, Bars)]
         widest = max((axes.get_xlim()[1] for axes in bars), default=0)
         for axes in bars:
@@ -73,7 +72,7 @@ def _save(charts: Sequence[tuple[str, Chart]], path: Path) -> Path:
 
 
 def _height(chart: Chart) -> int:
-    """Height of a chart with its legend and axis, in points."""
+    """Return the height of a chart with its legend and axis, in points."""
     if isinstance(chart, Lines):
         return PLOT + AXIS + KEY * len(chart.lines)
     if isinstance(chart, Dots):
@@ -81,23 +80,43 @@ def _height(chart: Chart) -> int:
     return BAR * len(chart.bars) + AXIS + KEY * -(-len(_keys(chart)) // KEY_COLUMNS)
 
 
-def _draw(figure: Any, chart: Chart) -> Titles:
-    """Draw a chart into a figure or subfigure of its own; returns what is shown on hover."""
-    axes = figure.add_subplot()
+def _draw(figure: Any, chart: Chart, title: str = "") -> Titles:
+    """Draw a chart, under its title if one is given, into a figure or subfigure; returns the texts shown on hover."""
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot(frameon=False)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=QUIET)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
     axes.set_xlabel(chart.x, color=QUIET)
     if isinstance(chart, Bars):
         axes.grid(axis="x", color=GRID)
-        return _draw_bars(figure, axes, chart)
-    axes.grid(color=GRID)
-    axes.set_ylabel(chart.y, color=QUIET)
-    return _draw_lines(figure, axes, chart) if isinstance(chart, Lines) else _draw_dots(figure, axes, chart)
+        titles = _draw_bars(axes, chart)
+    else:
+        axes.grid(color=GRID)
+        axes.set_ylabel(chart.y, color=QUIET)
+        titles = _draw_lines(axes, chart) if isinstance(chart, Lines) else _draw_dots(axes, chart)
+    handles, labels = axes.get_legend_handles_labels()
+    keys = _keys(chart) if isinstance(chart, Bars) else labels
+    # A legend with a title and no entries is a title; matplotlib would draw a figure's own title over the legend.
+    if keys or title:
+        by_label = dict(zip(labels, handles, strict=True))
+        columns = KEY_COLUMNS if isinstance(chart, Bars) else 1
+        figure.legend(
+            [by_label[key] for key in keys],
+            keys,
+            loc="outside lower left" if isinstance(chart, Dots) else "outside upper left",
+            ncols=columns,
+            fontsize="small" if isinstance(chart, Dots) else None,
+            title=title,
+            title_fontproperties={"weight": "bold"},
+            alignment="left",
+            frameon=False,
+            borderpad=0,
+            handlelength=1.4,
+        )
+    return titles
 
 
-def _draw_lines(figure: Any, axes: Any, chart: Lines) -> Titles:
+def _draw_lines(axes: Any, chart: Lines) -> Titles:
     titles: Titles = {}
     for number, line in enumerate(chart.lines):
         xs, ys = zip(*line.points, strict=True)
@@ -115,60 +134,49 @@ def _draw_lines(figure: Any, axes: Any, chart: Lines) -> Titles:
                 axes.plot([x, x], [spread.low, spread.high], color=colour, linewidth=1, marker="_")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    figure.legend(loc="outside upper left", frameon=False, borderpad=0)
     return titles
 
 
-def _draw_bars(figure: Any, axes: Any, chart: Bars) -> Titles:
-    """Bars under their names, so that long names take no width; the value stands at the right."""
+def _draw_bars(axes: Any, chart: Bars) -> Titles:
+    """Draw bars under their names, so that long names take no width, and the values at the right."""
     titles: Titles = {}
-    handles: dict[str, Any] = {}
     for row, bar in enumerate(chart.bars):
         start = 0.0
         for name, length in bar.parts:
             gid = f"bar-{row}-{name}"
-            (handles[name],) = axes.barh(row, length, 0.5, left=start, color=COLOURS.get(name, OTHER), gid=gid)
+            axes.barh(row, [length], 0.42, left=start, color=COLOURS.get(name, OTHER), label=name, gid=gid)
             titles[gid] = [f"{bar.label}, {name}: {length:.2f}"]
             start += length
         if bar.spread is not None:
             axes.plot([bar.spread.low, bar.spread.high], [row, row], color="black", linewidth=1.5)
         if bar.mark is not None:
-            (handles[chart.mark],) = axes.plot([bar.mark] * 2, [row - 0.31, row + 0.31], color=MARK, linewidth=2.5)
-        axes.text(0, row - 0.31, bar.label, va="bottom")
-        axes.text(1, row - 0.31, bar.text, va="bottom", ha="right", weight="bold", transform=axes.get_yaxis_transform())
+            axes.plot([bar.mark] * 2, [row - 0.25, row + 0.25], color=MARK, linewidth=2.5, label=chart.mark)
+        axes.text(0, row - 0.26, bar.label, va="bottom")
+        axes.text(1, row - 0.26, bar.text, va="bottom", ha="right", weight="bold", transform=axes.get_yaxis_transform())
     axes.set_xlim(left=0)
     axes.set_ylim(len(chart.bars) - 0.6, -0.85)
     axes.set_yticks([])
-    keys = _keys(chart)
-    if keys:
-        figure.legend(
-            [handles[key] for key in keys],
-            keys,
-            loc="outside upper left",
-            ncols=KEY_COLUMNS,
-            frameon=False,
-            borderpad=0,
-            handlelength=1.2,
-        )
     return titles
 
 
-def _draw_dots(figure: Any, axes: Any, chart: Dots) -> Titles:
-    """Numbered dots; the legend says what the numbers mean."""
+def _draw_dots(axes: Any, chart: Dots) -> Titles:
+    """Draw numbered dots, which the legend names."""
     titles: Titles = {}
+    axes.margins(y=0.12)
     for number, (label, x, y) in enumerate(chart.dots, 1):
         colour, marker = STYLES[(number - 1) % len(STYLES)]
         text, gid = f"{number}: {label}, {y:.1f} % at {x:.1f} images/s", f"dot-{number}"
         axes.plot([x], [y], marker, color=colour, label=text, gid=gid)
-        axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points")
+        # To either side in turn: contenders of the same accuracy stand close together.
+        offset, side = ((5, 4), "left") if number % 2 else ((-5, -11), "right")
+        axes.annotate(str(number), (x, y), offset, textcoords="offset points", ha=side)
         titles[gid] = [text]
     axes.set_xlim(left=0)
-    figure.legend(loc="outside lower left", frameon=False, borderpad=0, handlelength=1)
     return titles
 
 
 def _keys(chart: Bars) -> list[str]:
-    """Entries of a legend: names of parts where there are several, and the mark."""
+    """List the entries of a legend: names of parts where there are several, and the mark."""
     names = list(dict.fromkeys(name for bar in chart.bars for name, _ in bar.parts))
     marked = [chart.mark] if any(bar.mark is not None for bar in chart.bars) else []
     return (names if len(names) > 1 else []) + marked

@@ -144,8 +144,8 @@ def _process(data: Mapping[str, Any]) -> StartupResult:
 
 
 def _spread(data: Mapping[str, Any]) -> Spread:
-    found = Spread(*(float(data[key]) for key in ("median", "low", "high")))
-    finite = all(map(math.isfinite, (found.median, found.low, found.high)))
-    if not finite or not found.low <= found.median <= found.high:
+    spread = Spread(*(float(data[key]) for key in ("median", "low", "high")))
+    finite = all(map(math.isfinite, (spread.median, spread.low, spread.high)))
+    if not finite or not spread.low <= spread.median <= spread.high:
         raise ValueError(f"no spread: {data}")
-    return found
+    return spread

@@ -68,12 +68,12 @@ def step_table(rows: Sequence[BenchRow]) -> str:
 def notes(rows: Iterable[BenchRow]) -> list[str]:
     """Collect the contenders' notes, each once, the failures, and the meaning of `~` where a row has it."""
     rows = list(rows)
-    found = list(dict.fromkeys(f"{row.contender} {row.precision}: {row.note}" for row in rows if row.note))
+    remarks = list(dict.fromkeys(f"{row.contender} {row.precision}: {row.note}" for row in rows if row.note))
     if any(not row.steady for row in rows):
-        found.append("~: its rounds did not agree to 5 %; the machine may be busy")
+        remarks.append("~: its rounds did not agree to 5 %; the machine may be busy")
     failed = [row for row in rows if row.failed]
-    found += list(dict.fromkeys(f"{row.name}: {row.failed} images got no finite answer" for row in failed))
-    return found
+    remarks += list(dict.fromkeys(f"{row.name}: {row.failed} images got no finite answer" for row in failed))
+    return remarks
 
 
 def startup_table(results: Sequence[StartupResult]) -> str:

@@ -27,7 +27,7 @@ SETTINGS = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same layout on every machine
     "text.parse_math": False,  # names of files may hold dollar signs
-    "svg.fonttype": "none",  # letters stay text: small, searchable, in the reader's font
+    "svg.fonttype": "none",  # letters stay text: small, searchable, in the page's font
 }
 
 
@@ -99,7 +99,7 @@ def _without_namespaces(root: ElementTree.Element) -> None:
 
 
 def _compact(root: ElementTree.Element, prefix: str) -> None:
-    """Drop metadata, style sheets, ids that nothing refers to, and digits below a hundredth of a point."""
+    """Drop metadata, style sheets, fonts, unused ids, empty groups, and digits below a tenth of a point."""
     used = {element.get("href", "")[1:] for element in root.iter("use")}
     for parent in list(root.iter()):
         for child in list(parent):
@@ -113,8 +113,23 @@ def _compact(root: ElementTree.Element, prefix: str) -> None:
             element.set("href", f"#{prefix}-{element.attrib['href'][1:]}")
         for key in ("d", "transform", "x", "y", "style"):
             if key in element.attrib:
-                rounded = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", element.attrib[key])
+                rounded = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", element.attrib[key])
                 element.set(key, " ".join(rounded.split()))
+        if element.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
+        if "style" in element.attrib:
+            element.set("style", re.sub(r" ?font-family:[^;]*;", "", element.attrib["style"]))
         if element.tag != "title" and not (element.text or "").strip():
             element.text = None
         element.tail = None
+    _flatten(root)
+
+
+def _flatten(parent: ElementTree.Element) -> None:
+    """Put the children of groups without attributes and titles in the groups' places."""
+    children: list[ElementTree.Element] = []
+    for child in parent:
+        _flatten(child)
+        bare = child.tag == "g" and not child.attrib and child.find("title") is None
+        children += list(child) if bare else [child]
+    parent[:] = [child for child in children if child.tag != "defs" or len(child)]

@@ -1,4 +1,4 @@
-"""One small bench of the tiny bundle, run once; its baselines, exported once."""
+"""A small bench of the tiny bundle, run once; its baselines, exported once."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ command = _module.command
 
 @pytest.fixture(scope="session")
 def baselines_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `baselines` are; shared, so change nothing in it."""
+    """Folder of `baselines`; shared, so change nothing in it."""
     return tmp_path_factory.mktemp("baselines")
 
 
 @pytest.fixture(scope="session")
 def baselines(tiny_bundle: Path, baselines_folder: Path) -> Baselines:
-    """The tiny bundle's baselines in fp32: SaiT alone, as its two blocks are too few for STViT."""
+    """Export the tiny bundle's baselines in fp32: SaiT alone, as its two blocks are too few for STViT."""
     return find_or_export(baselines_folder, open_bundle(tiny_bundle), "fp32", print)
 
 
 @pytest.fixture(scope="session")
 def class_folder(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The photographs in class folders: stage 1 is right on some, stage 2 on others; one file is no image."""
+    """Photographs in class folders: stage 1 is right on some, stage 2 on others; one file is no image."""
     folder = tmp_path_factory.mktemp("classes")
     for number, path in enumerate(picture_paths):
         label = model.predict(path, eta=float(number % 2)).label
@@ -50,7 +50,7 @@ def class_folder(model: SACViT, picture_paths: list[Path], tmp_path_factory: pyt
 
 @dataclass(frozen=True)
 class Benched:
-    """What a call of the command printed and wrote."""
+    """Output and files of one call of the command."""
 
     printed: str
     folder: Path
@@ -65,7 +65,7 @@ def benched(
     class_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Benched:
-    """All kinds of rows: engine and file, forced shares and real gates, two batches, labels, a onnx_file file."""
+    """Bench with all kinds of rows: both scopes, forced shares and real gates, two batches, labels, an ONNX file."""
     folder = tmp_path_factory.mktemp("bench")
     onnx_file = folder / "onnx_file.onnx"
     deit = tiny_bundle / "deit.fp32.onnx"

@@ -1,4 +1,4 @@
-"""The GPU benchmark, run on the processor: every step but CUDA and TensorRT themselves."""
+"""The GPU benchmark, run on the CPU: every step but CUDA and TensorRT themselves."""
 
 from __future__ import annotations
 

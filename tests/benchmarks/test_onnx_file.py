@@ -17,7 +17,7 @@ from .conftest import run
 
 @pytest.fixture
 def onnx_file(tiny_bundle: Path, tmp_path: Path) -> Any:
-    """The plain DeiT under another interface."""
+    """Writer of the plain DeiT under other interfaces."""
 
     def make(batch: int | str = "n", size: int | str = 224, name: str = "pixels", more_inputs: bool = False) -> Path:
         model = onnx.load(tiny_bundle / "deit.fp32.onnx")
@@ -50,7 +50,7 @@ def test_other_input_names_and_fixed_batches_run(tiny_bundle: Path, onnx_file: A
     assert (row["failed"], row["note"]) == (0, "its file takes batches of 2")
 
 
-def test_onnx_file_files_that_can_not_be_compared(tiny_bundle: Path, onnx_file: Any, tmp_path: Path) -> None:
+def test_onnx_files_that_can_not_be_compared(tiny_bundle: Path, onnx_file: Any, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("no model")
     for path, said in (

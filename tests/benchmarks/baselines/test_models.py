@@ -117,7 +117,7 @@ def test_pooling_windows_are_those_of_adaptive_pooling(side: int, cells: int) ->
     torch.testing.assert_close(found, F.adaptive_max_pool2d(grid.reshape(1, side, side), cells).flatten())
 
 
-# --- multiply-adds
+# --- MACs
 
 
 def counted(module: torch.nn.Module, *inputs: Tensor) -> int:

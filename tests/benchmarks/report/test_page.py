@@ -7,15 +7,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from sacvit_deploy.benchmarks.job import write_files
 from sacvit_deploy.benchmarks.report.charts import accuracy_dots, cases, ratio_lines
 from sacvit_deploy.benchmarks.report.page import page
 from sacvit_deploy.benchmarks.report.results import read_json
+from sacvit_deploy.errors import SacvitError
 from tests.benchmarks.conftest import Benched
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -23,15 +26,17 @@ CHROMIUM = pytest.mark.skipif(BROWSER is None, reason="NOT RUN: no Chromium here
 
 
 class Tags(HTMLParser):
-    """Names of the elements, and every attribute that could load something."""
+    """Collects the names of elements, their ids, and every attribute that could load something."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
         self.links: list[str] = []
+        self.ids: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names.append(tag)
+        self.ids += [value or "" for name, value in attrs if name == "id"]
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data", "srcset")]
 
 
@@ -41,7 +46,9 @@ def test_the_page_has_all_charts_and_loads_nothing(benched: Benched) -> None:
     assert text == page(report, charts=True)
     tags = Tags()
     tags.feed(text)
-    assert tags.links == ["data:,"]
+    assert [link for link in tags.links if not link.startswith("#")] == ["data:,"]
+    assert {link[1:] for link in tags.links if link.startswith("#")} == set(tags.ids)
+    assert len(set(tags.ids)) == len(tags.ids)
     assert "script" not in tags.names
     assert not re.search(r"url\(|@import|https?://", text)
     dots = sum(accuracy_dots(rows) is not None for _, rows in cases(report))
@@ -49,6 +56,38 @@ def test_the_page_has_all_charts_and_loads_nothing(benched: Benched) -> None:
     assert tags.names.count("svg") == len(ratio_lines(report)) + 2 * 4 + dots
     for row in report.rows:
         assert text.count(row.name) >= 3  # in both charts of its case and in its table
+    assert len(text) < 16_000 * tags.names.count("svg")
+
+
+def test_every_point_and_bar_tells_its_values_on_hover(benched: Benched) -> None:
+    report = read_json(benched.folder / "bench.json")
+    text = (benched.folder / "report.html").read_text(encoding="utf-8")
+    points = sum(len(line.points) for chart in ratio_lines(report) for line in chart.lines if not line.dashed)
+    bars = sum(len(row.steps_ms) + ("deit" in row.ratios) for row in report.rows)
+    dots = sum(row.accuracy is not None for row in report.rows)
+    assert text.count("<title>") >= 1 + points + bars + dots  # the page's own title, and rests of bars
+    row = next(row for row in report.rows if row.gate is not None)
+    ratio = row.ratios["deit"]
+    told = f"{100 * (row.continued or 0):.0f} %: {ratio.median:.2f}x ({ratio.low:.2f}-{ratio.high:.2f})</title></use>"
+    assert f"<title>{row.contender}, batch {row.batch}, {told}" in text
+
+
+def test_without_matplotlib_the_page_has_tables_alone(
+    benched: Benched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # import raises ImportError
+    report = read_json(benched.folder / "bench.json")
+    said: list[str] = []
+    written = write_files(report, tmp_path, said.append, png=False)
+    assert [path.name for path in written] == ["bench.json", "report.html"]
+    text = written[1].read_text(encoding="utf-8")
+    assert "<svg" not in text
+    assert "<figure" not in text
+    for found in (text, *said):
+        assert "pip install 'sacvit-deploy[plot]'" in found
+    assert all(row.name in text for row in report.rows)
+    with pytest.raises(SacvitError, match=r"sacvit-deploy\[plot\]"):
+        write_files(report, tmp_path, said.append, png=True)
 
 
 def test_names_can_not_become_markup(benched: Benched, tmp_path: Path) -> None:
@@ -60,7 +99,7 @@ def test_names_can_not_become_markup(benched: Benched, tmp_path: Path) -> None:
 
 
 def open_page(path: Path, folder: Path, *options: str) -> tuple[str, list[str]]:
-    """The finished document, and the addresses asked for over any network."""
+    """Open a page; returns the finished document and the addresses asked for over any network."""
     assert BROWSER is not None
     log = folder / "net.json"
     command = [
@@ -118,7 +157,7 @@ def test_a_browser_shows_it_without_errors_or_requests(benched: Benched, tmp_pat
             assert shown_wide > 300
             assert shown_high > 80
             assert left >= -1
-            assert wide <= 421
+            assert wide <= 391
             assert high > 60
 
 
