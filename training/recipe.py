@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
-
-    from sacvit_deploy.training.recipe import Recipe  # not at run time: --help needs no torch
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -87,9 +81,7 @@ def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
-    import torch
-
+    """Tell whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:
