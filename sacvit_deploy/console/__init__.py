@@ -1,1 +1,1 @@
-"""What commands print: progress, tables, charts."""
+"""What every command uses to talk to people: progress lines, text tables, charts."""

@@ -19,7 +19,7 @@ from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.calibration.cli import command
 from sacvit_deploy.calibration.linears import Models, linears
-from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.export.graph import OPSET
 from sacvit_deploy.glue import build_request, select_targets
 
@@ -117,7 +117,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
-    """What stage 1 says of each picture, and stage 2 at alpha 0.5."""
+    """What stage 1 says of each image, and stage 2 at alpha 0.5."""
     low = model.cascade.stage_one(model.cascade.low_view(images))
     targets = select_targets(low["scores"], 24)
     request = build_request(images, low, np.arange(len(images)), targets, model.config)
@@ -125,9 +125,9 @@ def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
 
 
 def on_the_border(model: SACViT, images: Pixels, stage: int, back: Float) -> tuple[Pixels, Index]:
-    """Blend pairs of pictures with different answers to where the answer of stage 0 or 1 changes, a share `back` less.
+    """Blend pairs of images with different answers to where the answer of stage 0 or 1 changes, a share `back` less.
 
-    back: [n], one for each pair. Returns n pictures and the answers on their side of the border.
+    back: [n], one for each pair. Returns n images and the answers on their side of the border.
     """
     said = both_answers(model, images)[stage]
     pairs = np.argwhere(said[:, None] != said[None, :])

@@ -36,7 +36,7 @@ def kept(bundle: Path) -> set[str]:
 
 def test_layers_are_kept_until_the_budget_is_met(planted: Path, eval_set: Path, slopes: Path) -> None:
     options = ("--calib", eval_set, "--judge", slopes, "--pictures", 32, *ROUGH, "--max-drop")
-    # Whatever points it may lose, the answers on the golden pictures must be the reference's.
+    # Whatever points it may lose, the answers on the golden images must be the reference's.
     said = calibrate(planted, *options, 100)
     first, drop = kept(planted), report(planted)["drop"]
     assert "int8 is too far from the reference" in said and 1 <= len(first) < 12 and drop > 4

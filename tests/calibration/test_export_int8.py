@@ -73,7 +73,7 @@ def test_a_worse_variant_is_not_shipped(tiny_checkpoint: Path, border: Path, tmp
 def test_an_export_without_labels(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
     base = ("--ckpt", tiny_checkpoint, "--out", target, "--int8", "--calib", pictures)
-    with pytest.raises(UsageError, match="--max-drop needs labelled pictures"):
+    with pytest.raises(UsageError, match="--max-drop needs labelled images"):
         export(*base, "--max-drop", 0.5)
     assert list(tmp_path.iterdir()) == []
     said = export(*base)
@@ -85,7 +85,7 @@ def test_half_precision_is_judged_alone(tiny_checkpoint: Path, eval_set: Path, t
     target = tmp_path / "out.sacvit"
     said = export("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--judge", eval_set, "--max-drop", 5)
     assert list(open_bundle(target).manifest.variants) == ["fp32", "fp16"]
-    assert "calibration pictures" not in said and "fp16: largest loss" in said
+    assert "calibration images" not in said and "fp16: largest loss" in said
 
 
 @pytest.mark.parametrize(

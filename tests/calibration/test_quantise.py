@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import LINEAR, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
@@ -26,12 +26,12 @@ Ranges = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: Calibration) -> Ranges:
+def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs) -> Ranges:
     """By role and layer."""
     found = {}
     for role in ROLES:
-        maxima = channel_maxima(fp32[role], calibration.feeds(role), 1)
-        found[role] = tensor_ranges(fp32[role], calibration.feeds(role), "minmax", maxima, 1)
+        maxima = channel_maxima(fp32[role], calibration.batches(role), 1)
+        found[role] = tensor_ranges(fp32[role], calibration.batches(role), "minmax", maxima, 1)
     return found
 
 
@@ -142,10 +142,10 @@ def test_onnx_runtime_computes_with_bytes(
 
 @pytest.mark.parametrize("role", ROLES)
 def test_answers_are_near_those_of_fp32(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration, role: str
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs, role: str
 ) -> None:
     model = quantise(fp32[role], ranges[role])
-    for feed in calibration.feeds(role):
+    for feed in calibration.batches(role):
         expected, found = run(fp32[role], feed), run(model, feed)
         for name, value in expected.items():
             assert 0 < np.abs(found[name] - value).max() < 0.2 * np.abs(value).max(), name
@@ -159,7 +159,7 @@ def test_an_engine_with_every_layer_kept(fp32: Mapping[str, onnx.ModelProto]) ->
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
 def test_ranges_that_no_byte_can_hold(fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, value: float) -> None:
     bad: dict[str, Any] = {**ranges["sac"], "blocks.1.mlp.fc2": value}
-    with pytest.raises(OutputError, match=r"layer blocks\.1\.mlp\.fc2 has the range .*, which no eight bits can hold"):
+    with pytest.raises(OutputError, match=r"layer blocks\.1\.mlp\.fc2 has the range .*, which int8 can't represent"):
         quantise(fp32["sac"], bad)
     quantise(fp32["sac"], bad, ["blocks.1.mlp.fc2"])  # kept, it needs none
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import RANGES, Maxima, Range, channel_maxima, tensor_ranges
 from sacvit_deploy.errors import OutputError
@@ -21,16 +21,16 @@ from .making import ROLES, graph, run
 
 
 @pytest.fixture(scope="module")
-def maxima(fp32: Mapping[str, onnx.ModelProto], calibration: Calibration) -> dict[str, Maxima]:
+def maxima(fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs) -> dict[str, Maxima]:
     """By role."""
-    return {role: channel_maxima(fp32[role], calibration.feeds(role), 1) for role in ROLES}
+    return {role: channel_maxima(fp32[role], calibration.batches(role), 1) for role in ROLES}
 
 
-def inputs_of_layers(model: onnx.ModelProto, calibration: Calibration, role: str) -> dict[str, Any]:
+def inputs_of_layers(model: onnx.ModelProto, calibration: CalibrationInputs, role: str) -> dict[str, Any]:
     """[rows,K] of everything each layer is given, by layer."""
     found: dict[str, list[Any]] = {}
     names = {linear.layer: linear.input for linear in linears(model)}
-    for feed in calibration.feeds(role):
+    for feed in calibration.batches(role):
         values = {**run(model, feed, *set(names.values()) - set(feed)), **feed}
         for layer, name in names.items():
             found.setdefault(layer, []).append(values[name].reshape(-1, values[name].shape[-1]))
@@ -39,16 +39,16 @@ def inputs_of_layers(model: onnx.ModelProto, calibration: Calibration, role: str
 
 @pytest.mark.parametrize("role", ROLES)
 def test_ranges_are_those_of_the_real_tensors(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration, maxima: dict[str, Maxima], role: str
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs, maxima: dict[str, Maxima], role: str
 ) -> None:
     seen = inputs_of_layers(fp32[role], calibration, role)
     assert set(maxima[role]) == set(seen)
     for layer, rows in seen.items():
         np.testing.assert_allclose(maxima[role][layer], np.abs(rows).max(axis=0), rtol=1e-5)
-    largest = tensor_ranges(fp32[role], calibration.feeds(role), "minmax", maxima[role], 1)
+    largest = tensor_ranges(fp32[role], calibration.batches(role), "minmax", maxima[role], 1)
     for layer, rows in seen.items():
         assert largest[layer] == pytest.approx(np.abs(rows).max(), rel=1e-5)
-    cut = tensor_ranges(fp32[role], calibration.feeds(role), "percentile", maxima[role], 1)
+    cut = tensor_ranges(fp32[role], calibration.batches(role), "percentile", maxima[role], 1)
     assert set(cut) == set(largest)
     for layer, rows in seen.items():
         assert 0 < cut[layer] <= largest[layer] * (1 + 1e-6)
@@ -58,11 +58,11 @@ def test_ranges_are_those_of_the_real_tensors(
 
 
 def test_entropy_is_positive_and_within_the_largest(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration, maxima: dict[str, Maxima]
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs, maxima: dict[str, Maxima]
 ) -> None:
     few = calibration.part(16)
     for role in ("ee", "sac"):
-        found = tensor_ranges(fp32[role], few.feeds(role), "entropy", maxima[role], 1)
+        found = tensor_ranges(fp32[role], few.batches(role), "entropy", maxima[role], 1)
         assert set(found) == set(maxima[role])
         for layer, top in found.items():
             assert 0 < top <= maxima[role][layer].max() * (1 + 1e-6)
@@ -81,9 +81,9 @@ def one_layer(width: int = 8) -> onnx.ModelProto:
 def test_a_lone_outlier(method: Range) -> None:
     rows = np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32)
     rows[2000, 3] = -100
-    feeds = [{"x": rows[:1500]}, {"x": rows[1500:]}]
+    batches = [{"x": rows[:1500]}, {"x": rows[1500:]}]
     model = one_layer()
-    found = tensor_ranges(model, feeds, method, channel_maxima(model, feeds, 1), 1)["layer"]
+    found = tensor_ranges(model, batches, method, channel_maxima(model, batches, 1), 1)["layer"]
     usual = float(np.abs(rows[:2000]).max())
     assert found == 100 if method == "minmax" else 0.5 * usual < found < 6 * usual
 
@@ -95,8 +95,8 @@ def test_the_order_of_batches_does_not_matter(method: Range) -> None:
     model = one_layer()
     found = []
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        feeds = [{"x": rows[at]} for at in order]
-        found.append(tensor_ranges(model, feeds, method, channel_maxima(model, feeds, 1), 1)["layer"])
+        batches = [{"x": rows[at]} for at in order]
+        found.append(tensor_ranges(model, batches, method, channel_maxima(model, batches, 1), 1)["layer"])
     assert len(set(found)) == 1 and found[0] > 5
 
 
@@ -140,10 +140,10 @@ def test_a_single_bad_value_is_never_missed(value: float, row: int, channel: int
 
 
 def test_bad_values_are_refused_with_the_layers_name(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs
 ) -> None:
     def spoilt() -> Iterator[dict[str, Any]]:
-        for feed in calibration.feeds("sac"):
+        for feed in calibration.batches("sac"):
             patches = feed["patches"].copy()
             patches[-1, 17, 99] = np.nan
             yield {**feed, "patches": patches}
@@ -158,4 +158,4 @@ def test_bad_values_are_refused_with_the_layers_name(
             weight[5, 9] = np.nan
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
     with pytest.raises(OutputError, match=r"layer blocks\.0\.mlp\.fc1 is NaN or infinite"):
-        channel_maxima(model, calibration.feeds("ee"), 1)
+        channel_maxima(model, calibration.batches("ee"), 1)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import Maxima, channel_maxima
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
@@ -38,9 +38,9 @@ def planted(fp32: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
 
 
 @pytest.fixture(scope="module")
-def maxima(planted: dict[str, onnx.ModelProto], calibration: Calibration) -> dict[str, Maxima]:
+def maxima(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> dict[str, Maxima]:
     """Of the planted engines, by role."""
-    return {role: channel_maxima(planted[role], calibration.feeds(role), 1) for role in ROLES}
+    return {role: channel_maxima(planted[role], calibration.batches(role), 1) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def chosen(planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima]) -> Fa
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_same_factors_change_no_answer(
-    planted: dict[str, onnx.ModelProto], chosen: Factors, calibration: Calibration, role: str
+    planted: dict[str, onnx.ModelProto], chosen: Factors, calibration: CalibrationInputs, role: str
 ) -> None:
     assert set(chosen) == SMOOTHED
     folded = fold(planted[role], chosen)
@@ -64,7 +64,7 @@ def test_the_same_factors_change_no_answer(
     here = {linear.layer for linear in linears(folded)} & SMOOTHED
     assert changed == {f"{layer}.weight.T" for layer in here}
     assert [node.op_type for node in folded.graph.node] == [node.op_type for node in planted[role].graph.node]
-    for feed in calibration.feeds(role):
+    for feed in calibration.batches(role):
         before, after = run(planted[role], feed), run(folded, feed)
         for name, value in before.items():
             np.testing.assert_allclose(after[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
@@ -78,9 +78,9 @@ def test_both_stages_still_share_every_weight(planted: dict[str, onnx.ModelProto
 
 
 def test_planted_outliers_are_reduced(
-    planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], chosen: Factors, calibration: Calibration
+    planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], chosen: Factors, calibration: CalibrationInputs
 ) -> None:
-    after = channel_maxima(fold(planted["sac"], chosen), calibration.feeds("sac"), 1)
+    after = channel_maxima(fold(planted["sac"], chosen), calibration.batches("sac"), 1)
     for layer in SMOOTHED:
         before = maxima["sac"][layer]
         assert set(np.argsort(before)[-2:]) == {7, 30} and before.max() > 15 * np.median(before)

@@ -11,20 +11,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.accuracy_gate import VariantReport, judge, matching_eta, table
+from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, matching_eta
+from sacvit_deploy.calibration.variant_table import variant_table
 from sacvit_deploy.errors import OutputError
-from sacvit_deploy.evaluation.outputs import Outputs, Stage
-from sacvit_deploy.evaluation.timing import Times
+from sacvit_deploy.evaluation.outputs import EvalOutputs, StageAnswers
+from sacvit_deploy.evaluation.timing import EvalTimes
 from sacvit_deploy.glue import continuing
 
 LABELS = [0, 1, 2, 0, 1]
 
 
-def stage(answers: Sequence[int], sure: Sequence[float]) -> Stage:
+def stage(answers: Sequence[int], sure: Sequence[float]) -> StageAnswers:
     """Logits of 3 classes whose softmax gives `answers` with the probabilities `sure`."""
     spread = np.repeat((1 - np.asarray(sure))[:, None] / 2, 3, axis=1)
     spread[np.arange(len(answers)), answers] = sure
-    return Stage(np.log(spread).astype(np.float32))
+    return StageAnswers(np.log(spread).astype(np.float32))
 
 
 def outputs(
@@ -35,16 +36,16 @@ def outputs(
     labels: Sequence[int] = LABELS,
     rows: Sequence[int] | None = None,
     targets: Sequence[Sequence[int]] | None = None,
-) -> Outputs:
-    """One variant's answers on pictures 0, 1, ... or `rows`; targets are 0 and 1 unless given."""
+) -> EvalOutputs:
+    """One variant's answers on images 0, 1, ... or `rows`; targets are 0 and 1 unless given."""
     chosen = np.arange(len(ee)) if rows is None else np.array(rows)
-    return Outputs(
+    return EvalOutputs(
         rows=chosen,
         labels=np.array(labels)[chosen],
         ee=stage(ee, sure),
         sac={0.5: stage(sac, [0.9] * len(sac))},
         targets={0.5: np.array([[0, 1]] * len(ee) if targets is None else targets)},
-        times=Times([], 1),
+        times=EvalTimes([], 1),
         unreadable=(),
         overflowed=(),
     )
@@ -53,8 +54,10 @@ def outputs(
 FP32 = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45])
 
 
-def report(found: Outputs, *, labelled: bool = True, reference: Outputs = FP32, eta: float = 0.6) -> VariantReport:
-    return judge("int8", found, reference, 0.5, eta, labelled=labelled)
+def report(
+    found: EvalOutputs, *, labelled: bool = True, reference: EvalOutputs = FP32, eta: float = 0.6
+) -> VariantReport:
+    return compare_variant("int8", found, reference, 0.5, eta, labelled=labelled)
 
 
 def test_fp32_judges_itself() -> None:
@@ -65,7 +68,7 @@ def test_fp32_judges_itself() -> None:
 
 
 def test_a_worse_variant() -> None:
-    # Stage 1 now errs on picture 2, stage 2 on 0 and 3; all probabilities are lower, and so picture 2 goes on.
+    # Stage 1 now errs on image 2, stage 2 on 0 and 3; all probabilities are lower, and so image 2 goes on.
     found = report(
         outputs(
             [0, 1, 0, 1, 1],
@@ -108,24 +111,24 @@ def test_without_labels() -> None:
     assert (found.agree_ee, found.agree_sac) == (4 / 5, 3 / 5)
     facts = found.to_dict()
     assert facts["top1"] is None and facts["drop"] is None and facts["agreement"]["ee"] == 4 / 5
-    text = table([report(FP32, labelled=False), found], "5 pictures")
+    text = variant_table([report(FP32, labelled=False), found], "5 images")
     assert text.count("no labels") == 6 and "80.00%" in text and "largest loss" not in text
 
 
-def test_pictures_that_the_variant_can_not_answer_are_wrong() -> None:
+def test_images_that_the_variant_can_not_answer_are_wrong() -> None:
     found = report(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
     assert found.unanswered == 2
     assert [(share.right, share.count) for share in (found.ee, found.sac, found.cascade) if share] == [(3, 5)] * 3
     assert found.drop == 20.0 and (found.agree_ee, found.agree_sac) == (0.6, 0.6)
-    assert "no finite answer on 2 pictures" in table([report(FP32), found], "5 pictures")
-    # Pictures that fp32 could not answer are nobody's.
+    assert "no finite answer on 2 images" in variant_table([report(FP32), found], "5 images")
+    # LabelledImages that fp32 could not answer are nobody's.
     part = outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2])
     assert report(FP32, reference=part).unanswered == 0 and report(FP32, reference=part).drop == 0
-    with pytest.raises(OutputError, match="int8 gives no finite answer on any picture"):
+    with pytest.raises(OutputError, match="int8 gives no finite answer on any image"):
         report(outputs([0, 1], [0, 1], [0.9, 0.9], rows=[3, 4]), reference=part)
 
 
-def test_rows_are_matched_by_picture() -> None:
+def test_rows_are_matched_by_image() -> None:
     turned = [4, 2, 0, 3, 1]
     found = report(outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned))
     assert (found.agree_ee, found.agree_sac, found.drop, found.flips) == (1.0, 1.0, 0.0, 0.0)
@@ -139,8 +142,8 @@ def test_the_manifests_form_is_json() -> None:
 
 def test_the_table_shows_differences_in_points() -> None:
     found = report(outputs([0, 1, 0, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45]))
-    lines = table([report(FP32), found], "5 pictures of mine").splitlines()
-    assert lines[0] == "judged on 5 pictures of mine"
+    lines = variant_table([report(FP32), found], "5 images of mine").splitlines()
+    assert lines[0] == "judged on 5 images of mine"
     assert "80.00" in lines[3] and "(" not in lines[3].replace("(0.6)", "")
     assert "60.00 (-20.00)" in lines[4] and "80.00 (+0.00)" in lines[4]
     assert lines[5] == "  int8: largest loss 20.00 points"
@@ -170,7 +173,7 @@ def test_an_eta_that_does_is_kept(confidence: Any, near: float) -> None:
     assert matching_eta(confidence, exits(confidence, near), near) == near
 
 
-def test_a_picture_in_a_thousand_is_no_reason_for_another_eta() -> None:
+def test_a_image_in_a_thousand_is_no_reason_for_another_eta() -> None:
     confidence = np.linspace(0.2, 0.9, 2000)
     asked = exits(confidence, 0.6)
     assert matching_eta(confidence, asked + 2, 0.6) == 0.6

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
-from sacvit_deploy.calibration.sensitivity import SWITCH, damage, divergence, switched
+from sacvit_deploy.calibration.sensitivity import SWITCH, divergence, layer_sensitivity, switched
 from sacvit_deploy.glue import softmax
 
 from .making import run
@@ -25,23 +25,23 @@ Ranges = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: Calibration) -> Ranges:
+def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs) -> Ranges:
     """Rather too small ones, so that rounding and clipping both show."""
     found = {}
     for role in STAGES:
-        maxima = channel_maxima(fp32[role], calibration.feeds(role), 1)
-        tops = tensor_ranges(fp32[role], calibration.feeds(role), "minmax", maxima, 1)
+        maxima = channel_maxima(fp32[role], calibration.batches(role), 1)
+        tops = tensor_ranges(fp32[role], calibration.batches(role), "minmax", maxima, 1)
         found[role] = {layer: 0.6 * top for layer, top in tops.items()}
     return found
 
 
-def first_feed(calibration: Calibration, role: str) -> dict[str, Any]:
-    return next(iter(calibration.feeds(role)))
+def first_feed(calibration: CalibrationInputs, role: str) -> dict[str, Any]:
+    return next(iter(calibration.batches(role)))
 
 
 @pytest.mark.parametrize("role", STAGES)
 def test_all_switches_off_is_fp32(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration, role: str
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs, role: str
 ) -> None:
     model, feed = switched(fp32[role], ranges[role]), first_feed(calibration, role)
     onnx.checker.check_model(model, full_check=True)
@@ -54,7 +54,7 @@ def test_all_switches_off_is_fp32(
 
 @pytest.mark.parametrize("role", STAGES)
 def test_a_switch_does_what_int8_does_to_that_layer(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration, role: str
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs, role: str
 ) -> None:
     model, feed = switched(fp32[role], ranges[role]), first_feed(calibration, role)
     expected = run(fp32[role], feed)["logits"]
@@ -70,28 +70,28 @@ def test_a_switch_does_what_int8_does_to_that_layer(
     assert np.abs(every - real).max() < 0.1 * np.abs(real - expected).max()
 
 
-def test_damage_is_the_divergence_of_each_layer_alone(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration
+def test_sensitivity_is_the_divergence_of_each_layer_alone(
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs
 ) -> None:
-    found = damage(fp32["sac"], ranges["sac"], calibration.feeds("sac"), 1)
+    found = layer_sensitivity(fp32["sac"], ranges["sac"], calibration.batches("sac"), 1)
     layers = [linear.layer for linear in linears(fp32["sac"])]
     assert list(found) == layers and all(value > 0 for value in found.values())
     worst = max(found, key=lambda layer: found[layer])
     values: list[float] = []
-    for feed in calibration.feeds("sac"):
+    for feed in calibration.batches("sac"):
         real = quantise(fp32["sac"], ranges["sac"], [layer for layer in layers if layer != worst])
         pair = [softmax(run(model, feed)["logits"]) for model in (fp32["sac"], real)]
         values += divergence(pair[0], pair[1]).tolist()
     assert found[worst] == pytest.approx(np.mean(values), rel=0.05)
 
 
-def test_a_layer_with_a_useless_range_does_most_damage(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration
+def test_a_layer_with_a_useless_range_is_the_most_sensitive(
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs
 ) -> None:
     for layer in ("patch_embed.proj", "blocks.1.mlp.fc1"):
-        before = damage(fp32["ee"], ranges["ee"], calibration.part(16).feeds("ee"), 1)
+        before = layer_sensitivity(fp32["ee"], ranges["ee"], calibration.part(16).batches("ee"), 1)
         useless = {**ranges["ee"], layer: ranges["ee"][layer] * 100}
-        found = damage(fp32["ee"], useless, calibration.part(16).feeds("ee"), 1)
+        found = layer_sensitivity(fp32["ee"], useless, calibration.part(16).batches("ee"), 1)
         assert max(found, key=lambda name: found[name]) == layer and found[layer] > 10 * before[layer]
         assert {name: value for name, value in found.items() if name != layer} == pytest.approx(
             {name: value for name, value in before.items() if name != layer}

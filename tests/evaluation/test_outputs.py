@@ -1,4 +1,4 @@
-"""One pass over the pictures says what the runtime says at every eta."""
+"""One pass over the images says what the runtime says at every eta."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import ImageError, OutputError, UsageError
 from sacvit_deploy.evaluation.baseline import open_baseline
-from sacvit_deploy.evaluation.data import Pictures, open_folder
-from sacvit_deploy.evaluation.datasets import prepared
-from sacvit_deploy.evaluation.eval_table import Answers, row
-from sacvit_deploy.evaluation.metrics import goes_on
-from sacvit_deploy.evaluation.outputs import Outputs, collect
+from sacvit_deploy.evaluation.eval_table import eval_row
+from sacvit_deploy.evaluation.labelled_images import LabelledImages
+from sacvit_deploy.evaluation.metrics import Correctness, continues
+from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
+from sacvit_deploy.evaluation.outputs import EvalOutputs, collect
 from sacvit_deploy.images.preprocess import full_view
 
 ALPHAS = (0.3, 0.5)
 
 
-def folder_of(model: SACViT, folder: Path) -> Pictures:
-    return open_folder(folder, model.labels, lambda path: prepared(model, path))
+def folder_of(model: SACViT, folder: Path) -> LabelledImages:
+    return open_folder(folder, model.labels, lambda path: prepare_image(model, path))
 
 
 @pytest.fixture(scope="module")
-def outputs(model: SACViT, class_folder: Path) -> Outputs:
+def outputs(model: SACViT, class_folder: Path) -> EvalOutputs:
     return collect(model.cascade, folder_of(model, class_folder), ALPHAS, batch=8)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("eta", [0.0, 0.55, 0.6, 0.8, 0.95, 1.0])
 def test_every_eta_is_what_stream_gives(
-    eta: float, alpha: float, model: SACViT, class_folder: Path, outputs: Outputs
+    eta: float, alpha: float, model: SACViT, class_folder: Path, outputs: EvalOutputs
 ) -> None:
-    pictures = folder_of(model, class_folder)
-    streamed = list(model.stream(pictures.names, batch_size=8, eta=eta, alpha=alpha))
-    go = goes_on(outputs.ee.probability, eta)
+    dataset = folder_of(model, class_folder)
+    streamed = list(model.stream(dataset.names, batch_size=8, eta=eta, alpha=alpha))
+    go = continues(outputs.ee.probability, eta)
     said = np.where(go, outputs.sac[alpha].answer, outputs.ee.answer)
     probability = np.where(go, outputs.sac[alpha].probability, outputs.ee.probability)
     right = 0
@@ -50,67 +50,67 @@ def test_every_eta_is_what_stream_gives(
         assert prediction.probability == pytest.approx(probability[at], abs=1e-5)
         if prediction.targets is not None:
             assert np.array_equal(prediction.targets, outputs.targets[alpha][at])
-        right += prediction.index == pictures.labels[at]
-    found = row(outputs, Answers.of(outputs, alpha), alpha, eta, costs(model.config, alpha))
+        right += prediction.index == dataset.labels[at]
+    found = eval_row(outputs, Correctness.of(outputs, alpha), alpha, eta, costs(model.config, alpha))
     assert found.score.cascade.right == right
     assert found.score.rest.count == sum(p.stage == 2 for p in streamed if isinstance(p, Prediction))
     assert found.images_per_second > 0 and found.time_ratio is None
 
 
-def test_the_ends_are_the_stages_alone_and_the_stages_differ(model: SACViT, outputs: Outputs) -> None:
-    answers = Answers.of(outputs, 0.5)
+def test_the_ends_are_the_stages_alone_and_the_stages_differ(model: SACViT, outputs: EvalOutputs) -> None:
+    answers = Correctness.of(outputs, 0.5)
     count = costs(model.config, 0.5)
     assert answers.score(0.0, count).cascade.right == (outputs.ee.answer == outputs.labels).sum()
     assert answers.score(1.0, count).cascade.right == (outputs.sac[0.5].answer == outputs.labels).sum()
     assert answers.ee_right.sum() != answers.sac_right.sum()
-    assert 0 < goes_on(outputs.ee.probability, 0.6).sum() < len(outputs.rows)
+    assert 0 < continues(outputs.ee.probability, 0.6).sum() < len(outputs.rows)
 
 
-def test_unreadable_pictures_are_named_and_left_out(
-    model: SACViT, class_folder: Path, tmp_path: Path, outputs: Outputs
+def test_unreadable_images_are_named_and_left_out(
+    model: SACViT, class_folder: Path, tmp_path: Path, outputs: EvalOutputs
 ) -> None:
-    pictures = folder_of(model, class_folder)
+    dataset = folder_of(model, class_folder)
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes(b"no picture")
-    load = pictures.load
-    broken = Pictures(
-        "pictures",
+    bad.write_bytes(b"no image")
+    load = dataset.load
+    broken = LabelledImages(
+        "images",
         "here",
-        pictures.labels,
-        pictures.names,
-        lambda at: prepared(model, bad) if at in (0, 9, 10) else load(at),
+        dataset.labels,
+        dataset.names,
+        lambda at: prepare_image(model, bad) if at in (0, 9, 10) else load(at),
     )
     found = collect(model.cascade, broken, [0.5], batch=8)
     assert found.rows.tolist() == [at for at in range(28) if at not in (0, 9, 10)]
     assert len(found.unreadable) == 3 and "bad.jpg" in str(found.unreadable[0])
-    assert np.array_equal(found.labels, pictures.labels[found.rows])
+    assert np.array_equal(found.labels, dataset.labels[found.rows])
     assert np.allclose(found.ee.logits, outputs.ee.logits[found.rows], atol=1e-4)
-    with pytest.raises(ImageError, match=r"none of the 2 pictures in here can be read; .*bad.jpg"):
+    with pytest.raises(ImageError, match=r"none of the 2 images in here can be read; .*bad.jpg"):
         collect(model.cascade, broken.pick(np.array([0, 9])), [0.5])
 
 
-def test_nan_is_an_error_of_its_picture(
+def test_nan_is_an_error_of_its_image(
     bundle_copy: Path, spoil: Callable[..., None], rehash: Callable[[Path], None], class_folder: Path, tmp_path: Path
 ) -> None:
     spoil(bundle_copy / "sac.fp32.onnx")
     rehash(bundle_copy)
     model = SACViT(bundle_copy, precision="fp32", threads=1)
-    pictures = folder_of(model, class_folder)
+    dataset = folder_of(model, class_folder)
     white = tmp_path / "white.png"
     Image.new("RGB", (224, 224), "white").save(white)
-    load = pictures.load
-    some = Pictures(
-        "pictures",
+    load = dataset.load
+    some = LabelledImages(
+        "images",
         "here",
-        pictures.labels,
-        ["white" if at == 2 else name for at, name in enumerate(pictures.names)],
-        lambda at: prepared(model, white) if at == 2 else load(at),
+        dataset.labels,
+        ["white" if at == 2 else name for at, name in enumerate(dataset.names)],
+        lambda at: prepare_image(model, white) if at == 2 else load(at),
     ).pick(np.arange(6))
     found = collect(model.cascade, some, [0.5], batch=4)
     assert found.rows.tolist() == [0, 1, 3, 4, 5]
     assert [str(error).split(":")[0] for error in found.overflowed] == ["white"]
     assert "SAC" in str(found.overflowed[0])
-    with pytest.raises(OutputError, match="no picture of here gets a finite answer"):
+    with pytest.raises(OutputError, match="no image of here gets a finite answer"):
         collect(model.cascade, some.pick(np.array([2])), [0.5])
 
 
@@ -119,7 +119,7 @@ def test_impossible_alpha(model: SACViT, class_folder: Path) -> None:
         collect(model.cascade, folder_of(model, class_folder), [0.5, 0.001])
 
 
-def test_baseline_runs_the_plain_deit_on_the_same_pictures(model: SACViT, class_folder: Path) -> None:
+def test_baseline_runs_the_plain_deit_on_the_same_images(model: SACViT, class_folder: Path) -> None:
     files = model.bundle.checked_files("fp32")
     baseline = open_baseline(model.backend, files, model.config.preprocessing)
     assert baseline is not None
@@ -133,7 +133,7 @@ def test_baseline_runs_the_plain_deit_on_the_same_pictures(model: SACViT, class_
 
 
 def test_full_view_halves_to_the_low_view(model: SACViT, picture_paths: list[Path]) -> None:
-    images = [prepared(model, path) for path in picture_paths[:2]]
+    images = [prepare_image(model, path) for path in picture_paths[:2]]
     full = full_view(images, model.config.preprocessing)
     assert full.shape == (2, 3, 224, 224) and full.dtype == np.float32
     halved = full.reshape(2, 3, 112, 2, 112, 2).mean(axis=(3, 5))
