@@ -34,7 +34,7 @@ GOLDEN_BATCHES = (1, 2)
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """What decides the ranges, beside model and images. eta and alphas: who continues, and with how many targets."""
+    """Settings that decide the ranges. eta and alphas: which images continue, and with how many targets."""
 
     eta: float
     alphas: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""How well the targets cover the object, beside a random choice of targets and the best one."""
+"""Measures how well the targets cover the object, beside a random choice of targets and the best one."""
 
 from __future__ import annotations
 

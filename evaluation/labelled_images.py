@@ -42,7 +42,7 @@ class LabelledImages:
 
     @property
     def labelled(self) -> bool:
-        """Whether the classes are known; where they are not, every label is UNKNOWN."""
+        """True where the classes are known; where they are not, every label is UNKNOWN."""
         return bool((self.labels != UNKNOWN).all())
 
     def pick(self, rows: Index) -> LabelledImages:

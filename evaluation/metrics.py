@@ -6,15 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.evaluation.labelled_images import Float
-from sacvit_deploy.evaluation.outputs import EvalOutputs
+from sacvit_deploy.evaluation.outputs import Bool, EvalOutputs
 from sacvit_deploy.glue import check_eta, continuing
 
-Bool = npt.NDArray[np.bool_]
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 
@@ -92,13 +90,13 @@ class CascadeScore:
 
     @property
     def gmac_ratio(self) -> float:
-        """How many times fewer MACs than the plain DeiT."""
+        """MACs of the plain DeiT divided by those of the cascade."""
         return self.deit_gmacs / self.gmacs
 
 
 @dataclass(frozen=True)
 class Correctness:
-    """What accuracies are computed from: stage 1's highest probability [n], and whether each stage is right [n]."""
+    """Stage 1's highest probability [n], and for both stages whether they are right [n]."""
 
     confidence: Float
     ee_right: Bool
@@ -111,7 +109,7 @@ class Correctness:
         return cls(outputs.ee.probability, right(outputs.ee.answer, labels), right(sac.answer, labels))
 
     def cascade_right(self, eta: float) -> Bool:
-        """Whether the cascade is right at an eta [n]."""
+        """Return for each image whether the cascade is right at an eta [n]."""
         return np.where(continues(self.confidence, eta), self.sac_right, self.ee_right)
 
     def score(self, eta: float, costs: Costs) -> CascadeScore:

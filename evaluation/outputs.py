@@ -26,7 +26,7 @@ Bool = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class StageAnswers:
-    """One stage's logits [n,C] fp32, and what follows from them."""
+    """Logits [n,C] fp32 of one stage; answers and probabilities are computed from them."""
 
     logits: Array
 
@@ -111,7 +111,7 @@ def collect(
 
 @dataclass(frozen=True)
 class _Part:
-    """One batch's outputs; `rows` is filled in by `pick`."""
+    """Outputs of one batch. rows: the batch's own from `_run`, the data set's from `pick`."""
 
     rows: Index
     ee: Array

@@ -11,7 +11,7 @@ from sacvit_deploy.evaluation.curve import SweepPoint
 from sacvit_deploy.evaluation.sweep import Sweep
 
 # In points. The page's chart is about as wide as a phone, so that its letters stay legible there.
-PAGE_SIZE, PNG_SIZE, PNG_DPI = (420, 400), (600, 440), 140
+PAGE_SIZE, PNG_SIZE, PNG_DPI = (420, 430), (600, 440), 140
 GREY = "#555555"
 OUTLINE = 60  # points drawn of a curve: enough for its shape, few enough to hover over one
 
@@ -19,13 +19,13 @@ OUTLINE = 60  # points drawn of a curve: enough for its shape, few enough to hov
 def sweep_svg(sweep: Sweep) -> str:
     """Draw the chart as inline SVG that shows a point's values on hover. Raises SacvitError without matplotlib."""
     with new_figure(*PAGE_SIZE, font__size=11) as figure:
-        return inline_svg(figure, "top-1 against GMACs per image", _draw(figure, sweep), "sweep")
+        return inline_svg(figure, "top-1 against GMACs per image", _draw(figure, sweep, legend_columns=2), "sweep")
 
 
 def save_sweep_png(sweep: Sweep, path: Path) -> None:
     """Draw the chart with its title and the choice in words into a PNG. Raises SacvitError."""
     with new_figure(*PNG_SIZE, font__size=10) as figure:
-        _draw(figure, sweep)
+        _draw(figure, sweep, legend_columns=4)
         (axes,) = figure.axes
         axes.set_title(sweep.title, loc="left", fontsize=11)
         if sweep.choice is not None:
@@ -53,7 +53,7 @@ def outline(curve: Sequence[SweepPoint], most: int = OUTLINE) -> list[SweepPoint
     return kept
 
 
-def _draw(figure: Any, sweep: Sweep) -> dict[str, list[str]]:
+def _draw(figure: Any, sweep: Sweep, legend_columns: int) -> dict[str, list[str]]:
     """Draw all but the title; returns the texts to show on hover, by the gid of their artist."""
     axes = figure.add_subplot()
     titles: dict[str, list[str]] = {}
@@ -83,7 +83,7 @@ def _draw(figure: Any, sweep: Sweep) -> dict[str, list[str]]:
     axes.set_xlim(left=0)
     axes.grid(color="#E2E2E2")
     axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, fontsize="small", frameon=False)
+    figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
     return titles
 
 

@@ -27,8 +27,8 @@ def sweep_page(sweep: Sweep, *, chart: bool) -> str:
     )
 
 
-EXPLAINED = """All curves begin at the star, where every image exits after stage 1 (eta 0), and end at a large dot,
-where every image continues to stage 2 (eta 1). Point at a dot for its values."""
+EXPLAINED = """All curves begin at the star, where every image exits after stage 1 (eta 0), and end at a large marker,
+where every image continues to stage 2 (eta 1). Point at a marker for its values."""
 MISSING = "No chart: drawing it needs matplotlib, <code>pip install 'sacvit-deploy[plot]'</code>."
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

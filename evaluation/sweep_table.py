@@ -38,12 +38,12 @@ def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
         for p in thinned(sweep.front)
     ]
     if sweep.choice is not None:
-        p = sweep.choice.point
+        p, exits = sweep.choice.point, 1 - sweep.choice.point.continue_fraction
         lines += [
             "",
             f"Chosen {sweep.choice.goal}:",
-            f"  eta {p.eta:g}, alpha {p.alpha:g}: {p.top1.percent_interval} % right, "
-            f"{1 - p.continue_fraction:.1%} exit at stage 1, {p.gmacs:.3f} GMACs per image, {p.gmac_ratio:.2f}x fewer than the DeiT",
+            f"  eta {p.eta:g}, alpha {p.alpha:g}: {p.top1.percent_interval} % right, {exits:.1%} exit "
+            f"at stage 1, {p.gmacs:.3f} GMACs per image, {p.gmac_ratio:.2f}x fewer than the DeiT",
             "  chosen and measured on the same images: slightly optimistic",
         ]
     return "\n".join(lines)

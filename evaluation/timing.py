@@ -57,7 +57,7 @@ class EvalTimes:
         return {step: 1000 * statistics.median(seconds) for step, seconds in steps.items() if seconds}
 
     def speedup(self, alpha: float, continue_fraction: float) -> float | None:
-        """How many times faster than the plain DeiT: median over the batches that timed both; None without any."""
+        """Time of the plain DeiT divided by the cascade's: median over the batches that timed both; None without."""
         ratios = [
             times.deit / times.size / times.cascade(alpha, continue_fraction)
             for times in self.steady()

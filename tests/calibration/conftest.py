@@ -26,15 +26,15 @@ __all__ = ["class_folder", "command", "views"]  # fixtures that the tests of eva
 
 @pytest.fixture(scope="session")
 def eval_set(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """96 scenes cut out of the photographs; truths are now stage 1's answer, now stage 2's."""
+    """96 scenes cut out of the photographs; the truth is stage 1's answer for half of them, else stage 2's."""
     rng = np.random.default_rng(1)
-    found = []
+    scenes = []
     for number in range(96):
         photo = Image.open(picture_paths[number % len(picture_paths)]).convert("RGB")
         side = int(min(photo.size) * rng.uniform(0.3, 1))
         left, top = (int(rng.integers(0, room - side + 1)) for room in photo.size)
-        found.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))
-    images = np.stack(found)
+        scenes.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))
+    images = np.stack(scenes)
     ee, sac = both_answers(model, images)
     folder = tmp_path_factory.mktemp("eval_set")
     write_scenes(folder, images, np.where(np.arange(96) % 2, ee, sac))
@@ -43,7 +43,7 @@ def eval_set(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def border(model: SACViT, eval_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 scenes on which stage 1, or stage 2, can't decide; the truth is what it says in fp32.
+    """60 scenes between two answers of stage 1, or of stage 2; the truth is its answer in fp32.
 
     Any rounding moves about half of them to the other side.
     """
@@ -78,10 +78,10 @@ def calibration(model: SACViT, eval_set: Path) -> CalibrationInputs:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A bundle with a calibrated int8 variant, and what the command said. Shared: write nothing into the bundle."""
+    """A bundle with a calibrated int8 variant, and the command's output. Shared: write nothing into the bundle."""
 
     bundle: Path
-    said: str
+    output: str
     plot: Path
 
 
@@ -91,5 +91,5 @@ def calibrated(tiny_bundle: Path, eval_set: Path, tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("calibrated")
     bundle, plot = folder / "tiny.sacvit", folder / "damage.png"
     shutil.copytree(tiny_bundle, bundle)
-    said = calibrate(bundle, "--calib", eval_set, "--pictures", 48, "--max-drop", 20, "--plot", plot)
-    return Calibrated(bundle, said, plot)
+    output = calibrate(bundle, "--calib", eval_set, "--pictures", 48, "--max-drop", 20, "--plot", plot)
+    return Calibrated(bundle, output, plot)

@@ -1,4 +1,4 @@
-"""Ranges kept in a file: the same come back, or none."""
+"""Calibration results kept in a file: read back unchanged, or not at all."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def saved(path: Path) -> bytes:
 
 
 def assert_whole(path: Path) -> None:
-    found = load_cache(path, KEY)
-    assert found is not None
-    smoothing, ranges, sensitivity = found
+    loaded = load_cache(path, KEY)
+    assert loaded is not None
+    smoothing, ranges, sensitivity = loaded
     assert list(smoothing) == list(SMOOTHING)
     assert all(np.array_equal(smoothing[layer], SMOOTHING[layer]) for layer in SMOOTHING)
     assert ranges == RANGES and sensitivity == SENSITIVITY and list(sensitivity) == list(SENSITIVITY)

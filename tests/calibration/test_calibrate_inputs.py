@@ -26,11 +26,11 @@ NO = ("torch",)  # what the command must not ask for
 
 
 def test_unlabelled_images_give_agreement(bundle_copy: Path, pictures: Path) -> None:
-    said = calibrate(bundle_copy, "--calib", pictures)
+    output = calibrate(bundle_copy, "--calib", pictures)
     name = f"images from {pictures.name}/, the calibration's among them"
-    assert f"note: {name} have no labels; agreement with fp32 is reported, not accuracy" in said
-    assert "note: only 7 calibration images; ranges from fewer than 16 are a matter of chance" in said
-    assert f"judged on 7 {name}" in said and said.count("no labels  ") == 9 and "largest loss" not in said
+    assert f"note: {name} have no labels; agreement with fp32 is reported, not accuracy" in output
+    assert "note: only 7 calibration images; ranges from fewer than 16 are a matter of chance" in output
+    assert f"judged on 7 {name}" in output and output.count("no labels  ") == 9 and "largest loss" not in output
     report = open_bundle(bundle_copy).variant("int8").report
     assert report["top1"] is None and report["drop"] is None
     assert 0.5 < report["agreement"]["sac"] <= 1 and report["calibration"]["pictures"] == 7
@@ -48,8 +48,8 @@ def test_a_limit_needs_labels(command: Any, bundle_copy: Path, pictures: Path, e
     with pytest.raises(UsageError, match="--max-drop needs labelled images"):
         calibrate(bundle_copy, "--calib", eval_set, "--judge", pictures, "--max-drop", 0.5)
     # With others to judge on, those to calibrate with need none.
-    said = calibrate(bundle_copy, "--calib", pictures, "--judge", eval_set, "--max-drop", 50)
-    assert f"judged on 96 scenes from {eval_set.name}/\n" in said and "int8: largest loss" in said
+    output = calibrate(bundle_copy, "--calib", pictures, "--judge", eval_set, "--max-drop", 50)
+    assert f"judged on 96 scenes from {eval_set.name}/\n" in output and "int8: largest loss" in output
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: None, lambda path: path.write_text("a file")])
@@ -75,24 +75,24 @@ def test_an_unreadable_image_is_named_and_counted(bundle_copy: Path, class_folde
     folder = Path(shutil.copytree(class_folder, tmp_path / "data"))
     torn = next(folder.iterdir()) / "torn.jpg"
     torn.write_bytes(b"\xff\xd8\xff")
-    said = calibrate(bundle_copy, "--calib", folder, "--max-drop", 60)
-    assert "note: 1 of 29 calibration images can't be read, such as: " in said
-    assert "note: 1 of the 29 images to judge on can't be read, such as: " in said
-    assert said.count("torn.jpg") == 2 and "judged on 28 images from data/" in said
+    output = calibrate(bundle_copy, "--calib", folder, "--max-drop", 60)
+    assert "note: 1 of 29 calibration images can't be read, such as: " in output
+    assert "note: 1 of the 29 images to judge on can't be read, such as: " in output
+    assert output.count("torn.jpg") == 2 and "judged on 28 images from data/" in output
     report = open_bundle(bundle_copy).variant("int8").report
     assert report["calibration"]["pictures"] == 28 and report["top1"]["ee"]["count"] == 28
-    assert "classes have no folder in" in said
+    assert "classes have no folder in" in output
 
 
 def test_nobody_continues(bundle_copy: Path, pictures: Path) -> None:
-    said = calibrate(bundle_copy, "--calib", pictures, "--eta", 0)
-    assert "note: no calibration image continues at eta 0; stage 2 is calibrated with all of them (eta 1)" in said
+    output = calibrate(bundle_copy, "--calib", pictures, "--eta", 0)
+    assert "note: no calibration image continues at eta 0; stage 2 is calibrated with all of them (eta 1)" in output
     assert open_bundle(bundle_copy).variant("int8").report["calibration"]["continued"] == 7
 
 
 def test_only_so_many_images_are_taken(bundle_copy: Path, class_folder: Path) -> None:
-    said = calibrate(bundle_copy, "--calib", class_folder, "--pictures", 17, "--max-drop", 100)
-    assert "17 calibration images" in said and "matter of chance" not in said and "judged on 28 images" in said
+    output = calibrate(bundle_copy, "--calib", class_folder, "--pictures", 17, "--max-drop", 100)
+    assert "17 calibration images" in output and "matter of chance" not in output and "judged on 28 images" in output
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_an_unlabelled_folder_is_read_with_all_in_it(model: SACViT, pictures: Pa
     for number, path in enumerate(sorted(pictures.iterdir())):
         shutil.copy(path, tmp_path / ("deep/er" if number % 2 else ".") / f"{number}{path.suffix.upper()}")
     (tmp_path / "notes.txt").write_text("no image")
-    found = open_unlabelled(tmp_path, lambda path: prepare_image(model, path))
-    assert len(found) == 7 and (found.labels == UNKNOWN).all() and not found.labelled
-    assert [Path(name).name for name in found.names] == [Path(name).name for name in sorted(found.names)]
-    for row, name in enumerate(found.names):
-        assert np.array_equal(found.load(row), prepare_image(model, pictures / Path(name).name.lower()))
-    assert not found.pick(np.array([2, 0])).labelled and found.kind == "images"
+    images = open_unlabelled(tmp_path, lambda path: prepare_image(model, path))
+    assert len(images) == 7 and (images.labels == UNKNOWN).all() and not images.labelled
+    assert [Path(name).name for name in images.names] == [Path(name).name for name in sorted(images.names)]
+    for row, name in enumerate(images.names):
+        assert np.array_equal(images.load(row), prepare_image(model, pictures / Path(name).name.lower()))
+    assert not images.pick(np.array([2, 0])).labelled and images.kind == "images"

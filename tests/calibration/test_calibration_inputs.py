@@ -1,4 +1,4 @@
-"""What each engine is calibrated with: the cascade's own way with the images, and what the user is told of it."""
+"""Calibration inputs: those that the runtime gives each engine, and the notes for the user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scenes(model: SACViT, eval_set: Path) -> LabelledImages:
 
 
 def runtime_answers(model: SACViT, dataset: LabelledImages, eta: float, alpha: float) -> list[Answer]:
-    """What the runtime does with the same images, by its own scheduler."""
+    """Run the same images through the runtime's scheduler."""
     stages = HostStages(model.cascade, num_targets(alpha, 49, "floor"))
     scheduler = Scheduler(stages, eta, sac_batch=8, patience=64)
     items = [Item(name, dataset.load(row)) for row, name in enumerate(dataset.names)]
@@ -36,18 +36,18 @@ def runtime_answers(model: SACViT, dataset: LabelledImages, eta: float, alpha: f
 
 
 def chosen_targets(answers: list[Answer]) -> Index:
-    """[n,M] of the images that went on."""
+    """Return the targets [n,M] of the images that continued."""
     return np.array([answer.targets for answer in answers if answer.stage == 2], dtype=np.int64)
 
 
 def test_stage_two_sees_the_images_that_continue(model: SACViT, scenes: LabelledImages) -> None:
-    found = collect_inputs(model.cascade, scenes, eta=0.6, alphas=[0.5])
+    inputs = collect_inputs(model.cascade, scenes, eta=0.6, alphas=[0.5])
     answers = runtime_answers(model, scenes, 0.6, 0.5)
     going = [row for row, answer in enumerate(answers) if answer.stage == 2]
     assert 0 < len(going) < len(scenes)
-    targets = np.concatenate([request.targets for request in found.requests])
+    targets = np.concatenate([request.targets for request in inputs.requests])
     assert np.array_equal(targets, chosen_targets(answers))
-    batches = list(found.batches("sac"))
+    batches = list(inputs.batches("sac"))
     positions = np.concatenate([feed["positions"] for feed in batches])
     assert np.array_equal(positions, child_positions(targets, 7))
     # The patches are the real ones: normalised pixels at the children's places.
@@ -69,23 +69,23 @@ def test_the_other_engines_see_every_image(model: SACViT, calibration: Calibrati
 
 
 def test_every_alpha_is_calibrated(model: SACViT, scenes: LabelledImages) -> None:
-    found = collect_inputs(model.cascade, scenes, eta=0.6, alphas=[0.3, 0.5, 0.9])
+    inputs = collect_inputs(model.cascade, scenes, eta=0.6, alphas=[0.3, 0.5, 0.9])
     by_count: dict[int, int] = {}
-    for request in found.requests:
+    for request in inputs.requests:
         by_count[request.targets.shape[1]] = by_count.get(request.targets.shape[1], 0) + request.size
         assert request.background.shape[1] == 49 - request.targets.shape[1]
     assert list(by_count) == [14, 24, 44] and len(set(by_count.values())) == 1
-    targets = np.concatenate([request.targets for request in found.requests if request.targets.shape[1] == 14])
+    targets = np.concatenate([request.targets for request in inputs.requests if request.targets.shape[1] == 14])
     assert np.array_equal(targets, chosen_targets(runtime_answers(model, scenes, 0.6, 0.3)))
 
 
 def test_nobody_continues(model: SACViT, scenes: LabelledImages) -> None:
-    found = collect_inputs(model.cascade, scenes, eta=0.0, alphas=[0.5])
-    assert sum(request.size for request in found.requests) == 40
-    assert found.notes == ("no calibration image continues at eta 0; stage 2 is calibrated with all of them (eta 1)",)
+    inputs = collect_inputs(model.cascade, scenes, eta=0.0, alphas=[0.5])
+    assert sum(request.size for request in inputs.requests) == 40
+    assert inputs.notes == ("no calibration image continues at eta 0; stage 2 is calibrated with all of them (eta 1)",)
     everybody = collect_inputs(model.cascade, scenes, eta=1.0, alphas=[0.5])
     assert everybody.notes == ()
-    for one, other in zip(found.requests, everybody.requests, strict=True):
+    for one, other in zip(inputs.requests, everybody.requests, strict=True):
         assert np.array_equal(one.patches, other.patches) and np.array_equal(one.targets, other.targets)
 
 
@@ -107,13 +107,13 @@ def test_unreadable_images_are_counted_and_one_is_named(
     (tmp_path / "05.jpg").write_bytes(picture_paths[5].read_bytes()[:900])
     (tmp_path / "19.jpg").write_bytes(b"")
     dataset = open_unlabelled(tmp_path, lambda path: prepare_image(model, path))
-    found = collect_inputs(model.cascade, dataset, eta=1.0, alphas=[0.5])
-    assert len(found.images) == 18 == sum(request.size for request in found.requests)
-    assert len(found.notes) == 1
-    assert found.notes[0].startswith("2 of 20 calibration images can't be read, such as: ")
-    assert "05.jpg" in found.notes[0]
+    inputs = collect_inputs(model.cascade, dataset, eta=1.0, alphas=[0.5])
+    assert len(inputs.images) == 18 == sum(request.size for request in inputs.requests)
+    assert len(inputs.notes) == 1
+    assert inputs.notes[0].startswith("2 of 20 calibration images can't be read, such as: ")
+    assert "05.jpg" in inputs.notes[0]
     sound = [row for row in range(20) if row not in (5, 19)]
-    assert all(np.array_equal(image, dataset.load(row)) for image, row in zip(found.images, sound, strict=True))
+    assert all(np.array_equal(image, dataset.load(row)) for image, row in zip(inputs.images, sound, strict=True))
 
 
 def test_no_image_can_be_read(model: SACViT, tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_images_without_a_finite_answer(
     rehash(bundle_copy)
     cascade = SACViT(bundle_copy, precision="fp32", threads=1).cascade
     sound = collect_inputs(cascade, scenes, eta=1.0, alphas=[0.5])
-    found = collect_inputs(cascade, bright, eta=1.0, alphas=[0.5])
+    inputs = collect_inputs(cascade, bright, eta=1.0, alphas=[0.5])
     rest = np.concatenate([request.patches for request in sound.requests])[1:]
-    assert np.array_equal(np.concatenate([request.patches for request in found.requests]), rest)
+    assert np.array_equal(np.concatenate([request.patches for request in inputs.requests]), rest)
     engine.write_bytes(original)
     spoil(engine, -10.0)
     rehash(bundle_copy)
@@ -160,18 +160,18 @@ def test_the_digest_is_of_the_pixels_in_their_order(model: SACViT, scenes: Label
 
 
 def test_a_part_is_spread_over_all_images_and_alphas(model: SACViT, scenes: LabelledImages) -> None:
-    found = collect_inputs(model.cascade, scenes, eta=1.0, alphas=[0.4, 0.5])
-    part = found.part(8)
-    assert [image.tobytes() for image in part.images] == [image.tobytes() for image in found.images[::5]]
+    inputs = collect_inputs(model.cascade, scenes, eta=1.0, alphas=[0.4, 0.5])
+    part = inputs.part(8)
+    assert [image.tobytes() for image in part.images] == [image.tobytes() for image in inputs.images[::5]]
     assert [(request.size, request.targets.shape[1]) for request in part.requests] == [(8, 19), (8, 24)]
     # Of each of the three batches some, in the order of the images.
-    whole = [request for request in found.requests if request.targets.shape[1] == 24]
+    whole = [request for request in inputs.requests if request.targets.shape[1] == 24]
     expected = np.concatenate([request.patches[:3] for request in whole])[:8]
     assert np.array_equal(part.requests[1].patches, expected)
 
 
 def test_a_part_may_be_all_there_is(model: SACViT, scenes: LabelledImages) -> None:
-    found = collect_inputs(model.cascade, scenes, eta=1.0, alphas=[0.5])
-    assert len(found.part(1000).images) == 40
-    assert sum(request.size for request in found.part(1000).requests) == 40
-    assert len(found.part(1).images) == 1
+    inputs = collect_inputs(model.cascade, scenes, eta=1.0, alphas=[0.5])
+    assert len(inputs.part(1000).images) == 40
+    assert sum(request.size for request in inputs.part(1000).requests) == 40
+    assert len(inputs.part(1).images) == 1

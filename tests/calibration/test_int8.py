@@ -1,4 +1,4 @@
-"""What a calibration finds, and what makes it worth finding again."""
+"""Ranges and sensitivities of a calibration, and the key that tells when they can be used again."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ SETTINGS = CalibrationSettings(eta=0.6, alphas=(0.5,), ranges="minmax", smoothin
 
 @pytest.fixture(scope="module")
 def planted(fp32: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
-    """The engines with outliers."""
+    """The fp32 engines with outlier channels."""
     return {role: plant_outliers(fp32[role], 50) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
-def found(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> CalibrationResult:
-    """Their calibration."""
+def result(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> CalibrationResult:
+    """Calibration of the planted engines."""
     return find_ranges(planted, calibration, SETTINGS, "a key", 1, Progress(io.StringIO()))
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_ranges_are_those_of_the_smoothed_engine(
-    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, found: CalibrationResult, role: str
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult, role: str
 ) -> None:
-    maxima = channel_maxima(fold(planted[role], found.smoothing), calibration.batches(role), 1)
-    assert found.ranges[role] == pytest.approx({layer: value.max() for layer, value in maxima.items()}, rel=1e-4)
+    maxima = channel_maxima(fold(planted[role], result.smoothing), calibration.batches(role), 1)
+    assert result.ranges[role] == pytest.approx({layer: value.max() for layer, value in maxima.items()}, rel=1e-4)
     rough = channel_maxima(planted[role], calibration.batches(role), 1)
-    assert all(found.ranges[role][layer] < 0.5 * rough[layer].max() for layer in found.smoothing if layer in rough)
+    assert all(result.ranges[role][layer] < 0.5 * rough[layer].max() for layer in result.smoothing if layer in rough)
 
 
 def test_sensitivity_is_the_larger_of_both_stages(
-    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, found: CalibrationResult
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult
 ) -> None:
     few = calibration.part(16)
     expected: dict[str, float] = {}
     for role in ("ee", "sac"):
-        model = fold(planted[role], found.smoothing)
-        for layer, value in layer_sensitivity(model, found.ranges[role], few.batches(role), 1).items():
+        model = fold(planted[role], result.smoothing)
+        for layer, value in layer_sensitivity(model, result.ranges[role], few.batches(role), 1).items():
             expected[layer] = max(expected.get(layer, 0), value)
-    assert found.sensitivity == pytest.approx(expected, rel=1e-3)
-    assert ranked(found.sensitivity) == sorted(found.sensitivity.items(), key=lambda item: item[1], reverse=True)
+    assert result.sensitivity == pytest.approx(expected, rel=1e-3)
+    assert ranked(result.sensitivity) == sorted(result.sensitivity.items(), key=lambda item: item[1], reverse=True)
 
 
 def test_a_key_for_all_that_decides_the_ranges(
@@ -91,8 +91,8 @@ def test_a_key_for_all_that_decides_the_ranges(
 
 
 def test_an_empty_bundle_has_no_ranges_to_take(
-    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, found: CalibrationResult, tmp_path: Path
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult, tmp_path: Path
 ) -> None:
     again = cached_or_found(tmp_path, planted, "a key", calibration, SETTINGS, 1, Progress(io.StringIO()))
-    assert again.ranges == found.ranges and again.sensitivity == pytest.approx(found.sensitivity)
-    assert all(np.array_equal(again.smoothing[layer], found.smoothing[layer]) for layer in found.smoothing)
+    assert again.ranges == result.ranges and again.sensitivity == pytest.approx(result.sensitivity)
+    assert all(np.array_equal(again.smoothing[layer], result.smoothing[layer]) for layer in result.smoothing)

@@ -39,13 +39,13 @@ def planted(fp32: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
 
 @pytest.fixture(scope="module")
 def maxima(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> dict[str, Maxima]:
-    """Of the planted engines, by role."""
+    """Largest values of the planted engines' channels, by role."""
     return {role: channel_maxima(planted[role], calibration.batches(role), 1) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
 def chosen(planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima]) -> Factors:
-    """Factors at the usual strength."""
+    """Factors at the default strength."""
     return factors(planted, joint_maxima(maxima), 0.5)
 
 
@@ -95,24 +95,24 @@ def test_planted_outliers_are_reduced(
 def test_factors_are_the_papers(
     planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], strength: float
 ) -> None:
-    found = factors(planted, joint_maxima(maxima), strength)
+    smoothing = factors(planted, joint_maxima(maxima), strength)
     weights = weights_of(planted["ee"])
     for layer in ("blocks.0.attn.qkv", "blocks.1.mlp.fc1"):
         x = np.maximum.reduce([maxima[role][layer] for role in ROLES])
         w = np.abs(weights[f"{layer}.weight.T"]).max(axis=1)
         s = x**strength / w ** (1 - strength)
-        np.testing.assert_allclose(found[layer], s / np.exp(np.log(s).mean()), rtol=1e-4)
+        np.testing.assert_allclose(smoothing[layer], s / np.exp(np.log(s).mean()), rtol=1e-4)
 
 
 def test_no_strength_changes_nothing(planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima]) -> None:
-    found = factors(planted, joint_maxima(maxima), 0)
-    assert found == {}
+    smoothing = factors(planted, joint_maxima(maxima), 0)
+    assert smoothing == {}
     for role in ROLES:
-        before, after = weights_of(planted[role]), weights_of(fold(planted[role], found))
+        before, after = weights_of(planted[role]), weights_of(fold(planted[role], smoothing))
         used = {name for node in planted[role].graph.node for name in node.input}
         assert set(after) == set(before) & used
         assert all(np.array_equal(after[name], before[name]) for name in after)
-        assert list(fold(planted[role], found).graph.node) == list(planted[role].graph.node)
+        assert list(fold(planted[role], smoothing).graph.node) == list(planted[role].graph.node)
 
 
 def test_a_norm_with_other_readers_is_left_alone() -> None:
@@ -173,7 +173,7 @@ def test_a_channel_that_is_always_zero() -> None:
     tensors["layer.weight.T"][5] = 0
     model = graph(NORMED, tensors, width=8)
     feed = {"x": np.random.default_rng(6).normal(size=(6, 8)).astype(np.float32)}
-    found = factors({"ee": model}, channel_maxima(model, [feed], 1), 0.5)["layer"]
-    assert np.isfinite(found).all() and (found > 0).all()
-    after = run(fold(model, {"layer": found}), feed)["logits"]
+    smoothing = factors({"ee": model}, channel_maxima(model, [feed], 1), 0.5)["layer"]
+    assert np.isfinite(smoothing).all() and (smoothing > 0).all()
+    after = run(fold(model, {"layer": smoothing}), feed)["logits"]
     np.testing.assert_allclose(after, run(model, feed)["logits"], rtol=1e-4, atol=1e-5)

@@ -35,12 +35,13 @@ def test_eval_agrees_with_the_runtime(command: Any, tiny_bundle: Path, class_fol
     assert [row["eta"] for row in facts["rows"]] == [0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     assert [row["eta"] for row in facts["rows"] if row["default"]] == [0.6]
     for row in facts["rows"]:
-        found = list(model.stream(paths, eta=row["eta"]))
+        predictions = list(model.stream(paths, eta=row["eta"]))
         right = sum(
-            isinstance(p, Prediction) and p.label == path.parent.name for p, path in zip(found, paths, strict=True)
+            isinstance(p, Prediction) and p.label == path.parent.name
+            for p, path in zip(predictions, paths, strict=True)
         )
         assert row["top1"]["right"] == right and row["top1"]["count"] == 28
-        assert row["continue_fraction"] == sum(isinstance(p, Prediction) and p.stage == 2 for p in found) / 28
+        assert row["continue_fraction"] == sum(isinstance(p, Prediction) and p.stage == 2 for p in predictions) / 28
         assert row["time_ratio"] > 0 and row["images_per_second"] > 0
     assert facts["only"]["ee"] == facts["rows"][0]["top1"]
     assert facts["only"]["sac"] == facts["rows"][-1]["top1"]

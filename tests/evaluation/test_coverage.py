@@ -34,14 +34,14 @@ def test_shares_count_pixels(box: np.ndarray) -> None:
 def test_random_and_best_are_bounds_and_means(box: np.ndarray, count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shares = token_shares(box, GRID, TOKEN)
-    found = measure_coverage(shares, np.sort(rng.permutation(GRID * GRID)[:count])[None])
-    assert 0 <= found.covered.model <= found.covered.best + 1e-12 <= 1 + 1e-9
-    assert found.covered.random == pytest.approx(count / GRID**2)
-    assert found.touching.model <= found.touching.best
+    row = measure_coverage(shares, np.sort(rng.permutation(GRID * GRID)[:count])[None])
+    assert 0 <= row.covered.model <= row.covered.best + 1e-12 <= 1 + 1e-9
+    assert row.covered.random == pytest.approx(count / GRID**2)
+    assert row.touching.model <= row.touching.best
     best = measure_coverage(shares, np.sort(np.argsort(-shares, axis=1)[:, :count], axis=1))
-    assert best.covered.model == pytest.approx(found.covered.best)
-    assert best.touching.model == pytest.approx(found.touching.best)
-    everything = [found.covered, found.touching, found.hit]
+    assert best.covered.model == pytest.approx(row.covered.best)
+    assert best.touching.model == pytest.approx(row.touching.best)
+    everything = [row.covered, row.touching, row.hit]
     assert all(0 <= value <= 1 + 1e-9 for m in everything for value in (m.model, m.random, m.best))
 
 
@@ -50,8 +50,8 @@ def test_random_expectation_is_what_simulation_gives() -> None:
     box = np.array([[40.0, 50, 75, 120]])
     shares = np.repeat(token_shares(box, GRID, TOKEN), 20_000, axis=0)
     targets = np.sort(np.argsort(rng.random((20_000, GRID**2)), axis=1)[:, :12], axis=1)
-    found = measure_coverage(shares, targets)
-    for one in (found.covered, found.touching, found.hit):
+    row = measure_coverage(shares, targets)
+    for one in (row.covered, row.touching, row.hit):
         assert one.model == pytest.approx(one.random, abs=0.01)
 
 

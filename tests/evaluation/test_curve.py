@@ -51,9 +51,9 @@ def test_candidates_are_short_to_type() -> None:
 
 @given(st.integers(0, 500), st.integers(1, 70))
 def test_points_are_the_scores(seed: int, count: int) -> None:
-    found = answers(seed, count)
-    for point in sweep_points(found, candidate_etas(found.confidence), 0.5, COSTS):
-        naive = found.score(point.eta, COSTS)
+    graded = answers(seed, count)
+    for point in sweep_points(graded, candidate_etas(graded.confidence), 0.5, COSTS):
+        naive = graded.score(point.eta, COSTS)
         assert point.top1 == naive.cascade
         assert point.continue_fraction == naive.continue_fraction
         assert point.gmacs == pytest.approx(naive.gmacs)
@@ -61,7 +61,7 @@ def test_points_are_the_scores(seed: int, count: int) -> None:
 
 
 def made(pairs: list[tuple[int, int]]) -> list[SweepPoint]:
-    """Points from (cost, right of 20)."""
+    """Make points from pairs of cost and right answers of 20."""
     return [
         SweepPoint(0.5, 0.5, Share(right, 20), 0.5, gmacs=cost / 10, gmac_ratio=100 / max(1, cost))
         for cost, right in pairs
@@ -72,41 +72,41 @@ grids = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 20)), min_size=1, m
 
 
 @given(grids)
-def test_front_is_what_nothing_beats(found: list[SweepPoint]) -> None:
+def test_front_is_what_nothing_beats(points: list[SweepPoint]) -> None:
     def beats(a: SweepPoint, b: SweepPoint) -> bool:
         return a.gmacs <= b.gmacs and a.top1.right >= b.top1.right and (a.gmacs, a.top1) != (b.gmacs, b.top1)
 
-    unbeaten = {(p.gmacs, p.top1.right) for p in found if not any(beats(other, p) for other in found)}
-    front = [(p.gmacs, p.top1.right) for p in pareto(found)]
+    unbeaten = {(p.gmacs, p.top1.right) for p in points if not any(beats(other, p) for other in points)}
+    front = [(p.gmacs, p.top1.right) for p in pareto(points)]
     assert set(front) == unbeaten and len(front) == len(unbeaten)
     assert front == sorted(front)
 
 
 @given(grids, st.integers(0, 20), st.floats(0, 100))
-def test_choice_by_accuracy(found: list[SweepPoint], reference: int, loss: float) -> None:
-    good = [p for p in found if 100 * p.top1.value >= 100 * reference / 20 - loss - 1e-6]
+def test_choice_by_accuracy(points: list[SweepPoint], reference: int, loss: float) -> None:
+    good = [p for p in points if 100 * p.top1.value >= 100 * reference / 20 - loss - 1e-6]
     if not good:
         with pytest.raises(UsageError, match="the most accurate, eta 0.5 at alpha 0.5, has"):
-            choose_by_accuracy(found, Share(reference, 20), loss)
+            choose_by_accuracy(points, Share(reference, 20), loss)
         return
-    chosen = choose_by_accuracy(found, Share(reference, 20), loss)
+    chosen = choose_by_accuracy(points, Share(reference, 20), loss)
     assert chosen in good
     assert chosen.gmacs == min(p.gmacs for p in good)
 
 
 @given(grids, st.floats(1, 150))
-def test_choice_by_speedup(found: list[SweepPoint], ratio: float) -> None:
-    good = [p for p in found if p.gmac_ratio >= ratio]
+def test_choice_by_speedup(points: list[SweepPoint], ratio: float) -> None:
+    good = [p for p in points if p.gmac_ratio >= ratio]
     if not good:
         with pytest.raises(UsageError, match="the most is"):
-            choose_by_speedup(found, ratio)
+            choose_by_speedup(points, ratio)
         return
-    chosen = choose_by_speedup(found, ratio)
+    chosen = choose_by_speedup(points, ratio)
     assert chosen in good
     assert chosen.top1.right == max(p.top1.right for p in good)
 
 
 def test_no_loss_is_always_within_reach_of_eta_one() -> None:
-    found = answers(3, 50)
-    grid = sweep_points(found, candidate_etas(found.confidence), 0.5, COSTS)
+    graded = answers(3, 50)
+    grid = sweep_points(graded, candidate_etas(graded.confidence), 0.5, COSTS)
     assert choose_by_accuracy(grid, grid[-1].top1, 0.0).top1.right >= grid[-1].top1.right

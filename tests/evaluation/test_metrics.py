@@ -50,14 +50,14 @@ def graded(seed: int, count: int) -> Correctness:
 @given(st.integers(0, 999), st.integers(1, 60), st.sampled_from([0.0, 0.2, 0.5, 0.61, 1.0]))
 def test_score_follows_the_gate_image_by_image(seed: int, count: int, eta: float) -> None:
     stages = graded(seed, count)
-    found = stages.score(eta, COSTS)
+    score = stages.score(eta, COSTS)
     go = [bool(continuing(np.array([[p]]), eta)[0]) for p in stages.confidence]
     right = [s if on else e for e, s, on in zip(stages.ee_right, stages.sac_right, go, strict=True)]
-    assert found.cascade == Share(sum(right), count)
-    assert found.continue_fraction == sum(go) / count
-    assert found.exits.count + found.rest.count == count
-    assert found.gmacs == pytest.approx((1_000 + 3_000 * sum(go) / count) / 1e9)
-    assert found.gmac_ratio == pytest.approx(5_000 / (1_000 + 3_000 * sum(go) / count))
+    assert score.cascade == Share(sum(right), count)
+    assert score.continue_fraction == sum(go) / count
+    assert score.exits.count + score.rest.count == count
+    assert score.gmacs == pytest.approx((1_000 + 3_000 * sum(go) / count) / 1e9)
+    assert score.gmac_ratio == pytest.approx(5_000 / (1_000 + 3_000 * sum(go) / count))
 
 
 @given(st.integers(0, 999), st.integers(1, 60))

@@ -1,4 +1,4 @@
-"""One pass over the images says what the runtime says at every eta."""
+"""One pass over the images gives the runtime's answers at every eta."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def test_every_eta_is_what_stream_gives(
     dataset = folder_of(model, class_folder)
     streamed = list(model.stream(dataset.names, batch_size=8, eta=eta, alpha=alpha))
     go = continues(outputs.ee.probability, eta)
-    said = np.where(go, outputs.sac[alpha].answer, outputs.ee.answer)
+    answer = np.where(go, outputs.sac[alpha].answer, outputs.ee.answer)
     probability = np.where(go, outputs.sac[alpha].probability, outputs.ee.probability)
     right = 0
     for at, prediction in enumerate(streamed):
         assert isinstance(prediction, Prediction)
         assert prediction.stage == (2 if go[at] else 1)
-        assert prediction.index == said[at]
+        assert prediction.index == answer[at]
         assert prediction.probability == pytest.approx(probability[at], abs=1e-5)
         if prediction.targets is not None:
             assert np.array_equal(prediction.targets, outputs.targets[alpha][at])
         right += prediction.index == dataset.labels[at]
-    found = eval_row(outputs, Correctness.of(outputs, alpha), alpha, eta, costs(model.config, alpha))
-    assert found.score.cascade.right == right
-    assert found.score.rest.count == sum(p.stage == 2 for p in streamed if isinstance(p, Prediction))
-    assert found.images_per_second > 0 and found.time_ratio is None
+    row = eval_row(outputs, Correctness.of(outputs, alpha), alpha, eta, costs(model.config, alpha))
+    assert row.score.cascade.right == right
+    assert row.score.rest.count == sum(p.stage == 2 for p in streamed if isinstance(p, Prediction))
+    assert row.images_per_second > 0 and row.time_ratio is None
 
 
 def test_the_ends_are_the_stages_alone_and_the_stages_differ(model: SACViT, outputs: EvalOutputs) -> None:
@@ -80,11 +80,11 @@ def test_unreadable_images_are_named_and_left_out(
         dataset.names,
         lambda at: prepare_image(model, bad) if at in (0, 9, 10) else load(at),
     )
-    found = collect(model.cascade, broken, [0.5], batch=8)
-    assert found.rows.tolist() == [at for at in range(28) if at not in (0, 9, 10)]
-    assert len(found.unreadable) == 3 and "bad.jpg" in str(found.unreadable[0])
-    assert np.array_equal(found.labels, dataset.labels[found.rows])
-    assert np.allclose(found.ee.logits, outputs.ee.logits[found.rows], atol=1e-4)
+    part = collect(model.cascade, broken, [0.5], batch=8)
+    assert part.rows.tolist() == [at for at in range(28) if at not in (0, 9, 10)]
+    assert len(part.unreadable) == 3 and "bad.jpg" in str(part.unreadable[0])
+    assert np.array_equal(part.labels, dataset.labels[part.rows])
+    assert np.allclose(part.ee.logits, outputs.ee.logits[part.rows], atol=1e-4)
     with pytest.raises(ImageError, match=r"none of the 2 images in here can be read; .*bad.jpg"):
         collect(model.cascade, broken.pick(np.array([0, 9])), [0.5])
 
@@ -106,10 +106,10 @@ def test_nan_is_an_error_of_its_image(
         ["white" if at == 2 else name for at, name in enumerate(dataset.names)],
         lambda at: prepare_image(model, white) if at == 2 else load(at),
     ).pick(np.arange(6))
-    found = collect(model.cascade, some, [0.5], batch=4)
-    assert found.rows.tolist() == [0, 1, 3, 4, 5]
-    assert [str(error).split(":")[0] for error in found.overflowed] == ["white"]
-    assert "SAC" in str(found.overflowed[0])
+    part = collect(model.cascade, some, [0.5], batch=4)
+    assert part.rows.tolist() == [0, 1, 3, 4, 5]
+    assert [str(error).split(":")[0] for error in part.overflowed] == ["white"]
+    assert "SAC" in str(part.overflowed[0])
     with pytest.raises(OutputError, match="no image of here gets a finite answer"):
         collect(model.cascade, some.pick(np.array([2])), [0.5])
 
@@ -123,11 +123,11 @@ def test_baseline_runs_the_plain_deit_on_the_same_images(model: SACViT, class_fo
     files = model.bundle.checked_files("fp32")
     baseline = open_baseline(model.backend, files, model.config.preprocessing)
     assert baseline is not None
-    found = collect(model.cascade, folder_of(model, class_folder), [0.5], batch=8, baseline=baseline)
-    speedup = found.times.speedup(0.5, 0.5)
+    part = collect(model.cascade, folder_of(model, class_folder), [0.5], batch=8, baseline=baseline)
+    speedup = part.times.speedup(0.5, 0.5)
     assert speedup is not None and speedup > 0
-    assert found.times.speedup(0.5, 0.0) > speedup  # type: ignore[operator]
-    assert set(found.times.milliseconds(0.5)) == {"ee", "ee_glue", "sac", "sac_glue", "deit"}
+    assert part.times.speedup(0.5, 0.0) > speedup  # type: ignore[operator]
+    assert set(part.times.milliseconds(0.5)) == {"ee", "ee_glue", "sac", "sac_glue", "deit"}
     without = {role: path for role, path in files.items() if role != "deit"}
     assert open_baseline(model.backend, without, model.config.preprocessing) is None
 

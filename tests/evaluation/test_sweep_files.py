@@ -79,9 +79,9 @@ def test_a_page_without_a_chart_has_the_table(sweep: Sweep) -> None:
 def test_files(sweep: Sweep, tmp_path: Path) -> None:
     written = write_sweep(sweep, tmp_path / "new" / "out", chart=True)
     assert [path.name for path in written] == ["sweep.json", "sweep.png", "sweep.html"]
-    found = json.loads(written[0].read_text())
-    assert found["choice"]["eta"] == sweep.choice.point.eta  # type: ignore[union-attr]
-    assert set(found["curves"]) == {"0.4", "0.5"} and len(found["front"]) == len(sweep.front)
+    data = json.loads(written[0].read_text())
+    assert data["choice"]["eta"] == sweep.choice.point.eta  # type: ignore[union-attr]
+    assert set(data["curves"]) == {"0.4", "0.5"} and len(data["front"]) == len(sweep.front)
     image = np.asarray(Image.open(written[1]).convert("L"))
     assert image.shape[0] > 500 and image.std() > 10
     assert [path.name for path in write_sweep(sweep, tmp_path / "bare", chart=False)] == ["sweep.json", "sweep.html"]
