@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -29,12 +30,11 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], keep: Collecti
         if not (np.isfinite(top) and top > 0):
             raise OutputError(f"layer {linear.layer} has the range {top}, which int8 can't represent")
         limits[linear.input] = TensorData(lowest=np.float32(-top), highest=np.float32(top))
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    engine = copy.deepcopy(model)
     if not chosen:
-        return copy
+        return engine
     quantiser = QDQQuantizer(
-        copy,
+        engine,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,

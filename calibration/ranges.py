@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -30,8 +31,7 @@ def channel_maxima(model: onnx.ModelProto, batches: Batches, threads: int) -> Ma
 
     Raises OutputError naming the first layer whose input is NaN or infinite.
     """
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = copy.deepcopy(model)
     layers = linears(model)
     watched.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "maxima_axis"))
     read = {linear.input: channels_of(model, linear) for linear in layers}  # several layers may read one tensor
@@ -87,8 +87,7 @@ def tensor_ranges(
         percentile=PERCENTILE,
         scenario="same",
     )
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = copy.deepcopy(model)
     layers = linears(model)
     read = list(dict.fromkeys(linear.input for linear in layers))
     known = {value.name for value in model.graph.output} | {value.name for value in model.graph.input}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -55,8 +56,7 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
 
     One session then measures every layer; opening one for each would take longer than measuring.
     """
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
+    out = copy.deepcopy(model)
     layers = linears(out)
     tensors = {tensor.name: tensor for tensor in out.graph.initializer}
     at = {node.name: place for place, node in enumerate(out.graph.node)}

@@ -7,6 +7,7 @@ change. Both engines of a cascade share their weights, so they share s.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -56,8 +57,7 @@ def factors(models: Models, maxima: Maxima, strength: float) -> Factors:
 
 def fold(model: onnx.ModelProto, chosen: Factors) -> onnx.ModelProto:
     """Return the model with the factors folded into its LayerNorms and matrices; its outputs stay the same."""
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
+    out = copy.deepcopy(model)
     tensors = {tensor.name: tensor for tensor in out.graph.initializer}
     norms = {node.output[0]: node for node in out.graph.node if node.op_type == "LayerNormalization"}
     scaled: set[str] = set()

@@ -1,1 +1,1 @@
-"""What every command uses to talk to people: progress lines, text tables, charts."""
+"""Console output that all commands share: progress lines, text tables, charts."""
