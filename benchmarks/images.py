@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sacvit_deploy.arrays import Index, Pixels
+from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import SacvitError, UsageError
-from sacvit_deploy.evaluation.data import UNKNOWN, Pictures, counted, spread
-from sacvit_deploy.evaluation.datasets import open_pictures, prepared
+from sacvit_deploy.evaluation.labelled_images import UNKNOWN, LabelledImages, spread
+from sacvit_deploy.evaluation.open_images import open_images, prepare_image
 from sacvit_deploy.images.prefetch import ahead
 from sacvit_deploy.model import SACViT
 
@@ -47,18 +48,18 @@ def load_images(model: SACViT, folder: Path | None, count: int, scratch: Path) -
         labels = np.full(count, UNKNOWN, dtype=np.int64)
         made = f"{count} JPEGs of {WIDTH}x{HEIGHT}, mosaics of the package's photographs"
         names = [str(path) for path in paths]
-        images = Pictures("pictures", made, labels, names, lambda row: prepared(model, paths[row]))
+        images = LabelledImages("images", made, labels, names, lambda row: prepare_image(model, paths[row]))
         return _readable(made, images, paths)
     if folder.is_file():
         raise UsageError(f"--data {folder} is a file; name a folder of images")
-    dataset = open_pictures(model, folder)
+    dataset = open_images(model, folder)
     chosen = dataset.pick(spread(dataset.labels, count))
-    files = None if dataset.kind != "pictures" else [Path(name) for name in chosen.names]
+    files = None if dataset.kind != "images" else [Path(name) for name in chosen.names]
     name = f"{counted(len(chosen), dataset.kind.removesuffix('s'))} from {folder.resolve().name}/"
     return _readable(name, chosen, files)
 
 
-def _readable(name: str, images: Pictures, paths: Sequence[Path] | None) -> BenchImages:
+def _readable(name: str, images: LabelledImages, paths: Sequence[Path] | None) -> BenchImages:
     """Decode every image once. Unreadable ones are left out and noted: an error would be timed as an answer."""
 
     def load(row: int) -> Pixels | SacvitError:

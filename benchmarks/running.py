@@ -12,7 +12,7 @@ import numpy as np
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
 from sacvit_deploy.benchmarks.machine.energy import Meter, total
-from sacvit_deploy.evaluation.data import UNKNOWN
+from sacvit_deploy.evaluation.labelled_images import UNKNOWN
 from sacvit_deploy.images.prefetch import ahead, in_batches
 from sacvit_deploy.scheduler import Item
 

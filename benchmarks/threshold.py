@@ -8,7 +8,7 @@ import numpy as np
 
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.scaled import Picture
 from sacvit_deploy.stages.host import stage_one_view

@@ -1,4 +1,4 @@
-"""Ranges kept in the bundle, so that the same calibration is not run twice."""
+"""Calibration results kept in the bundle, so that the same calibration is not run twice."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import numpy as np
 
 from sacvit_deploy.calibration.smooth import Factors
 
-# A flipped bit can also ask for a password, or for a newer format of zip files.
+# A flipped bit may also pose as an encrypted entry, or as a newer version of the zip format.
 DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError)
-Found = tuple[Factors, dict[str, dict[str, float]], dict[str, float]]
+Cached = tuple[Factors, dict[str, dict[str, float]], dict[str, float]]  # smoothing, ranges by role, sensitivity
 
 
 def save_cache(
     path: Path,
     smoothing: Factors,
     ranges: Mapping[str, Mapping[str, float]],
-    damage: Mapping[str, float],
+    sensitivity: Mapping[str, float],
     key: str,
 ) -> None:
-    """Write smoothing factors, ranges by engine and damage, and the key they belong to, as .npz."""
+    """Write smoothing factors, ranges by engine, sensitivity by layer, and the key they belong to, as .npz."""
     arrays = {
         "key": np.array(key),
         "roles": np.array(list(ranges)),
         "smoothed": np.array(list(smoothing), dtype=np.str_),
-        "damage/layers": np.array(list(damage)),
-        "damage": np.array(list(damage.values())),
+        "damage/layers": np.array(list(sensitivity)),
+        "damage": np.array(list(sensitivity.values())),
     }
     for layer, value in smoothing.items():
         arrays[f"smoothing/{layer}"] = value
-    for role, found in ranges.items():
-        arrays[f"layers/{role}"] = np.array(list(found))
-        arrays[f"ranges/{role}"] = np.array(list(found.values()))
+    for role, by_layer in ranges.items():
+        arrays[f"layers/{role}"] = np.array(list(by_layer))
+        arrays[f"ranges/{role}"] = np.array(list(by_layer.values()))
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def load_cache(path: Path, key: str) -> Found | None:
-    """What `save_cache` wrote with this key; None if there is nothing, something else, or something damaged."""
+def load_cache(path: Path, key: str) -> Cached | None:
+    """Read what `save_cache` wrote with this key; None for no file, another key, or a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as data:
             if str(data["key"]) != key:

@@ -1,4 +1,4 @@
-"""`sacvit calibrate`: an int8 variant for an existing bundle, and the judgement of every reduced one."""
+"""`sacvit calibrate`: adds an int8 variant to a bundle, and compares every reduced variant with fp32."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import click
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.write import whole_folder
-from sacvit_deploy.calibration.job import MOST, SOME, CalibrationJob, copy_bundle, reduce_bundle
-from sacvit_deploy.calibration.sensitivity_plot import draw_damage
+from sacvit_deploy.calibration.job import CALIBRATION_IMAGES, EVAL_IMAGES, CalibrationJob, copy_bundle, reduce_bundle
+from sacvit_deploy.calibration.sensitivity_plot import draw_sensitivity
 from sacvit_deploy.commands.common import finite, numbers
 from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.cpu import usable_cores
@@ -28,13 +28,20 @@ if TYPE_CHECKING:
     "--calib",
     required=True,
     type=click.Path(path_type=Path),
-    help="Pictures like those to come: a folder, with class folders or without, or rendered scenes.",
+    help="Images like those at run time: a folder, with or without class folders, or rendered scenes.",
 )
-@click.option("--pictures", type=click.IntRange(min=1), default=SOME, show_default=True, help="How many to take.")
+@click.option(
+    "--pictures",
+    "images",
+    type=click.IntRange(min=1),
+    default=CALIBRATION_IMAGES,
+    show_default=True,
+    help="How many images to calibrate with.",
+)
 @click.option(
     "--judge",
     type=click.Path(path_type=Path),
-    help=f"Pictures to judge on, better others than --calib's.  [default: --calib's, up to {MOST:,}]",
+    help=f"Images to judge on, preferably others than --calib's.  [default: --calib's, up to {EVAL_IMAGES:,}]",
 )
 @click.option(
     "--max-drop",
@@ -47,7 +54,7 @@ if TYPE_CHECKING:
     type=click.Choice(["minmax", "percentile", "entropy"]),
     default="percentile",
     show_default=True,
-    help="How a range is drawn from what was seen.",
+    help="How a range is derived from the values seen.",
 )
 @click.option(
     "--smoothing",
@@ -55,16 +62,18 @@ if TYPE_CHECKING:
     callback=finite,
     default=0.5,
     show_default=True,
-    help="SmoothQuant's strength; 0 is none.",
+    help="Strength of SmoothQuant; 0 turns it off.",
 )
-@click.option("--eta", type=float, help="Who continues while calibrating.  [default: the bundle's]")
-@click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: the bundle's]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw every layer's damage into this PNG.")
+@click.option(
+    "--eta", type=float, help="Calibrate stage 2 with the images that continue at this eta.  [default: the bundle's]"
+)
+@click.option("--alphas", callback=numbers, help="Such as 0.4,0.5.  [default: the bundle's]")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw every layer's sensitivity to int8 into this PNG.")
 def command(
     bundle: Path | None,
     calib: Path,
-    pictures: int,
+    images: int,
     judge: Path | None,
     max_drop: float | None,
     ranges: Range,
@@ -76,21 +85,21 @@ def command(
 ) -> None:
     """Add an int8 variant to a BUNDLE, calibrated through its cascade, and judge every reduced variant against fp32.
 
-    Stage 2 is calibrated with the pictures that really continue. The bundle is replaced when all is done, or stays as
-    it was.
+    Stage 2 is calibrated with the images that continue. The bundle is replaced once everything is done; until then, and
+    after any error, it stays as it was.
     """
-    target = (bundle or find_bundle()).resolve()  # `.` has no name, and a link is not what should be replaced
+    target = (bundle or find_bundle()).resolve()  # `.` has no name; a link must not be replaced itself
     if plot is not None:
-        load_matplotlib()  # or an error now, not after the work
+        load_matplotlib()  # an error now, not after the work
     opened = open_bundle(target)
     if not os.access(target, os.W_OK):
         raise BundleError(f"can't change {target}: the folder is read-only")
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
-    plan = CalibrationJob(
+    job = CalibrationJob(
         calib,
         int8=True,
-        pictures=pictures,
+        images=images,
         judge=judge,
         max_drop=max_drop,
         ranges=ranges,
@@ -101,9 +110,9 @@ def command(
     )
     with whole_folder(target, replace=True) as folder:
         copy_bundle(target, folder)
-        reduce_bundle(folder, plan)
+        reduce_bundle(folder, job)
     written = open_bundle(target)
     click.echo(f"wrote {target}: {', '.join(written.manifest.variants)}")
     if plot is not None:
-        draw_damage(written, plot)
-        click.echo(f"damage by layer: {plot}")
+        draw_sensitivity(written, plot)
+        click.echo(f"sensitivity by layer: {plot}")

@@ -1,4 +1,4 @@
-"""The int8 variant of a bundle: ranges through the cascade, smoothed weights, engines that share them."""
+"""The int8 variant of a bundle: ranges, smoothed weights, and engines that share the weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import onnx
 from sacvit_deploy.bundle.bundle import describe_file
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
-from sacvit_deploy.calibration.calibration_inputs import Calibration, told
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs, with_progress
 from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import BINS, PERCENTILE, Range, channel_maxima, tensor_ranges
-from sacvit_deploy.calibration.sensitivity import damage
+from sacvit_deploy.calibration.sensitivity import layer_sensitivity
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.console.progress import Progress
@@ -29,13 +29,13 @@ from sacvit_deploy.verification.parity import Parity, measure_parity
 
 PRECISION = "int8"
 RANGES_FILE = "ranges.int8.npz"
-DAMAGE_PICTURES = 16  # one batch through every layer
+SENSITIVITY_IMAGES = 16  # one batch, which goes through the engine once for every layer
 GOLDEN_BATCHES = (1, 2)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the ranges, next to model and pictures. eta and alphas: who continues, and with how many targets."""
+class CalibrationSettings:
+    """Settings that decide the ranges. eta and alphas: which images continue, and with how many targets."""
 
     eta: float
     alphas: tuple[float, ...]
@@ -44,82 +44,97 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Ranged:
-    """What calibration found: smoothing factors by layer, ranges by engine and layer, and each layer's damage."""
+class CalibrationResult:
+    """Smoothing factors by layer, ranges by engine and layer, and each layer's sensitivity."""
 
     smoothing: Factors
     ranges: Mapping[str, Mapping[str, float]]
-    damage: Mapping[str, float]
-    key: str  # of models, pictures and settings: a later run with the same key need not calibrate again
+    sensitivity: Mapping[str, float]
+    key: str  # of models, images and settings: a later run with the same key need not calibrate again
 
 
 def read_models(files: Mapping[str, Path]) -> dict[str, onnx.ModelProto]:
-    """The fp32 engines with their weights, by role."""
+    """Read the fp32 engines with their weights, by role."""
     return {role: onnx.load(str(files[role])) for role in (*STAGES, BASELINE) if role in files}
 
 
-def cache_key(files: Mapping[str, Path], calibration: Calibration, settings: Settings) -> str:
-    """SHA-256 over all that the ranges depend on."""
+def cache_key(files: Mapping[str, Path], inputs: CalibrationInputs, settings: CalibrationSettings) -> str:
+    """Return the SHA-256 over all that the ranges depend on."""
     hashes = {role: describe_file(path).sha256 for role, path in files.items()}
-    constants = [DAMAGE_PICTURES, PERCENTILE, BINS.get(settings.ranges)]
-    facts = {"files": hashes, "pictures": calibration.digest, "settings": asdict(settings), "constants": constants}
+    constants = [SENSITIVITY_IMAGES, PERCENTILE, BINS.get(settings.ranges)]
+    facts = {"files": hashes, "pictures": inputs.digest, "settings": asdict(settings), "constants": constants}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def find_ranges(
-    models: Models, calibration: Calibration, settings: Settings, key: str, threads: int, say: Progress
-) -> Ranged:
-    """Run the fp32 engines over the calibration pictures. Raises OutputError for ranges that are no numbers."""
-    batches = sum(map(calibration.batches, models))
-    with say.bar(f"how large the channels get ({', '.join(models)})", batches) as advance:
+    models: Models,
+    inputs: CalibrationInputs,
+    settings: CalibrationSettings,
+    key: str,
+    threads: int,
+    progress: Progress,
+) -> CalibrationResult:
+    """Run the fp32 engines over the calibration inputs. Raises OutputError for NaN or infinite ranges."""
+    batches = sum(map(inputs.num_batches, models))
+    with progress.bar(f"largest values of the channels ({', '.join(models)})", batches) as advance:
         maxima = {
-            role: channel_maxima(model, told(calibration.feeds(role), advance), threads)
+            role: channel_maxima(model, with_progress(inputs.batches(role), advance), threads)
             for role, model in models.items()
         }
         s = factors(models, joint_maxima(maxima), settings.smoothing)
     smoothed = {role: fold(model, s) for role, model in models.items()}
     ranges = {}
-    with say.bar(f"ranges ({settings.ranges}), {len(s)} layers smoothed", batches) as advance:
+    with progress.bar(f"ranges ({settings.ranges}), {len(s)} layers smoothed", batches) as advance:
         for role, model in smoothed.items():
             after = {layer: value / s.get(layer, np.float32(1)) for layer, value in maxima[role].items()}
-            feeds = told(calibration.feeds(role), advance)
-            ranges[role] = tensor_ranges(model, feeds, settings.ranges, after, threads)
-    hurt: dict[str, float] = {}
-    few = calibration.part(DAMAGE_PICTURES)
-    length = sum(len({linear.layer for linear in linears(models[role])}) * few.batches(role) for role in STAGES)
-    with say.bar("damage of every layer alone", length) as advance:
+            ranges[role] = tensor_ranges(
+                model, with_progress(inputs.batches(role), advance), settings.ranges, after, threads
+            )
+    sensitivity: dict[str, float] = {}
+    few = inputs.part(SENSITIVITY_IMAGES)
+    length = sum(len({linear.layer for linear in linears(models[role])}) * few.num_batches(role) for role in STAGES)
+    with progress.bar("sensitivity of every layer to int8", length) as advance:
         for role in STAGES:
-            for layer, value in damage(smoothed[role], ranges[role], few.feeds(role), threads, advance).items():
-                hurt[layer] = max(hurt.get(layer, 0.0), value)
-    return Ranged(s, ranges, hurt, key)
+            of_stage = layer_sensitivity(smoothed[role], ranges[role], few.batches(role), threads, advance)
+            for layer, value in of_stage.items():
+                sensitivity[layer] = max(sensitivity.get(layer, 0.0), value)
+    return CalibrationResult(s, ranges, sensitivity, key)
 
 
-def ranged_or_cached(
-    bundle: Path, models: Models, key: str, calibration: Calibration, settings: Settings, threads: int, say: Progress
-) -> Ranged:
-    """What an earlier calibration of the same models, pictures and settings left in the bundle, or a new one."""
+def cached_or_found(
+    bundle: Path,
+    models: Models,
+    key: str,
+    inputs: CalibrationInputs,
+    settings: CalibrationSettings,
+    threads: int,
+    progress: Progress,
+) -> CalibrationResult:
+    """Take the result of an earlier calibration with the same key from the bundle, or calibrate."""
     cached = load_cache(bundle / RANGES_FILE, key)
     if cached is not None:
-        say.note("the bundle already has the ranges of these pictures and settings; they are used again")
-        return Ranged(*cached, key)
-    return find_ranges(models, calibration, settings, key, threads, say)
+        progress.note("the bundle already has the ranges of these images and settings; they are used again")
+        return CalibrationResult(*cached, key)
+    return find_ranges(models, inputs, settings, key, threads, progress)
 
 
 def write_int8(
-    folder: Path, models: Models, found: Ranged, keep: Collection[str], golden: Golden, fp32: Cascade
+    folder: Path, models: Models, result: CalibrationResult, keep: Collection[str], golden: Golden, fp32: Cascade
 ) -> tuple[Variant, Parity]:
     """Write the int8 engines into `folder`, weights stored once, and compare them with the golden vectors.
 
     keep: layers that stay in fp32. Raises ExportError if the ONNX checker refuses a file.
     """
-    paths = write_graphs(folder, models, found, keep)
-    save_cache(folder / RANGES_FILE, found.smoothing, found.ranges, found.damage, found.key)
+    paths = write_graphs(folder, models, result, keep)
+    save_cache(folder / RANGES_FILE, result.smoothing, result.ranges, result.sensitivity, result.key)
     paths["ranges"] = folder / RANGES_FILE
     parity = measure_parity(Cascade(fp32.backend, paths, fp32.config), golden, PRECISION, GOLDEN_BATCHES)
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict()), parity
 
 
-def write_graphs(folder: Path, models: Models, found: Ranged, keep: Collection[str] = ()) -> dict[str, Path]:
+def write_graphs(
+    folder: Path, models: Models, result: CalibrationResult, keep: Collection[str] = ()
+) -> dict[str, Path]:
     """Smooth, quantise and write the engines; returns paths by role, `weights` among them."""
     import onnx_ir as ir
 
@@ -127,27 +142,29 @@ def write_graphs(folder: Path, models: Models, found: Ranged, keep: Collection[s
 
     graphs = {}
     for role, model in models.items():
-        reduced = quantise(fold(model, found.smoothing), found.ranges[role], keep)
+        reduced = quantise(fold(model, result.smoothing), result.ranges[role], keep)
         graphs[role] = ir.serde.deserialize_model(reduced)
         graphs[role].graph.sort()  # the quantiser appends its nodes at the end
     return write_engines(folder, graphs, PRECISION)
 
 
-def describe(found: Ranged, keep: Collection[str], settings: Settings, pictures: int, continued: int) -> dict[str, Any]:
-    """The calibration for the manifest."""
+def describe_calibration(
+    result: CalibrationResult, keep: Collection[str], settings: CalibrationSettings, images: int, continued: int
+) -> dict[str, Any]:
+    """Describe the calibration for the manifest."""
     return {
         "ranges": settings.ranges,
         "smoothing": settings.smoothing,
         "alphas": list(settings.alphas),
         "eta": settings.eta,
-        "pictures": pictures,
+        "pictures": images,
         "continued": continued,
-        "key": found.key,
+        "key": result.key,
         "kept_in_fp32": sorted(keep),
-        "damage": {layer: float(f"{value:.3g}") for layer, value in ranked(found.damage)},
+        "damage": {layer: float(f"{value:.3g}") for layer, value in ranked(result.sensitivity)},
     }
 
 
-def ranked(hurt: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Layers by damage, the worst first."""
-    return sorted(hurt.items(), key=lambda item: -item[1])
+def ranked(sensitivity: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Sort layers by sensitivity, the most sensitive first."""
+    return sorted(sensitivity.items(), key=lambda item: -item[1])

@@ -1,4 +1,4 @@
-"""A calibration job: from a bundle to one with judged reduced variants."""
+"""A calibration job: adds an int8 variant to a bundle, and compares every reduced variant with fp32."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import click
 
 from sacvit_deploy.bundle.bundle import MANIFEST, check_file, open_bundle
 from sacvit_deploy.errors import BundleError, UsageError
-from sacvit_deploy.evaluation.data import spread
-from sacvit_deploy.evaluation.datasets import open_pictures
+from sacvit_deploy.evaluation.labelled_images import spread
+from sacvit_deploy.evaluation.open_images import open_images
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
 
 if TYPE_CHECKING:
     from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx
 
-SOME = 256  # calibration pictures; more change ranges little
-MOST = 5000  # of them to judge on: an interval of 1.4 points at most
+CALIBRATION_IMAGES = 256  # more change the ranges little
+EVAL_IMAGES = 5000  # of the same folder: a 95 % interval of 1.4 points at most
 
 
 @dataclass(frozen=True)
 class CalibrationJob:
-    """What to calibrate and judge with; None takes the bundle's own value, or `calib` for `judge`."""
+    """Images and settings of a calibration; None stands for the bundle's own value, and for `calib` in `judge`."""
 
     calib: Path
     int8: bool
     judge: Path | None = None
     max_drop: float | None = None
-    pictures: int = SOME
+    images: int = CALIBRATION_IMAGES
     ranges: Range = "percentile"
     smoothing: float = 0.5
     eta: float | None = None
@@ -42,9 +42,9 @@ class CalibrationJob:
 
 
 def copy_bundle(source: Path, folder: Path) -> None:
-    """Copy a bundle's folder into another, but for the files of its int8 variant, of which only sound ranges go on.
+    """Copy a bundle's folder into another, without its int8 variant; only undamaged ranges of that are copied.
 
-    No hard links: the onnx library refuses to read such weights. Raises BundleError for a damaged file.
+    Hard links are no alternative: the onnx library refuses to read such weights. Raises BundleError for a damaged file.
     """
     opened = open_bundle(source)
     old = opened.manifest.variants.get("int8")
@@ -67,45 +67,45 @@ def copy_bundle(source: Path, folder: Path) -> None:
             shutil.copyfile(source / old.files["ranges"].path, folder / old.files["ranges"].path)
 
 
-def reduce_bundle(folder: Path, plan: CalibrationJob) -> None:
-    """Calibrate (where the plan says int8) and judge the bundle in a folder that nobody else reads yet."""
+def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
+    """Calibrate int8, if the job asks for it, and judge the reduced variants of a bundle that nobody else reads yet."""
     from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
     from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, EvalSet, judge_all
-    from sacvit_deploy.calibration.int8 import Settings
+    from sacvit_deploy.calibration.int8 import CalibrationSettings
     from sacvit_deploy.calibration.search import BUDGET, calibrate
     from sacvit_deploy.console.progress import Progress
 
-    say = Progress()
-    model = SACViT(folder, precision="fp32", threads=plan.threads)
+    progress = Progress()
+    model = SACViT(folder, precision="fp32", threads=job.threads)
     manifest = model.bundle.manifest
-    found = open_pictures(model, plan.calib)
-    for note in found.notes:
-        say.note(f"note: {note}")
-    chosen = found.pick(spread(found.labels, plan.pictures))
-    if plan.judge == plan.calib and not plan.int8:
-        eval_set = EvalSet(found, f"{found.kind} from {plan.calib.resolve().name}/")
-    elif plan.judge is not None:
-        others = open_pictures(model, plan.judge)
+    images = open_images(model, job.calib)
+    for note in images.notes:
+        progress.note(f"note: {note}")
+    chosen = images.pick(spread(images.labels, job.images))
+    if job.judge == job.calib and not job.int8:
+        eval_set = EvalSet(images, f"{images.kind} from {job.calib.resolve().name}/")
+    elif job.judge is not None:
+        others = open_images(model, job.judge)
         for note in others.notes:
-            say.note(f"note: {note}")
-        eval_set = EvalSet(others, f"{others.kind} from {plan.judge.resolve().name}/")
+            progress.note(f"note: {note}")
+        eval_set = EvalSet(others, f"{others.kind} from {job.judge.resolve().name}/")
     else:
-        judged = found.pick(spread(found.labels, MOST))
-        among = ", the calibration's among them" if plan.int8 else ""
-        eval_set = EvalSet(judged, f"{found.kind} from {plan.calib.resolve().name}/{among}")
-    if not eval_set.pictures.labelled:
-        if plan.max_drop is not None:
-            raise UsageError(f"--max-drop needs labelled pictures to judge on, and {eval_set.name} have no labels")
-        say.note(f"note: {eval_set.name} have no labels; agreement with fp32 is reported, not accuracy")
-    gate = AccuracyGate(model.bundle, eval_set, OnnxRuntimeBackend("cpu", plan.threads))
-    if plan.int8:
-        settings = Settings(
-            eta=check_eta(manifest.eta if plan.eta is None else plan.eta),
-            alphas=tuple(plan.alphas or (manifest.config.method.alpha,)),
-            ranges=plan.ranges,
-            smoothing=plan.smoothing,
+        judged = images.pick(spread(images.labels, EVAL_IMAGES))
+        overlap = ", the calibration's among them" if job.int8 else ""
+        eval_set = EvalSet(judged, f"{images.kind} from {job.calib.resolve().name}/{overlap}")
+    if not eval_set.images.labelled:
+        if job.max_drop is not None:
+            raise UsageError(f"--max-drop needs labelled images to judge on, and {eval_set.name} have no labels")
+        progress.note(f"note: {eval_set.name} have no labels; agreement with fp32 is reported, not accuracy")
+    gate = AccuracyGate(model.bundle, eval_set, OnnxRuntimeBackend("cpu", job.threads))
+    if job.int8:
+        settings = CalibrationSettings(
+            eta=check_eta(manifest.eta if job.eta is None else job.eta),
+            alphas=tuple(job.alphas or (manifest.config.method.alpha,)),
+            ranges=job.ranges,
+            smoothing=job.smoothing,
         )
-        # One or two of a few pictures are lost by chance, and must not cost half the layers.
-        budget = max(BUDGET, 200 / len(eval_set.pictures)) if plan.max_drop is None else plan.max_drop
-        calibrate(chosen, settings, gate, budget, say)
-    judge_all(gate, plan.max_drop, say, click.echo)
+        # Of a few images one or two are lost by chance, which must not keep half the layers in fp32.
+        budget = max(BUDGET, 200 / len(eval_set.images)) if job.max_drop is None else job.max_drop
+        calibrate(chosen, settings, gate, budget, progress)
+    judge_all(gate, job.max_drop, progress, click.echo)

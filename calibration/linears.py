@@ -1,4 +1,4 @@
-"""The linear layers of an engine's graph: what eight bits pay for, by the names both stages share."""
+"""The linear layers of an engine's graph, which int8 speeds up, by the names that both stages share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Models = Mapping[str, onnx.ModelProto]  # by role: ee, sac, deit
 
 @dataclass(frozen=True)
 class Linear:
-    """One product with a constant matrix: name of the layer, of its node, of its input tensor and of its weight."""
+    """A product with a constant matrix: the names of its layer, node, input tensor and weight."""
 
     layer: str
     node: str
@@ -22,7 +22,7 @@ class Linear:
 
 
 def linears(model: onnx.ModelProto) -> list[Linear]:
-    """Find them in the graph's order; products of two activations (attention) are not among them.
+    """List the linear layers in the graph's order; products of two activations (attention) are not among them.
 
     Layers are named after their weights, so the same layer has the same name in every engine of a variant.
     """
@@ -35,5 +35,5 @@ def linears(model: onnx.ModelProto) -> list[Linear]:
 
 
 def layer_name(weight: str) -> str:
-    """`blocks.0.attn.qkv.weight.T` -> `blocks.0.attn.qkv`."""
+    """Name a layer after its weight: `blocks.0.attn.qkv.weight.T` -> `blocks.0.attn.qkv`."""
     return weight.removesuffix(".T").removesuffix(".weight")

@@ -1,7 +1,8 @@
-"""An fp32 engine and its ranges -> the same engine with explicit eight-bit Q/DQ pairs around its linear layers."""
+"""Quantises an fp32 engine: explicit int8 Q/DQ pairs around its linear layers."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -15,8 +16,8 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], keep: Collecti
     """Return the int8 engine; `keep` names layers that stay in fp32.
 
     ranges: by layer, the largest absolute input to represent. Symmetric int8 with zero point 0, a scale for each column
-    of a weight, biases untouched; attention products, LayerNorm, softmax and GELU stay as they are (TensorRT and ONNX
-    Runtime both read this form). Raises OutputError for a range that is no positive number.
+    of a weight, biases in fp32; attention products, LayerNorm, softmax and GELU stay as they are. TensorRT and ONNX
+    Runtime both read this form. Raises OutputError for a range that is not a positive number.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
@@ -27,14 +28,13 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], keep: Collecti
     for linear in chosen:
         top = ranges[linear.layer]
         if not (np.isfinite(top) and top > 0):
-            raise OutputError(f"layer {linear.layer} has the range {top}, which no eight bits can hold")
+            raise OutputError(f"layer {linear.layer} has the range {top}, which int8 can't represent")
         limits[linear.input] = TensorData(lowest=np.float32(-top), highest=np.float32(top))
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    engine = copy.deepcopy(model)
     if not chosen:
-        return copy
+        return engine
     quantiser = QDQQuantizer(
-        copy,
+        engine,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
@@ -48,12 +48,12 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], keep: Collecti
             "WeightSymmetric": True,
             "MatMulConstBOnly": True,
             "QuantizeBias": False,
-            # A quantised output would be a second rounding before the bias and the residual are added.
+            # A quantised output would be rounded a second time, before the bias and the residual are added.
             "OpTypesToExcludeOutputQuantization": list(LINEAR),
         },
     )
     quantiser.quantize_model()
-    found: onnx.ModelProto = quantiser.model.model
-    found.producer_name, found.producer_version = model.producer_name, model.producer_version
-    del found.metadata_props[:]
-    return found
+    quantised: onnx.ModelProto = quantiser.model.model
+    quantised.producer_name, quantised.producer_version = model.producer_name, model.producer_version
+    del quantised.metadata_props[:]
+    return quantised

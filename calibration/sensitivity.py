@@ -1,7 +1,8 @@
-"""What each layer's eight bits do to the answers, one layer at a time."""
+"""Sensitivity of the answers to int8, one layer at a time."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -18,51 +19,50 @@ LEVELS = 127  # of symmetric int8
 SWITCH = "switch"
 
 
-def damage(
+def layer_sensitivity(
     model: onnx.ModelProto,
     ranges: Mapping[str, float],
-    feeds: Iterable[Mapping[str, Array]],
+    batches: Iterable[Mapping[str, Array]],
     threads: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, float]:
     """Return by layer how far the answers move when that layer alone is quantised.
 
-    The measure is the mean Kullback-Leibler divergence, in nats, of the engine's class probabilities from fp32's.
+    The measure is the mean Kullback-Leibler divergence of the class probabilities from fp32's, in nats. advance: called
+    after each run of a layer on a batch.
     """
-    watched = switched(model, ranges)
+    switchable = switched(model, ranges)
     layers = [linear.layer for linear in linears(model)]
-    session = SessionFactory(threads).open(watched.SerializeToString())
+    session = SessionFactory(threads).open(switchable.SerializeToString())
     moved: dict[str, list[float]] = {layer: [] for layer in dict.fromkeys(layers)}
-    for feed in feeds:
-        reference = softmax(_logits(session, feed, np.zeros(len(layers), np.float32)))
+    for batch in batches:
+        reference = softmax(_logits(session, batch, np.zeros(len(layers), np.float32)))
         for layer in moved:
             alone = np.array([name == layer for name in layers], np.float32)
-            found = softmax(_logits(session, feed, alone))
-            moved[layer] += divergence(reference, found).tolist()
+            moved[layer] += divergence(reference, softmax(_logits(session, batch, alone))).tolist()
             advance(1)
     return {layer: float(np.mean(values)) for layer, values in moved.items()}
 
 
-def divergence(reference: Array, found: Array) -> npt.NDArray[np.float64]:
-    """KL(reference || found) of [B,C] probabilities: [B], in nats."""
+def divergence(reference: Array, probabilities: Array) -> npt.NDArray[np.float64]:
+    """Return KL(reference || probabilities) of [B,C] probabilities: [B], in nats."""
     tiny = np.finfo(np.float64).tiny
-    out: npt.NDArray[np.float64] = (reference * (np.log(reference + tiny) - np.log(found + tiny))).sum(axis=1)
+    out: npt.NDArray[np.float64] = (reference * (np.log(reference + tiny) - np.log(probabilities + tiny))).sum(axis=1)
     return out
 
 
 def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
-    """An engine with one more input, `switch` [layers]: 1 rounds that layer's input and weight as int8 would.
+    """Return an engine with one more input, `switch` [layers]: 1 rounds that layer's input and weight as int8 would.
 
-    One session then measures every layer; opening one a layer would take longer than the measuring.
+    One session then measures every layer; opening one for each would take longer than measuring.
     """
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    found = linears(out)
+    out = copy.deepcopy(model)
+    layers = linears(out)
     tensors = {tensor.name: tensor for tensor in out.graph.initializer}
     at = {node.name: place for place, node in enumerate(out.graph.node)}
-    out.graph.input.append(helper.make_tensor_value_info(SWITCH, TensorProto.FLOAT, [len(found)]))
+    out.graph.input.append(helper.make_tensor_value_info(SWITCH, TensorProto.FLOAT, [len(layers)]))
     before: dict[int, list[onnx.NodeProto]] = {}
-    for number, linear in enumerate(found):
+    for number, linear in enumerate(layers):
         node, stem = out.graph.node[at[linear.node]], f"switched/{number}"
         weight = numpy_helper.to_array(tensors[linear.weight])
         axis = 1 if any(attribute.name == "transB" and attribute.i for attribute in node.attribute) else 0
@@ -77,9 +77,9 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
         tensors_added = [numpy_helper.from_array(value, f"{stem}/{name}") for name, value in constants.items()]
         out.graph.initializer.extend(tensors_added)
         nodes = [helper.make_node("Gather", [SWITCH, f"{stem}/number"], [f"{stem}/on"])]
-        how = [f"{stem}/scale", f"{stem}/zero"]
-        nodes.append(helper.make_node("QuantizeLinear", [linear.input, *how], [f"{stem}/q"]))
-        nodes.append(helper.make_node("DequantizeLinear", [f"{stem}/q", *how], [f"{stem}/dq"]))
+        scale_zero = [f"{stem}/scale", f"{stem}/zero"]
+        nodes.append(helper.make_node("QuantizeLinear", [linear.input, *scale_zero], [f"{stem}/q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{stem}/q", *scale_zero], [f"{stem}/dq"]))
         nodes.append(helper.make_node("Sub", [f"{stem}/dq", linear.input], [f"{stem}/error"]))
         for source, change, name in ((linear.input, "error", "x"), (linear.weight, "change", "w")):
             nodes.append(helper.make_node("Mul", [f"{stem}/{change}", f"{stem}/on"], [f"{stem}/{name}_moved"]))
@@ -93,6 +93,6 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
     return out
 
 
-def _logits(session: object, feed: Mapping[str, Array], switch: npt.NDArray[np.float32]) -> Array:
-    found: Array = session.run(["logits"], {**feed, SWITCH: switch})[0]  # type: ignore[attr-defined]
-    return found
+def _logits(session: object, batch: Mapping[str, Array], switch: npt.NDArray[np.float32]) -> Array:
+    logits: Array = session.run(["logits"], {**batch, SWITCH: switch})[0]  # type: ignore[attr-defined]
+    return logits

@@ -1,4 +1,4 @@
-"""The plain DeiT of the same width and depth, on the same decoded pictures as the cascade."""
+"""The plain DeiT of the same width and depth, timed on the decoded images that the cascade gets."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 
-MOST = 40  # batches: enough for a median, and the largest engine does not double the waiting
+TIMED_BATCHES = 40  # enough for a median, without the largest engine doubling the run
 
 
-class Baseline:
-    """The DeiT engine of a variant. Times the first batches, in turn with the cascade."""
+class BaselineTimer:
+    """Runs a variant's DeiT engine on the first `batches` batches, in turn with the cascade."""
 
-    def __init__(self, engine: Engine, preprocessing: Preprocessing, most: int = MOST) -> None:
-        self._engine, self._preprocessing, self._left = engine, preprocessing, most
+    def __init__(self, engine: Engine, preprocessing: Preprocessing, batches: int = TIMED_BATCHES) -> None:
+        self._engine, self._preprocessing, self._left = engine, preprocessing, batches
 
     def seconds(self, images: Sequence[Pixels]) -> float | None:
-        """Seconds from B decoded pictures [S,S,3] to probabilities; None once enough batches were timed."""
+        """Time one batch, from B decoded images [S,S,3] to probabilities; None once enough batches were timed."""
         if self._left == 0:
             return None
         self._left -= 1
@@ -32,8 +32,8 @@ class Baseline:
         return time.perf_counter() - start
 
 
-def open_baseline(backend: Backend, files: Mapping[str, Path], preprocessing: Preprocessing) -> Baseline | None:
+def open_baseline(backend: Backend, files: Mapping[str, Path], preprocessing: Preprocessing) -> BaselineTimer | None:
     """Open a variant's DeiT engine; None for a variant without one. Raises BackendError."""
     if BASELINE not in files:
         return None
-    return Baseline(backend.open(files[BASELINE], files.get("weights")), preprocessing)
+    return BaselineTimer(backend.open(files[BASELINE], files.get("weights")), preprocessing)

@@ -13,31 +13,28 @@ from sacvit_deploy.bundle.defaults import write_defaults
 from sacvit_deploy.commands.common import numbers
 from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.costs import costs
-from sacvit_deploy.errors import BundleError, UsageError
-from sacvit_deploy.evaluation.curve import candidate_etas, choose_accuracy, choose_speedup, pareto, points
-from sacvit_deploy.evaluation.eval_table import Answers, bare
-from sacvit_deploy.evaluation.options import Job, failures, job_options, open_job, show_notes
+from sacvit_deploy.errors import BundleError, SacvitError, UsageError
+from sacvit_deploy.evaluation.curve import pareto
+from sacvit_deploy.evaluation.options import eval_options, failures, open_job, show_notes
 from sacvit_deploy.evaluation.outputs import collect
-from sacvit_deploy.evaluation.sweep import Choice, Sweep, write_files
-from sacvit_deploy.evaluation.sweep_table import table
-from sacvit_deploy.geometry import num_targets
-
-ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the paper's table 7
+from sacvit_deploy.evaluation.sweep import Sweep, choose_point, sweep_alphas, sweep_curves
+from sacvit_deploy.evaluation.sweep_files import write_sweep
+from sacvit_deploy.evaluation.sweep_table import sweep_table
 
 
 @click.command("sweep")
-@job_options
-@click.option("--alphas", callback=numbers, help="Like 0.4,0.5.  [default: 0.4 to 0.9 in tenths, and the bundle's]")
+@eval_options
+@click.option("--alphas", callback=numbers, help="Such as 0.4,0.5.  [default: 0.4 to 0.9 in tenths, and the bundle's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for sweep.json, sweep.png and sweep.html.")
 @click.option(
     "--target-accuracy",
     type=click.FloatRange(min=0, max=100),
-    help="Choose the cheapest eta that loses at most so many points against stage 2 for every picture.",
+    help="Choose the cheapest eta that loses at most this many points against stage 2 for every image.",
 )
 @click.option(
     "--target-speedup",
     type=click.FloatRange(min=0, min_open=True),
-    help="Choose the most accurate eta with at least so many times fewer multiply-adds than the plain DeiT.",
+    help="Choose the most accurate eta with at least this many times fewer MACs than the plain DeiT.",
 )
 @click.option("--write", is_flag=True, help="Make the choice the bundle's default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -50,85 +47,68 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Sweep a BUNDLE's eta and alpha on labelled pictures, and choose defaults.
+    """Sweep a BUNDLE's eta and alpha on labelled images, and choose defaults.
 
-    Stage 1 runs once over all pictures and stage 2 once for each alpha; every eta is computed from that. A target
-    chooses eta at the bundle's own alpha, and alpha, too, if --alphas is given.
+    Stage 1 runs once over all images, and stage 2 once for each alpha; every eta is computed from that. A target
+    chooses eta at the bundle's own alpha, or among --alphas if they are given.
 
-    The accuracy of an eta chosen on the same pictures is slightly optimistic: choose on one set, and report `sacvit
+    The accuracy of an eta chosen on the same images is slightly optimistic: choose on one set, and report `sacvit
     eval` on another.
     """
     if target_accuracy is not None and target_speedup is not None:
         raise UsageError("choose by --target-accuracy or by --target-speedup, not by both")
-    chooses = target_accuracy is not None or target_speedup is not None
-    if write and not chooses:
+    if write and target_accuracy is None and target_speedup is None:
         raise UsageError("--write needs a choice; add --target-accuracy or --target-speedup")
-    if out is not None:
-        load_matplotlib()  # before the long work
+    no_chart = None if out is None else _why_no_chart()
     job = open_job(**options)
-    if write and not os.access(job.model.bundle.path, os.W_OK):
-        raise BundleError(f"--write can't change {job.model.bundle.path}: the folder is read-only")
-    config, bundle = job.model.config, job.model.bundle
+    config, bundle, precision = job.model.config, job.model.bundle, job.model.precision
+    if write and not os.access(bundle.path, os.W_OK):
+        raise BundleError(f"--write can't change {bundle.path}: the folder is read-only")
     own = config.method.alpha
-    grid = sorted({own, *(ALPHAS if alphas is None else alphas)})
-    if alphas is None:
-        grid = [alpha for alpha in grid if alpha == own or possible(job, alpha)]
-    cost = {alpha: costs(config, alpha) for alpha in grid}
-    outputs = collect(job.model.cascade, job.pictures, grid, batch=job.batch)
-    etas = candidate_etas(outputs.ee.probability)
-    curves = {alpha: points(Answers.of(outputs, alpha), etas, alpha, cost[alpha]) for alpha in grid}
-    found = [point for curve in curves.values() for point in curve]
+    cost = {alpha: costs(config, alpha) for alpha in sweep_alphas(alphas, config)}
+    outputs = collect(job.model.cascade, job.dataset, list(cost), batch=job.batch)
+    curves = sweep_curves(outputs, cost)
     choice, out_of_reach = None, None
-    allowed = [point for point in found if point.alpha in ((own,) if alphas is None else alphas)]
     try:
-        if target_accuracy is not None:
-            reference = curves[own][-1].top1  # eta 1: everybody continues
-            goal = f"within {target_accuracy:g} points of SAC-only at alpha {own:g} ({bare(reference)} %)"
-            choice = Choice(choose_accuracy(allowed, reference, target_accuracy), goal)
-        elif target_speedup is not None:
-            goal = f"at least {target_speedup:g} times fewer multiply-adds than the DeiT"
-            choice = Choice(choose_speedup(allowed, target_speedup), goal)
+        choice = choose_point(curves, own, alphas or [own], target_accuracy, target_speedup)
     except UsageError as error:
-        out_of_reach = error  # what was measured is shown before it ends the command
+        out_of_reach = error  # raised at the end: what was measured is shown first
     sweep = Sweep(
-        title=f"{bundle.manifest.name}, {job.model.precision}, on {len(outputs.rows):,} {job.pictures.kind}",
+        title=f"{bundle.manifest.name}, {precision}, on {len(outputs.rows):,} {job.dataset.kind}",
         curves=curves,
-        front=pareto(found),
+        front=pareto([point for curve in curves.values() for point in curve]),
         choice=choice,
         deit_gmacs=cost[own].deit / 1e9,
         facts={**job.facts(), "pictures": len(outputs.rows), "own_alpha": own, **failures(outputs)},
     )
     if not as_json:
         show_notes(job, outputs)
-        click.echo(f"{job.heading()}\n\n{table(sweep, config)}")
-    written = [] if out is None else write_files(sweep, out)
+        click.echo(f"{job.heading()}\n\n{sweep_table(sweep, config)}")
+    files = [] if out is None else write_sweep(sweep, out, chart=no_chart is None)
+    if no_chart is not None:
+        click.echo(f"Note: no sweep.png, and no chart in sweep.html: {no_chart}", err=True)
     if choice is not None and write:
         reason = f"eta {choice.point.eta:g}, alpha {choice.point.alpha:g} chosen {choice.goal} on {sweep.title}"
-        chosen = {"eta": choice.point.eta, "alpha": choice.point.alpha}
-        write_defaults(bundle.path, **chosen, reason=reason, precision=job.model.precision)
-    precision = job.model.precision
-    its_own = "" if precision == "fp32" else f" (eta for {precision} alone, alpha for all variants)"
+        write_defaults(bundle.path, eta=choice.point.eta, alpha=choice.point.alpha, reason=reason, precision=precision)
     if as_json:
         click.echo(json.dumps({**sweep.to_dict(), "written": bool(choice and write)}, indent=1))
     else:
-        for path in written:
+        for path in files:
             click.echo(f"wrote {path}")
-        if choice is not None:
-            click.echo(
-                f"written: these are now the defaults of {bundle.path}{its_own}"
-                if write
-                else f"not written; say --write to make them the defaults of {bundle.path}"
-            )
+        if choice is not None and write:
+            scope = "" if precision == "fp32" else f" (eta for {precision} alone, alpha for all variants)"
+            click.echo(f"written: these are now the defaults of {bundle.path}{scope}")
+        elif choice is not None:
+            click.echo(f"not written; add --write to make them the defaults of {bundle.path}")
     if out_of_reach is not None:
         raise out_of_reach
     return 1 if outputs.overflowed else 0
 
 
-def possible(job: Job, alpha: float) -> bool:
-    """Whether a grid of these tokens has that alpha: a tiny one may have no room for the paper's."""
-    config = job.model.config
+def _why_no_chart() -> SacvitError | None:
+    """Return the error of drawing without matplotlib, which costs the chart but not the command."""
     try:
-        num_targets(alpha, config.geometry.tokens, config.method.rounding)
-    except UsageError:
-        return False
-    return True
+        load_matplotlib()
+    except SacvitError as error:
+        return error
+    return None

@@ -1,20 +1,21 @@
-"""Do the targets fall on the object? Shares beside those of a random choice and of the best one."""
+"""Measures how well the targets cover the object, beside a random choice of targets and the best one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from sacvit_deploy.arrays import Index
-from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.evaluation.scenes import size_buckets
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A mean over pictures: of the model's targets, of M tokens chosen uniformly at random, of the best M; 0 to 1."""
+class TargetMeans:
+    """A mean over images, 0 to 1: of the model's targets, of M tokens chosen uniformly at random, of the best M."""
 
     model: float
     random: float
@@ -22,28 +23,28 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """Targets against objects' boxes, means over `pictures`.
+class CoverageRow:
+    """Targets against objects' boxes, as means over the images of one group.
 
     covered: share of the box's area inside targets. touching: share of the targets that touch the box. hit: share of
-    the pictures in which at least one target touches it.
+    the images in which at least one target touches it.
     """
 
     group: str
-    pictures: int
-    covered: Measure
-    touching: Measure
-    hit: Measure
+    images: int
+    covered: TargetMeans
+    touching: TargetMeans
+    hit: TargetMeans
 
     def to_dict(self) -> dict[str, object]:
-        """The JSON form."""
-        return asdict(self)
+        """Return the JSON form."""
+        return {"pictures" if name == "images" else name: value for name, value in asdict(self).items()}
 
 
 def token_shares(boxes: Float, grid: int, token: int) -> Float:
-    """[n,4] px -> [n,N]: the share of each box's area inside each low-res token, `token` px a side.
+    """Return the share of each box's area inside each low-res token: [n,4] px -> [n,N]; tokens are `token` px wide.
 
-    A row sums to 1 for a box inside the picture; a box without area gives NaN.
+    A row sums to 1 for a box inside the image; a box without area gives NaN.
     """
     edges = np.arange(grid, dtype=np.float64) * token
     left, top, right, bottom = (boxes[:, at, None] for at in range(4))
@@ -55,11 +56,11 @@ def token_shares(boxes: Float, grid: int, token: int) -> Float:
     return shares
 
 
-def measure(shares: Float, targets: Index, group: str = "all") -> Coverage:
-    """Compare targets [n,M] with token_shares [n,N], n >= 1; rows of boxes without area must be gone.
+def measure_coverage(shares: Float, targets: Index, group: str = "all") -> CoverageRow:
+    """Compare targets [n,M] with token_shares [n,N], n >= 1, of boxes that have an area.
 
-    Random is the expectation over all choices of M of the N tokens: a token is chosen with probability M / N, and with
-    k tokens on the box all are missed with probability C(N - k, M) / C(N, M).
+    `random` is the expectation over all choices of M of the N tokens: a token is chosen with probability M / N, and
+    where k tokens touch the box, all of them are missed with probability C(N - k, M) / C(N, M).
     """
     count, tokens = targets.shape[1], shares.shape[1]
     touched = shares > 0
@@ -68,43 +69,53 @@ def measure(shares: Float, targets: Index, group: str = "all") -> Coverage:
     hits = np.take_along_axis(touched, targets, axis=1).sum(axis=1)
     best = -np.sort(-shares, axis=1)[:, :count]
     missed = [math.comb(tokens - int(k), count) / math.comb(tokens, count) for k in on_box]
-    return Coverage(
+    return CoverageRow(
         group=group,
-        pictures=len(targets),
-        covered=Measure(
+        images=len(targets),
+        covered=TargetMeans(
             float(chosen.sum(axis=1).mean()),
             float(shares.sum(axis=1).mean() * count / tokens),
             float(best.sum(axis=1).mean()),
         ),
-        touching=Measure(
+        touching=TargetMeans(
             float(hits.mean() / count), float(on_box.mean() / tokens), float(np.minimum(on_box, count).mean() / count)
         ),
-        hit=Measure(float((hits > 0).mean()), 1 - float(np.mean(missed)), float((on_box > 0).mean())),
+        hit=TargetMeans(float((hits > 0).mean()), 1 - float(np.mean(missed)), float((on_box > 0).mean())),
     )
 
 
-def by_size(boxes: Float, object_px: Float, targets: Index, grid: int, token: int) -> list[Coverage]:
-    """One row for each size of object that occurs, then one for all; boxes without area are left out."""
+def coverage_by_size(boxes: Float, object_px: Float, targets: Index, grid: int, token: int) -> list[CoverageRow]:
+    """Measure each size of object that occurs, then all together; boxes without area are left out."""
     shares = token_shares(boxes, grid, token)
-    seen = np.isfinite(shares).all(axis=1)
-    if not seen.any():
+    inside_view = np.isfinite(shares).all(axis=1)
+    if not inside_view.any():
         return []
-    shares, targets, object_px = shares[seen], targets[seen], object_px[seen]
-    rows = [measure(shares[inside], targets[inside], name) for name, inside in size_buckets(object_px).items()]
-    return [*rows, measure(shares, targets)]
+    shares, targets, object_px = shares[inside_view], targets[inside_view], object_px[inside_view]
+    rows = [measure_coverage(shares[inside], targets[inside], name) for name, inside in size_buckets(object_px).items()]
+    return [*rows, measure_coverage(shares, targets)]
 
 
 HEADER = (
-    "  object       pictures   box covered by targets   targets that touch it    hit by any target\n"
+    "  object         images   box covered by targets   targets that touch it    hit by any target\n"
     "                          model  random   best     model  random   best     model  random"
 )
 
 
-def line(found: Coverage) -> str:
-    """One row for people, in per cent."""
-    covered, touching, hit = found.covered, found.touching, found.hit
+def coverage_table(rows: Sequence[CoverageRow]) -> str:
+    """Format the rows in per cent, with their head and a legend."""
+    return "\n".join(
+        [
+            HEADER,
+            *map(_line, rows),
+            "  random: expected of targets chosen blindly; best: the most that as many targets can reach",
+        ]
+    )
+
+
+def _line(row: CoverageRow) -> str:
+    covered, touching, hit = row.covered, row.touching, row.hit
     return (
-        f"  {found.group:<12} {found.pictures:>8,}   "
+        f"  {row.group:<12} {row.images:>8,}   "
         f"{covered.model:>5.1%} {covered.random:>7.1%} {covered.best:>6.1%}   "
         f"{touching.model:>6.1%} {touching.random:>7.1%} {touching.best:>6.1%}   {hit.model:>7.1%} {hit.random:>7.1%}"
     )

@@ -1,49 +1,50 @@
-"""The tables of `sacvit eval`: one row an eta (the paper's table 3), and one row a size of object."""
+"""The report of `sacvit eval`: one row for each eta (the paper's table 3), one for each size of object."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs
-from sacvit_deploy.evaluation.data import Float
-from sacvit_deploy.evaluation.metrics import Bool, Score, Share, goes_on, right, score, share
-from sacvit_deploy.evaluation.outputs import Outputs
+from sacvit_deploy.evaluation.labelled_images import Float
+from sacvit_deploy.evaluation.metrics import CascadeScore, Correctness, Share, continues, share
+from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import size_buckets
+from sacvit_deploy.model import SACViT
 
 
 @dataclass(frozen=True)
-class Row:
-    """The cascade at one eta on this machine. time_ratio: how many times faster than the DeiT, None if not measured."""
+class EvalRow:
+    """The cascade at one eta on this machine. time_ratio: times faster than the DeiT, None if that was not measured."""
 
-    score: Score
+    score: CascadeScore
     images_per_second: float
     time_ratio: float | None
 
     def to_dict(self, default_eta: float) -> dict[str, Any]:
-        """The JSON form."""
-        found = self.score
+        """Return the JSON form."""
+        score = self.score
         return {
-            "eta": found.eta,
-            "default": found.eta == default_eta,
-            "top1": found.cascade.to_dict(),
-            "continue_fraction": found.continue_fraction,
-            "exits": found.exits.to_dict(),
-            "continuing": found.rest.to_dict(),
-            "continuing_ee": found.rest_ee.to_dict(),
-            "gmacs": found.gmacs,
-            "gmac_ratio": found.gmac_ratio,
+            "eta": score.eta,
+            "default": score.eta == default_eta,
+            "top1": score.cascade.to_dict(),
+            "continue_fraction": score.continue_fraction,
+            "exits": score.exits.to_dict(),
+            "continuing": score.rest.to_dict(),
+            "continuing_ee": score.rest_ee.to_dict(),
+            "gmacs": score.gmacs,
+            "gmac_ratio": score.gmac_ratio,
             "images_per_second": self.images_per_second,
             "time_ratio": self.time_ratio,
         }
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """Pictures with objects of like size: stage 1 alone, stage 2 alone, the cascade, and who continued."""
+class SizeRow:
+    """Images with objects of similar size: stage 1 alone, stage 2 alone, the cascade, and how many continued."""
 
     name: str
     ee: Share
@@ -52,7 +53,7 @@ class Bucket:
     continuing: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON form."""
         return {
             field.name: value.to_dict() if isinstance(value, Share) else value
             for field in dataclasses.fields(self)
@@ -61,46 +62,83 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """[n] arrays: stage 1's highest probability, and whether each stage is right."""
+class EvalReport:
+    """All numbers of `sacvit eval` at one alpha. focus: the eta of `by_size`, which is empty if sizes are unknown."""
 
-    confidence: Float
-    ee_right: Bool
-    sac_right: Bool
-
-    @classmethod
-    def of(cls, outputs: Outputs, alpha: float) -> Answers:
-        """Compare both stages with the labels."""
-        labels = outputs.labels
-        sac = outputs.sac[alpha]
-        return cls(outputs.ee.probability, right(outputs.ee.answer, labels), right(sac.answer, labels))
-
-    def score(self, eta: float, costs: Costs) -> Score:
-        """The cascade at an eta. Raises UsageError."""
-        return score(self.confidence, self.ee_right, self.sac_right, eta, costs)
+    alpha: float
+    ee: CascadeScore
+    sac: CascadeScore
+    milliseconds: dict[str, float]
+    rows: Sequence[EvalRow]
+    focus: float
+    by_size: Sequence[SizeRow]
 
 
-def row(outputs: Outputs, answers: Answers, alpha: float, eta: float, costs: Costs) -> Row:
+def eval_report(
+    outputs: EvalOutputs, alpha: float, etas: Sequence[float], costs: Costs, focus: float, object_px: Float | None
+) -> EvalReport:
+    """Score and time the cascade at each eta. object_px: [n] sizes of the images answered. Raises UsageError."""
+    graded = Correctness.of(outputs, alpha)
+    return EvalReport(
+        alpha=alpha,
+        ee=graded.score(0.0, costs),
+        sac=graded.score(1.0, costs),
+        milliseconds=outputs.times.milliseconds(alpha),
+        rows=[eval_row(outputs, graded, alpha, eta, costs) for eta in etas],
+        focus=focus,
+        by_size=[] if object_px is None else size_rows(graded, object_px, focus),
+    )
+
+
+def eval_row(outputs: EvalOutputs, graded: Correctness, alpha: float, eta: float, costs: Costs) -> EvalRow:
     """Score and time the cascade at an eta. Raises UsageError."""
-    found = answers.score(eta, costs)
-    times, fraction = outputs.times, found.continue_fraction
-    return Row(found, times.images_per_second(alpha, fraction), times.speedup(alpha, fraction))
+    score = graded.score(eta, costs)
+    times, fraction = outputs.times, score.continue_fraction
+    return EvalRow(score, times.images_per_second(alpha, fraction), times.speedup(alpha, fraction))
 
 
-def by_size(answers: Answers, object_px: Float, eta: float) -> list[Bucket]:
-    """One bucket for each size of object that occurs; object_px [n]."""
-    go = goes_on(answers.confidence, eta)
-    cascade = np.where(go, answers.sac_right, answers.ee_right)
+def size_rows(graded: Correctness, object_px: Float, eta: float) -> list[SizeRow]:
+    """Score each size of object that occurs; object_px [n]."""
+    go, cascade = continues(graded.confidence, eta), graded.cascade_right(eta)
     return [
-        Bucket(
+        SizeRow(
             name,
-            share(answers.ee_right[inside]),
-            share(answers.sac_right[inside]),
+            share(graded.ee_right[inside]),
+            share(graded.sac_right[inside]),
             share(cascade[inside]),
             int(go[inside].sum()),
         )
         for name, inside in size_buckets(object_px).items()
     ]
+
+
+def eval_table(report: EvalReport, model: SACViT, targets: int) -> str:
+    """Format the report as text. targets: tokens that stage 2 sees at full resolution."""
+    default, tokens = model.eta, model.config.geometry.tokens
+    ms, ee, sac = report.milliseconds, report.ee, report.sac
+    steps = f"EE {ms['ee']:.2f} + glue {ms['ee_glue']:.2f}, SAC {ms['sac']:.2f} + glue {ms['sac_glue']:.2f}"
+    deit = f"; DeiT {ms['deit']:.2f}" if "deit" in ms else ""
+    lines = [
+        f"alpha {report.alpha:g}: {targets} of {tokens} tokens are seen again at full resolution",
+        "",
+        f"  EE only    {ee.cascade.percent_interval} % right at {ee.gmacs:.3f} GMACs per image",
+        f"  SAC only   {sac.cascade.percent_interval} % right at {sac.gmacs:.3f} GMACs (stage 1 comes first); "
+        f"DeiT of this size: {sac.deit_gmacs:.3f} GMACs",
+        f"  ms per image: {steps}{deit}",
+        "",
+        HEADER,
+        *(eval_line(row, default) for row in report.rows),
+    ]
+    if any(row.score.eta == default for row in report.rows):
+        lines.append("  > the bundle's default eta")
+    if "deit" not in ms:
+        lines.append(
+            f"  - not measured: the bundle's {model.precision} variant has no `{BASELINE}` engine; export it again"
+        )
+    if report.by_size:
+        lines += ["", f"By longer side of the object, px of the scene, at eta {report.focus:g}:", SIZE_HEADER]
+        lines += [size_line(row) for row in report.by_size]
+    return "\n".join(lines)
 
 
 HEADER = (
@@ -109,34 +147,23 @@ HEADER = (
 )
 
 
-def line(found: Row, default_eta: float) -> str:
-    """One row for people; the bundle's default is marked with an arrow."""
-    s = found.score
-    mark = ">" if s.eta == default_eta else " "
-    ratio = f"{found.time_ratio:.2f}x" if found.time_ratio is not None else "-"
+def eval_line(row: EvalRow, default_eta: float) -> str:
+    """Format one eta; the bundle's default is marked with an arrow."""
+    score = row.score
+    mark = ">" if score.eta == default_eta else " "
+    ratio = f"{row.time_ratio:.2f}x" if row.time_ratio is not None else "-"
     return (
-        f"{mark} {s.eta:>6.4g}   {percent(s.cascade):<20}{s.continue_fraction:>7.1%}   "
-        f"{bare(s.exits):>6}  {bare(s.rest):>9}"
-        f"   {s.gmacs:>8.3f}   {s.gmac_ratio:>6.2f}x   {found.images_per_second:>8.1f}   {ratio:>8}"
+        f"{mark} {score.eta:>6.4g}   {score.cascade.percent_interval:<20}{score.continue_fraction:>7.1%}   "
+        f"{score.exits.percent:>6}  {score.rest.percent:>9}"
+        f"   {score.gmacs:>8.3f}   {score.gmac_ratio:>6.2f}x   {row.images_per_second:>8.1f}   {ratio:>8}"
     )
 
 
 SIZE_HEADER = "  object        scenes   EE only %           SAC only %          cascade %           continue"
 
 
-def size_line(found: Bucket) -> str:
-    """One size for people."""
-    count = found.cascade.count
-    shares = "".join(f"{percent(value):<20}" for value in (found.ee, found.sac, found.cascade))
-    return f"  {found.name:<13}{count:>7,}   {shares}{found.continuing / count:>8.1%}"
-
-
-def percent(found: Share) -> str:
-    """`71.4 (70.2-72.5)`: a share and its interval, in per cent."""
-    low, high = found.interval
-    return f"{bare(found)} ({100 * low:.1f}-{100 * high:.1f})"
-
-
-def bare(found: Share) -> str:
-    """`71.4`, or a dash for a share of nothing."""
-    return f"{100 * found.value:.1f}" if found.count else "-"
+def size_line(row: SizeRow) -> str:
+    """Format one size of object."""
+    count = row.cascade.count
+    shares = "".join(f"{value.percent_interval:<20}" for value in (row.ee, row.sac, row.cascade))
+    return f"  {row.name:<13}{count:>7,}   {shares}{row.continuing / count:>8.1%}"

@@ -1,4 +1,4 @@
-"""What the room's three commands share: their options, opening the bundle and the pictures, and notes."""
+"""Options, opening of bundle and images, and notes that `sacvit eval`, `sweep` and `overlay-sheet` share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import click
 
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options
+from sacvit_deploy.console.text import counted, listed
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.data import Pictures, counted, listed, open_folder, spread
-from sacvit_deploy.evaluation.datasets import prepared
-from sacvit_deploy.evaluation.outputs import Outputs
+from sacvit_deploy.evaluation.labelled_images import LabelledImages, spread
+from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
+from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import open_scenes
 from sacvit_deploy.model import SACViT
 
@@ -22,44 +23,44 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Job:
-    """An opened model and the pictures to measure it on."""
+class EvalJob:
+    """An opened model, the images to measure it on, and the batch size."""
 
     model: SACViT
-    pictures: Pictures
+    dataset: LabelledImages
     batch: int
 
     def heading(self) -> str:
-        """Two lines: what was measured, on what."""
-        model, pictures = self.model, self.pictures
+        """Name what was measured, and on which images, in two lines."""
+        model, dataset = self.model, self.dataset
         return (
             f"{model.bundle.path}: {model.precision} on {model.backend.description}, batch {self.batch}\n"
-            f"{len(pictures):,} {pictures.kind} from {pictures.source}"
+            f"{len(dataset):,} {dataset.kind} from {dataset.source}"
         )
 
     def facts(self) -> dict[str, Any]:
-        """The same for JSON."""
-        model, pictures = self.model, self.pictures
+        """Return the facts of the heading, and the notes, for JSON."""
+        model, dataset = self.model, self.dataset
         return {
             "bundle": str(model.bundle.path),
             "precision": model.precision,
             "runtime": model.backend.description,
             "batch": self.batch,
-            "data": pictures.source,
-            "kind": pictures.kind,
-            "notes": list(pictures.notes),
+            "data": dataset.source,
+            "kind": dataset.kind,
+            "notes": list(dataset.notes),
         }
 
 
-def job_options(function: F) -> F:
-    """BUNDLE, --data or --scenes, --limit, --batch, and the backend's options."""
+def eval_options(function: F) -> F:
+    """Add BUNDLE, --data, --scenes, --limit, --batch, and the backend's options to a command."""
     function = backend_options(function)
     options = (
         click.argument("bundle", required=False, type=click.Path(path_type=Path)),
-        click.option("--data", type=click.Path(path_type=Path), help="Folder of class folders with pictures."),
+        click.option("--data", type=click.Path(path_type=Path), help="Folder with a folder of images for each class."),
         click.option("--scenes", type=click.Path(path_type=Path), help="Folder of rendered scenes."),
-        click.option("--limit", type=click.IntRange(min=1), help="Take only so many, spread over the classes."),
-        click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a call."),
+        click.option("--limit", type=click.IntRange(min=1), help="Use only so many images, spread over the classes."),
+        click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images per call."),
     )
     for option in reversed(options):
         function = option(function)
@@ -77,40 +78,40 @@ def open_job(
     provider: str | None,
     precision: str,
     threads: int | None,
-) -> Job:
-    """Open what `job_options` name. Raises UsageError unless there is just one of --data and --scenes."""
+) -> EvalJob:
+    """Open what `eval_options` name. Raises UsageError unless there is just one of --data and --scenes."""
     if (data is None) == (scenes is None):
-        raise UsageError("name the labelled pictures: either --data FOLDER or --scenes FOLDER")
+        raise UsageError("name the labelled images: either --data FOLDER or --scenes FOLDER")
     model = SACViT(bundle or find_bundle(), backend=backend, provider=provider, precision=precision, threads=threads)
     geometry, preprocessing = model.config.geometry, model.config.preprocessing
     if scenes is not None:
-        pictures = open_scenes(scenes, geometry.classes, geometry.image_size, preprocessing)
+        dataset = open_scenes(scenes, geometry.classes, geometry.image_size, preprocessing)
     else:
         assert data is not None
-        pictures = open_folder(data, model.labels, lambda path: prepared(model, path))
+        dataset = open_folder(data, model.labels, lambda path: prepare_image(model, path))
     if limit is not None:
-        pictures = pictures.pick(spread(pictures.labels, limit))
-    return Job(model, pictures, batch)
+        dataset = dataset.pick(spread(dataset.labels, limit))
+    return EvalJob(model, dataset, batch)
 
 
-def show_notes(job: Job, outputs: Outputs) -> None:
-    """Say on stderr what is not in the numbers, and why."""
-    for note in job.pictures.notes:
+def show_notes(job: EvalJob, outputs: EvalOutputs) -> None:
+    """Print on stderr which images are missing from the numbers, and why."""
+    for note in job.dataset.notes:
         click.echo(f"Note: {note}", err=True)
     if outputs.unreadable:
         reasons = listed([str(error) for error in outputs.unreadable])
-        click.echo(f"Note: {counted(len(outputs.unreadable), 'unreadable picture')} skipped: {reasons}", err=True)
+        click.echo(f"Note: {counted(len(outputs.unreadable), 'unreadable image')} skipped: {reasons}", err=True)
     if outputs.overflowed:
         names = listed([str(error).partition(":")[0] for error in outputs.overflowed])
         click.echo(
-            f"Error: {counted(len(outputs.overflowed), 'picture')} got NaN or infinite values and no answer; they are "
+            f"Error: {counted(len(outputs.overflowed), 'image')} got NaN or infinite values and no answer; they are "
             f"not in the numbers: {names}; try another precision, such as fp32",
             err=True,
         )
 
 
-def failures(outputs: Outputs) -> dict[str, Any]:
-    """The same for JSON."""
+def failures(outputs: EvalOutputs) -> dict[str, Any]:
+    """List the errors of the images that are missing from the numbers, for JSON."""
     return {
         "unreadable": [str(error) for error in outputs.unreadable],
         "overflowed": [str(error) for error in outputs.overflowed],

@@ -1,25 +1,22 @@
-"""What both stages say of every picture, from one pass; any eta is computed from this later."""
+"""Both stages' answers to every image of a data set, from one pass; any eta is computed from them afterwards."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import click
 import numpy as np
 import numpy.typing as npt
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
-from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
-from sacvit_deploy.evaluation.baseline import Baseline
-from sacvit_deploy.evaluation.data import Float, Pictures
-from sacvit_deploy.evaluation.timing import BatchTimes, Times
+from sacvit_deploy.evaluation.baseline import BaselineTimer
+from sacvit_deploy.evaluation.labelled_images import Float, LabelledImages, decoded_batches
+from sacvit_deploy.evaluation.timing import BatchTimes, EvalTimes
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.scheduler import finite_rows, overflow
@@ -28,54 +25,54 @@ Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage's answers: logits [n,C] fp32."""
+class StageAnswers:
+    """Logits [n,C] fp32 of one stage; answers and probabilities are computed from them."""
 
     logits: Array
 
     @property
     def answer(self) -> Index:
-        """[n] the most probable class, as `Prediction.index` gives it."""
-        found: Index = softmax(self.logits).argmax(axis=1)
-        return found
+        """The most probable class [n], as in `Prediction.index`."""
+        index: Index = softmax(self.logits).argmax(axis=1)
+        return index
 
     @property
     def probability(self) -> Float:
-        """[n] its probability, as the gate sees it."""
-        found: Float = softmax(self.logits).max(axis=1)
-        return found
+        """The probability of that class [n], which the gate compares with eta."""
+        highest: Float = softmax(self.logits).max(axis=1)
+        return highest
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Both stages on the n pictures that could be read and answered.
+class EvalOutputs:
+    """Outputs of both stages for the n images that could be read and got finite values.
 
     rows: [n] rows of the data set. labels: [n]. ee: stage 1; sac and targets [n,M]: stage 2, by alpha.
-    unreadable, overflowed: the errors of the pictures that are not among the n.
+    unreadable, overflowed: the errors of the images that are not among the n.
     """
 
     rows: Index
     labels: Index
-    ee: Stage
-    sac: Mapping[float, Stage]
+    ee: StageAnswers
+    sac: Mapping[float, StageAnswers]
     targets: Mapping[float, Index]
-    times: Times
+    times: EvalTimes
     unreadable: Sequence[SacvitError]
     overflowed: Sequence[SacvitError]
 
 
 def collect(
     cascade: Cascade,
-    pictures: Pictures,
+    dataset: LabelledImages,
     alphas: Sequence[float],
     *,
     batch: int = 32,
-    baseline: Baseline | None = None,
-) -> Outputs:
-    """Run both stages on every picture, whatever stage 1 thinks of it; the baseline, if given, in turn with them.
+    baseline: BaselineTimer | None = None,
+) -> EvalOutputs:
+    """Run both stages on every image, whatever the gate would decide, and the baseline, if given, in turn with them.
 
-    alphas: at least one. batch >= 1. Raises ImageError if no picture can be read, OutputError if none gets finite
-    outputs, UsageError for an alpha out of range. A picture that fails alone is left out and listed.
+    alphas: at least one. batch >= 1. An image that fails is left out and listed. Raises ImageError if no image can be
+    read, OutputError if none gets finite outputs, UsageError for an alpha out of range.
     """
     geometry, method = cascade.config.geometry, cascade.config.method
     counts = {alpha: num_targets(alpha, geometry.tokens, method.rounding) for alpha in alphas}
@@ -83,38 +80,30 @@ def collect(
     overflowed: list[SacvitError] = []
     parts: list[_Part] = []
     times: list[BatchTimes] = []
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="sacvit-decode") as pool, _progress(pictures) as advance:
-        for start in range(0, len(pictures), batch):
-            numbers = range(start, min(start + batch, len(pictures)))
-            # A whole batch is decoded before an engine starts: decoding beside it would be timed with it.
-            images, rows = [], []
-            for row, found in zip(numbers, pool.map(lambda row: _load(pictures, row), numbers), strict=True):
-                if isinstance(found, SacvitError):
-                    unreadable.append(found)
-                else:
-                    images.append(found)
-                    rows.append(row)
-            if images:
-                part, spent = _run(cascade, images, counts, baseline)
+    with Progress(sys.stderr).count(dataset.kind, len(dataset)) as advance:
+        for decoded in decoded_batches(dataset, batch):
+            unreadable += decoded.errors
+            if decoded.images:
+                part, seconds = _run(cascade, decoded.images, counts, baseline)
                 good = finite_rows(part.ee, part.scores, *part.sac.values())
                 for at in np.nonzero(~good)[0]:
                     stage = "SAC" if finite_rows(part.ee, part.scores)[at] else "EE"
-                    overflowed.append(overflow(pictures.names[rows[at]], stage))
-                parts.append(part.pick(np.array(rows, dtype=np.int64), good))
-                times.append(spent)
-            advance(len(numbers))
+                    overflowed.append(overflow(dataset.names[decoded.rows[at]], stage))
+                parts.append(part.pick(decoded.rows, good))
+                times.append(seconds)
+            advance(decoded.size)
     if not parts:
-        raise ImageError(f"none of the {len(pictures):,} pictures in {pictures.source} can be read; {unreadable[0]}")
-    rows_done = np.concatenate([part.rows for part in parts])
-    if not rows_done.size:
-        raise OutputError(f"no picture of {pictures.source} gets a finite answer; {overflowed[0]}")
-    return Outputs(
-        rows=rows_done,
-        labels=pictures.labels[rows_done],
-        ee=Stage(np.concatenate([part.ee for part in parts])),
-        sac={alpha: Stage(np.concatenate([part.sac[alpha] for part in parts])) for alpha in alphas},
+        raise ImageError(f"none of the {len(dataset):,} images in {dataset.source} can be read; {unreadable[0]}")
+    rows = np.concatenate([part.rows for part in parts])
+    if not rows.size:
+        raise OutputError(f"no image of {dataset.source} gets a finite answer; {overflowed[0]}")
+    return EvalOutputs(
+        rows=rows,
+        labels=dataset.labels[rows],
+        ee=StageAnswers(np.concatenate([part.ee for part in parts])),
+        sac={alpha: StageAnswers(np.concatenate([part.sac[alpha] for part in parts])) for alpha in alphas},
         targets={alpha: np.concatenate([part.targets[alpha] for part in parts]) for alpha in alphas},
-        times=Times(times, batch),
+        times=EvalTimes(times, batch),
         unreadable=unreadable,
         overflowed=overflowed,
     )
@@ -122,7 +111,7 @@ def collect(
 
 @dataclass(frozen=True)
 class _Part:
-    """One batch's outputs; `rows` is filled in by `pick`."""
+    """Outputs of one batch. rows: the batch's own from `_run`, the data set's from `pick`."""
 
     rows: Index
     ee: Array
@@ -132,23 +121,22 @@ class _Part:
 
     def pick(self, rows: Index, keep: Bool) -> _Part:
         sac = {alpha: logits[keep] for alpha, logits in self.sac.items()}
-        targets = {alpha: found[keep] for alpha, found in self.targets.items()}
-        # The scores have done their work; a data set's worth of them need not stay.
+        targets = {alpha: indices[keep] for alpha, indices in self.targets.items()}
+        # The targets were selected by the scores; keeping those of a whole data set would only take memory.
         return _Part(rows[keep], self.ee[keep], self.scores[:0], sac, targets)
 
 
 def _run(
-    cascade: Cascade, images: Sequence[Pixels], counts: Mapping[float, int], baseline: Baseline | None
+    cascade: Cascade, images: Sequence[Pixels], counts: Mapping[float, int], baseline: BaselineTimer | None
 ) -> tuple[_Part, BatchTimes]:
-    """One batch through stage 1, through stage 2 at every alpha, and through the baseline; seconds by step."""
-    clock = Clock()
+    """Run one batch through stage 1, through stage 2 at every alpha, and through the baseline; seconds by step."""
     both = cascade.run_both(images, list(counts.values()))
-    out, results = both.ee, dict(zip(counts, both.sac, strict=True))
-    clock.lap()
-    finite = finite_rows(out["logits"], out["scores"])
-    # The gate's work, so that it is timed; who continues is not asked here.
-    softmax(np.where(finite[:, None], out["logits"], 0)).max(axis=1)
-    gate = clock.lap()
+    results = dict(zip(counts, both.sac, strict=True))
+    clock = Clock()
+    finite = finite_rows(both.ee["logits"], both.ee["scores"])
+    # The gate's softmax, so that it is timed; who continues is decided later, by eta.
+    softmax(np.where(finite[:, None], both.ee["logits"], 0)).max(axis=1)
+    ee_glue = both.view_seconds + clock.lap()
     sac_glue: dict[float, float] = {}
     for alpha, result in results.items():
         clock.lap()
@@ -157,34 +145,11 @@ def _run(
         sac_glue[alpha] = result.gather_seconds + clock.lap()
     deit = None if baseline is None else baseline.seconds(images)
     part = _Part(
-        np.arange(len(images), dtype=np.int64),
-        out["logits"],
-        out["scores"],
-        {alpha: result.logits for alpha, result in results.items()},
-        {alpha: result.targets for alpha, result in results.items()},
+        rows=np.arange(len(images), dtype=np.int64),
+        ee=both.ee["logits"],
+        scores=both.ee["scores"],
+        sac={alpha: result.logits for alpha, result in results.items()},
+        targets={alpha: result.targets for alpha, result in results.items()},
     )
-    return part, BatchTimes(
-        size=len(images),
-        ee=both.ee_seconds,
-        ee_glue=both.view_seconds + gate,
-        sac={alpha: result.sac_seconds for alpha, result in results.items()},
-        sac_glue=sac_glue,
-        deit=deit,
-    )
-
-
-def _load(pictures: Pictures, row: int) -> Pixels | SacvitError:
-    try:
-        return pictures.load(row)
-    except SacvitError as error:
-        return error
-
-
-@contextlib.contextmanager
-def _progress(pictures: Pictures) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with click.progressbar(length=len(pictures), label=f"{len(pictures):,} {pictures.kind}", file=sys.stderr) as bar:
-        yield bar.update
+    sac_seconds = {alpha: result.sac_seconds for alpha, result in results.items()}
+    return part, BatchTimes(len(images), both.ee_seconds, ee_glue, sac_seconds, sac_glue, deit)

@@ -1,4 +1,4 @@
-"""Rendered scenes, as sacvit_deploy.training.dataset writes them: pictures with the object's box and size."""
+"""Rendered scenes as the training room writes them: images with the object's box and size."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from PIL import Image
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.evaluation.data import Float, Pictures
+from sacvit_deploy.evaluation.labelled_images import Float, LabelledImages
 from sacvit_deploy.images.preprocess import fit
 
-SIZE_EDGES = (16.0, 28.0, 50.0, 90.0, 151.0)  # px of the scene; buckets of about equal shares
-ARRAYS = {"images": ("u1", 4), "labels": ("i8", 1), "object_px": ("f4", 1), "boxes": ("i2", 2)}  # dtype, dimensions
+SIZE_EDGES = (16.0, 28.0, 50.0, 90.0, 151.0)  # px of the scene; about equally many in each
+# Element type and number of dimensions.
+ARRAYS = {"images": ("u1", 4), "labels": ("i8", 1), "object_px": ("f4", 1), "boxes": ("i2", 2)}
 FINISHED = "scenes.json"  # written last
 
 
-def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocessing) -> Pictures:
+def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocessing) -> LabelledImages:
     """Open a rendered split, or the `test` split of a folder of splits.
 
-    Scenes of the model's image size `size` are taken as they are, others go through its resize recipe. Raises
-    UsageError where the folder is no finished split or has more classes than the bundle, ImageError where its arrays
-    are damaged.
+    Scenes of the model's image size `size` are used as they are; others go through its preprocessing. Raises UsageError
+    where the folder is not a finished split or has more classes than the bundle, ImageError where its arrays are
+    damaged.
     """
     if not (folder / FINISHED).exists() and (folder / "test" / FINISHED).exists():
         folder = folder / "test"
@@ -40,8 +41,8 @@ def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocess
         raise UsageError(f"{folder} holds no scenes; render some with sacvit_deploy.training.dataset")
     if labels.min() < 0 or labels.max() >= classes:
         raise UsageError(
-            f"{folder} has labels from {labels.min()} to {labels.max()}, but the bundle knows the classes 0 to "
-            f"{classes - 1}; take the bundle that was trained on these scenes"
+            f"{folder} has labels from {labels.min()} to {labels.max()}, but the bundle has the classes 0 to "
+            f"{classes - 1}; use the bundle that was trained on these scenes"
         )
 
     def load(row: int) -> Pixels:
@@ -49,7 +50,7 @@ def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocess
         return pixels if (height, width) == (size, size) else fit(Image.fromarray(pixels), size, preprocessing)
 
     split = facts.get("split", folder.name)
-    return Pictures(
+    return LabelledImages(
         kind="scenes",
         source=f"{folder} ({split}, seed {facts.get('seed', '?')})",
         labels=labels,
@@ -61,9 +62,9 @@ def open_scenes(folder: Path, classes: int, size: int, preprocessing: Preprocess
 
 
 def fitted_boxes(boxes: Array, scene: tuple[int, int], size: int, preprocessing: Preprocessing) -> Float:
-    """[n,4] px of a scene of (width, height) -> [n,4] px of the model's view, cut off at its edges.
+    """Map boxes [n,4] in px of a scene of (width, height) to px of the model's view [n,4], clipped to it.
 
-    A box outside the view's crop has no area left.
+    A box outside the view's crop keeps no area.
     """
     width, height = scene
     out: Float = boxes.astype(np.float64)
@@ -77,9 +78,12 @@ def fitted_boxes(boxes: Array, scene: tuple[int, int], size: int, preprocessing:
 
 
 def size_buckets(object_px: Float) -> dict[str, npt.NDArray[np.bool_]]:
-    """[n] sizes -> name: [n] bool, for each bucket that isn't empty; sizes outside the edges have their own."""
+    """Sort object sizes [n] into buckets: name -> [n] bool, for each bucket that is not empty.
+
+    Sizes outside the edges get buckets of their own.
+    """
     edges = (-np.inf, *SIZE_EDGES, np.inf)
-    found = {}
+    buckets = {}
     for low, high in itertools.pairwise(edges):
         inside = (object_px >= low) & (object_px < high)
         if low == -np.inf:
@@ -87,8 +91,8 @@ def size_buckets(object_px: Float) -> dict[str, npt.NDArray[np.bool_]]:
         else:
             name = f">= {low:.0f} px" if high == np.inf else f"{low:.0f}-{high:.0f} px"
         if inside.any():
-            found[name] = inside
-    return found
+            buckets[name] = inside
+    return buckets
 
 
 def _facts(folder: Path) -> dict[str, object]:

@@ -1,10 +1,11 @@
-"""The contact sheet: pictures that exited beside pictures that continued, as in figure 5 of the paper."""
+"""Draws the contact sheet: images that exited beside images that continued, as in figure 5 of the paper."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -12,23 +13,25 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.overlay import shade
 
 Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
-SIDE = 192  # px of a picture on the sheet
-GAP = 12  # px between pictures
-CAPTION = 40  # px under a picture: truth, then answer
-HEAD = 34  # px over a part
-TITLE = 58  # px over the sheet: title and legend
-BADGE = 30  # px of the right or wrong sign
+SIDE = 192  # px of an image on the sheet
+GAP = 12  # px between images
+CAPTION = 40  # px below an image: truth, then answer
+HEAD = 34  # px above a part
+TITLE = 58  # px at the top: title and legend
+BADGE = 30  # px of the sign for right or wrong
 RIGHT, WRONG, BOX = (0, 128, 60), (200, 40, 30), (0, 220, 255)
 
 
 @dataclass(frozen=True)
 class Card:
-    """One picture: the model's view [S,S,3], who answered what, and where stage 2 looked (mask [g,g], None at EE).
+    """An image on the sheet: the model's view [S,S,3], its true class, and the answer with its probability.
 
-    box: left, top, right, bottom in px of the view, where the data set knows it.
+    mask: [g,g], True for the targets of stage 2; None where stage 1 answered. box: left, top, right, bottom of the
+    object in px of the view, None where the data set does not record it.
     """
 
     pixels: Pixels
@@ -41,7 +44,7 @@ class Card:
 
 
 def draw_sheet(title: str, exits: Sequence[Card], rest: Sequence[Card], heads: tuple[str, str]) -> Image.Image:
-    """Draw the two parts side by side; `heads` stand over them. An empty part says so."""
+    """Draw the two parts side by side, under their heads; an empty part says so."""
     columns = max(2, round(math.sqrt(2 * max(len(exits), len(rest)))))
     parts = [_part(head, cards, columns) for head, cards in zip(heads, (exits, rest), strict=True)]
     width = sum(part.width for part in parts) + 3 * GAP
@@ -79,7 +82,7 @@ def _part(head: str, cards: Sequence[Card], columns: int) -> Image.Image:
     draw = ImageDraw.Draw(part)
     draw.text((0, 6), _fitted(draw, head, width - GAP, _font(16)), fill="black", font=_font(16))
     if not cards:
-        draw.text((0, HEAD + 8), "no such pictures", fill=(110, 110, 110), font=_font(14))
+        draw.text((0, HEAD + 8), "no such images", fill=(110, 110, 110), font=_font(14))
     for number, card in enumerate(cards):
         row, column = divmod(number, columns)
         part.paste(_card(card), (column * (SIDE + GAP), HEAD + row * (SIDE + CAPTION + GAP)))
@@ -101,17 +104,17 @@ def _card(card: Card) -> Image.Image:
     draw = ImageDraw.Draw(out)
     _badge(draw, SIDE - BADGE, SIDE + 5, card.right, BADGE)
     width = SIDE - BADGE - 8
-    # A short truth in bold black; under it what the model said, in the sign's colour.
+    # The truth in black; below it the answer, in the sign's colour.
     draw.text((2, SIDE + 3), _fitted(draw, card.truth, width, _font(14)), fill="black", font=_font(14))
-    said = f" {card.probability:.0%}"
-    room = width - draw.textlength(said, font=_font(13))
-    said = _fitted(draw, card.answer if card.right else f"said {card.answer}", room, _font(13)) + said
-    draw.text((2, SIDE + 20), said, fill=RIGHT if card.right else WRONG, font=_font(13))
+    probability = f" {card.probability:.0%}"
+    room = width - draw.textlength(probability, font=_font(13))
+    answer = _fitted(draw, card.answer if card.right else f"said {card.answer}", room, _font(13)) + probability
+    draw.text((2, SIDE + 20), answer, fill=RIGHT if card.right else WRONG, font=_font(13))
     return out
 
 
 def _badge(draw: ImageDraw.ImageDraw, x: float, y: float, right: bool, size: int) -> None:
-    """A tick on green or a cross on red: the shape tells it without the colour."""
+    """Draw a tick on green or a cross on red; the shapes differ for colour-blind readers."""
     draw.rectangle((x, y, x + size - 1, y + size - 1), fill=RIGHT if right else WRONG)
     strokes = [[(0.2, 0.52), (0.42, 0.74), (0.8, 0.28)]]
     if not right:
@@ -133,12 +136,21 @@ def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], d
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, font: Font) -> str:
-    """The text, cut off with three dots where it's too wide."""
+    """Cut a text that is too wide, and end it with three dots."""
     if draw.textlength(text, font=font) <= width:
         return text
     while text and draw.textlength(text + "...", font=font) > width:
         text = text[:-1]
     return text + "..."
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write the sheet in the format of the path's suffix. Raises ImageError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path)
+    except OSError as error:
+        raise ImageError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def _font(size: int) -> Font:

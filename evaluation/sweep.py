@@ -1,39 +1,50 @@
-"""A finished sweep as a value, and the three files it becomes."""
+"""A sweep over eta and alpha: its curves, its Pareto front, and the choice of a default."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.evaluation.curve import Point
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.costs import Costs
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.evaluation.curve import (
+    SweepPoint,
+    candidate_etas,
+    choose_by_accuracy,
+    choose_by_speedup,
+    sweep_points,
+)
+from sacvit_deploy.evaluation.metrics import Correctness
+from sacvit_deploy.evaluation.outputs import EvalOutputs
+from sacvit_deploy.geometry import num_targets
+
+ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the paper's table 7
+Curves = Mapping[float, Sequence[SweepPoint]]  # by alpha, each by rising eta
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The point chosen, and the goal in words."""
+class SweepChoice:
+    """The chosen point, and the goal in words."""
 
-    point: Point
+    point: SweepPoint
     goal: str
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Curves by alpha (points by rising eta), the Pareto front over all of them, and the choice, if any."""
+    """A finished sweep: curves, the Pareto front over all of them, and the choice, if any."""
 
     title: str
-    curves: Mapping[float, Sequence[Point]]
-    front: Sequence[Point]
-    choice: Choice | None
+    curves: Curves
+    front: Sequence[SweepPoint]
+    choice: SweepChoice | None
     deit_gmacs: float
     facts: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON form."""
         choice = self.choice
         return {
             **self.facts,
@@ -44,28 +55,45 @@ class Sweep:
         }
 
 
-def write_files(sweep: Sweep, folder: Path) -> list[Path]:
-    """Write sweep.json, sweep.png and sweep.html. Raises SacvitError."""
-    from sacvit_deploy.evaluation.sweep_page import page
-    from sacvit_deploy.evaluation.sweep_plot import draw
+def sweep_alphas(alphas: Sequence[float] | None, config: ModelConfig) -> list[float]:
+    """Return the alphas to sweep, ascending: the model's own, and `alphas` or else those of the paper.
 
-    paths = [folder / f"sweep.{suffix}" for suffix in ("json", "png", "html")]
+    Of the paper's, the possible ones: a grid with few tokens has no room for some.
+    """
+    own = config.method.alpha
+    if alphas is not None:
+        return sorted({own, *alphas})
+    return sorted({own, *(alpha for alpha in ALPHAS if _possible(alpha, config))})
+
+
+def _possible(alpha: float, config: ModelConfig) -> bool:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths[0].write_text(json.dumps(sweep.to_dict(), indent=1) + "\n", encoding="utf-8")
-        draw(sweep, paths[1])
-        paths[2].write_text(page(sweep), encoding="utf-8")
-    except OSError as error:
-        raise SacvitError(f"can't write the sweep into {os.fspath(folder)}: {error.strerror or error}") from error
-    return paths
+        num_targets(alpha, config.geometry.tokens, config.method.rounding)
+    except UsageError:
+        return False
+    return True
 
 
-def outline(curve: Sequence[Point], most: int = 60) -> list[Point]:
-    """Enough points of a curve to draw it: evenly spaced in cost, both ends included."""
-    low, high = curve[0].gmacs, curve[-1].gmacs
-    step = (high - low) / most
-    kept = [curve[0]]
-    for point in curve[1:]:
-        if point.gmacs - kept[-1].gmacs >= step or point is curve[-1]:
-            kept.append(point)
-    return kept
+def sweep_curves(outputs: EvalOutputs, costs: Mapping[float, Costs]) -> dict[float, list[SweepPoint]]:
+    """Compute the points of every alpha at the same etas; the last point of a curve is eta 1, where all continue."""
+    etas = candidate_etas(outputs.ee.probability)
+    return {alpha: sweep_points(Correctness.of(outputs, alpha), etas, alpha, costs[alpha]) for alpha in costs}
+
+
+def choose_point(
+    curves: Curves, own: float, allowed: Sequence[float], accuracy: float | None, speedup: float | None
+) -> SweepChoice | None:
+    """Choose a default among the `allowed` alphas, by one of two targets; None without a target.
+
+    accuracy: points that may be lost against stage 2 for every image at the alpha `own`. speedup: how many times fewer
+    MACs than the plain DeiT. Raises UsageError for a target out of reach.
+    """
+    points = [point for alpha in curves if alpha in allowed for point in curves[alpha]]
+    if accuracy is not None:
+        reference = curves[own][-1].top1
+        goal = f"within {accuracy:g} points of SAC-only at alpha {own:g} ({reference.percent} %)"
+        return SweepChoice(choose_by_accuracy(points, reference, accuracy), goal)
+    if speedup is not None:
+        goal = f"at least {speedup:g} times fewer MACs than the DeiT"
+        return SweepChoice(choose_by_speedup(points, speedup), goal)
+    return None

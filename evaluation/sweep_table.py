@@ -1,25 +1,24 @@
-"""A sweep in the terminal: one row an alpha, the front in about a dozen rows, and the choice."""
+"""The sweep in the terminal: one row for each alpha, the front in about a dozen rows, and the choice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.evaluation.curve import Point
-from sacvit_deploy.evaluation.eval_table import percent
+from sacvit_deploy.evaluation.curve import SweepPoint
 from sacvit_deploy.evaluation.sweep import Sweep
 from sacvit_deploy.geometry import num_targets
 
 SHOWN = 12  # rows of the front
 
 
-def table(sweep: Sweep, config: ModelConfig) -> str:
-    """All of it, for people."""
+def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
+    """Format the sweep as text."""
     own = config.method.alpha
     first = next(iter(sweep.curves.values()))[0]
     lines = [
-        f"EE only, eta 0: {percent(first.top1)} % right at {first.gmacs:.3f} GMACs, {first.gmac_ratio:.2f}x fewer "
-        f"than the DeiT's {sweep.deit_gmacs:.3f}",
+        f"EE only, eta 0: {first.top1.percent_interval} % right at {first.gmacs:.3f} GMACs, "
+        f"{first.gmac_ratio:.2f}x fewer than the DeiT's {sweep.deit_gmacs:.3f}",
         "",
         "  alpha  targets   SAC only %           GMACs    best cascade %         eta  continue    GMACs",
     ]
@@ -27,40 +26,40 @@ def table(sweep: Sweep, config: ModelConfig) -> str:
         best = max(curve, key=lambda p: (p.top1.right, -p.gmacs))
         targets = num_targets(alpha, config.geometry.tokens, config.method.rounding)
         lines.append(
-            f"{'>' if alpha == own else ' '} {alpha:>5g}  {targets:>7}   {percent(curve[-1].top1):<20} "
-            f"{curve[-1].gmacs:>5.3f}    {percent(best.top1):<18} {best.eta:>6.4g}  {best.continue_fraction:>8.1%}    "
-            f"{best.gmacs:>5.3f}"
+            f"{'>' if alpha == own else ' '} {alpha:>5g}  {targets:>7}   {curve[-1].top1.percent_interval:<20} "
+            f"{curve[-1].gmacs:>5.3f}    {best.top1.percent_interval:<18} {best.eta:>6.4g}  "
+            f"{best.continue_fraction:>8.1%}    {best.gmacs:>5.3f}"
         )
     lines += ["  > the bundle's own alpha", "", f"Pareto front ({thinned_note(sweep.front)}):"]
     lines.append("    eta  alpha   top-1 % (95 %)      continue    GMACs   x fewer than DeiT")
     lines += [
-        f"{p.eta:>7.4g}  {p.alpha:>5g}   {percent(p.top1):<20}{p.continue_fraction:>7.1%}   {p.gmacs:>6.3f}   "
+        f"{p.eta:>7.4g}  {p.alpha:>5g}   {p.top1.percent_interval:<20}{p.continue_fraction:>7.1%}   {p.gmacs:>6.3f}   "
         f"{p.gmac_ratio:>6.2f}x"
         for p in thinned(sweep.front)
     ]
     if sweep.choice is not None:
-        p = sweep.choice.point
+        p, exits = sweep.choice.point, 1 - sweep.choice.point.continue_fraction
         lines += [
             "",
             f"Chosen {sweep.choice.goal}:",
-            f"  eta {p.eta:g}, alpha {p.alpha:g}: {percent(p.top1)} % right, {1 - p.continue_fraction:.1%} exit at "
-            f"stage 1, {p.gmacs:.3f} GMACs a picture, {p.gmac_ratio:.2f}x fewer than the DeiT",
-            "  chosen and measured on the same pictures: slightly optimistic",
+            f"  eta {p.eta:g}, alpha {p.alpha:g}: {p.top1.percent_interval} % right, {exits:.1%} exit "
+            f"at stage 1, {p.gmacs:.3f} GMACs per image, {p.gmac_ratio:.2f}x fewer than the DeiT",
+            "  chosen and measured on the same images: slightly optimistic",
         ]
     return "\n".join(lines)
 
 
-def thinned(front: Sequence[Point], most: int = SHOWN) -> list[Point]:
-    """About evenly spaced points of the front in cost, both ends included."""
+def thinned(front: Sequence[SweepPoint], most: int = SHOWN) -> list[SweepPoint]:
+    """Choose at most `most` points of the front, about evenly spaced in cost, both ends included."""
     if len(front) <= most:
         return list(front)
     low, high = front[0].gmacs, front[-1].gmacs
-    wanted = [low + step * (high - low) / (most - 1) for step in range(most)]
-    nearest = [min(range(len(front)), key=lambda at: abs(front[at].gmacs - goal)) for goal in wanted]
-    return [front[at] for at in sorted(set(nearest))]
+    gmacs = [low + step * (high - low) / (most - 1) for step in range(most)]
+    nearest = [min(range(len(front)), key=lambda number: abs(front[number].gmacs - cost)) for cost in gmacs]
+    return [front[number] for number in sorted(set(nearest))]
 
 
-def thinned_note(front: Sequence[Point]) -> str:
-    """How many points there are, and how many of them are shown."""
+def thinned_note(front: Sequence[SweepPoint]) -> str:
+    """Count the points, and those of them that are shown."""
     shown = len(thinned(front))
     return f"{len(front)} points" if shown == len(front) else f"{shown} of {len(front)}; all with --json or --out"

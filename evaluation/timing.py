@@ -1,4 +1,4 @@
-"""Measured seconds of the steps, and what a picture costs at any continue fraction."""
+"""Measured seconds by step, and the time per image they give at any continue fraction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchTimes:
-    """Seconds of one batch: stage 1 with its glue for all pictures, stage 2 with its glue by alpha, the plain DeiT."""
+    """Seconds of one batch of `size` images, all of which go through both stages.
+
+    ee, ee_glue: stage 1's engine, and the view and the gate around it. sac, sac_glue: stage 2's, by alpha. deit: the
+    plain DeiT on these images, None if it was not timed.
+    """
 
     size: int
     ee: float
@@ -19,29 +23,29 @@ class BatchTimes:
     deit: float | None
 
     def cascade(self, alpha: float, continue_fraction: float) -> float:
-        """Seconds a picture when that share continues. Stage 2 runs on full batches, as the scheduler fills them."""
-        again = self.sac[alpha] + self.sac_glue[alpha]
-        return (self.ee + self.ee_glue + continue_fraction * again) / self.size
+        """Seconds per image when `continue_fraction` of them continue; stage 2 runs on full batches, as at run time."""
+        stage_two = self.sac[alpha] + self.sac_glue[alpha]
+        return (self.ee + self.ee_glue + continue_fraction * stage_two) / self.size
 
 
 @dataclass(frozen=True)
-class Times:
-    """All batches' times. Medians over batches, so that a busy moment of the machine counts little."""
+class EvalTimes:
+    """Times of all batches. Summaries are medians over batches, so that a busy moment of the machine counts little."""
 
     batches: Sequence[BatchTimes]
     batch: int
 
     def steady(self) -> Sequence[BatchTimes]:
-        """Whole batches after the first, which warms up; all of them where that leaves none."""
+        """Return the whole batches after the first, which warms up; all batches where that leaves none."""
         whole = [times for times in self.batches[1:] if times.size == self.batch]
         return whole or self.batches
 
     def images_per_second(self, alpha: float, continue_fraction: float) -> float:
-        """Pictures a second from decoded pixels to probabilities."""
+        """Throughput from decoded pixels to probabilities."""
         return 1 / statistics.median(times.cascade(alpha, continue_fraction) for times in self.steady())
 
     def milliseconds(self, alpha: float) -> dict[str, float]:
-        """Milliseconds a picture by step; `sac` and `sac_glue` are of one that continues."""
+        """Milliseconds per image by step; `sac` and `sac_glue` count per continuing image."""
         steady = self.steady()
         steps = {
             "ee": [times.ee / times.size for times in steady],
@@ -50,10 +54,10 @@ class Times:
             "sac_glue": [times.sac_glue[alpha] / times.size for times in steady],
             "deit": [times.deit / times.size for times in steady if times.deit is not None],
         }
-        return {step: 1000 * statistics.median(found) for step, found in steps.items() if found}
+        return {step: 1000 * statistics.median(seconds) for step, seconds in steps.items() if seconds}
 
     def speedup(self, alpha: float, continue_fraction: float) -> float | None:
-        """How many times faster than the plain DeiT: median over the batches that ran both, None without any."""
+        """Time of the plain DeiT divided by the cascade's: median over the batches that timed both; None without."""
         ratios = [
             times.deit / times.size / times.cascade(alpha, continue_fraction)
             for times in self.steady()

@@ -19,7 +19,7 @@ from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.bundle.weights import write_engines
 from sacvit_deploy.calibration.cli import command
 from sacvit_deploy.calibration.linears import Models, linears
-from sacvit_deploy.evaluation.data import Float
+from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.export.graph import OPSET
 from sacvit_deploy.glue import build_request, select_targets
 
@@ -28,11 +28,11 @@ Feed = Mapping[str, Any]
 
 
 def calibrate(*arguments: object) -> str:
-    """Run `sacvit calibrate` here, on one thread, and return what it said; its errors come as exceptions."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    """Run `sacvit calibrate` here, on one thread, and return its output; errors come as exceptions."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         command.main([*map(str, arguments), "--threads", "1"], standalone_mode=False)
-    return said.getvalue()
+    return output.getvalue()
 
 
 def run(model: onnx.ModelProto, feed: Feed, *also: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def run(model: onnx.ModelProto, feed: Feed, *also: str) -> dict[str, Any]:
 def graph(
     nodes: Sequence[onnx.NodeProto], tensors: Mapping[str, Any], *, width: int, outputs: Sequence[str] = ("logits",)
 ) -> onnx.ModelProto:
-    """A model over the input `x` [B,width]; nodes get names of their own."""
+    """Build a model over the input `x` [B,width]; nodes without a name get one."""
     for number, node in enumerate(nodes):
         node.name = node.name or f"node_{number}"
     constants = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in tensors.items()]
@@ -70,14 +70,14 @@ def graph(
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, Any]:
-    """Every constant by its name."""
+    """Return every constant by name."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def plant_outliers(model: onnx.ModelProto, by: float, channels: tuple[int, ...] = (7, 30)) -> onnx.ModelProto:
     """Return an engine in which a few channels behind LayerNorms are `by` times as large, and their weights smaller.
 
-    Such channels are what trained transformers are known for. Only pairs of a LayerNorm and the one MatMul that reads
+    Trained transformers are known for such channels. Only pairs of a LayerNorm and the one MatMul that reads
     it are changed; the numbers that come out are the same but for rounding.
     """
     out = onnx.ModelProto()
@@ -112,12 +112,12 @@ def plant_in_bundle(bundle: Path, by: float) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file's bytes by its name."""
+    """Read every file of a folder, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
-    """What stage 1 says of each picture, and stage 2 at alpha 0.5."""
+    """Return the answers of stage 1 and of stage 2 at alpha 0.5 to each image."""
     low = model.cascade.stage_one(model.cascade.low_view(images))
     targets = select_targets(low["scores"], 24)
     request = build_request(images, low, np.arange(len(images)), targets, model.config)
@@ -125,32 +125,32 @@ def both_answers(model: SACViT, images: Pixels) -> tuple[Index, Index]:
 
 
 def on_the_border(model: SACViT, images: Pixels, stage: int, back: Float) -> tuple[Pixels, Index]:
-    """Blend pairs of pictures with different answers to where the answer of stage 0 or 1 changes, a share `back` less.
+    """Blend pairs of images with different answers to where the answer of stage 0 or 1 changes, a share `back` less.
 
-    back: [n], one for each pair. Returns n pictures and the answers on their side of the border.
+    back: [n], one for each pair. Returns n images and the answers on their side of the border.
     """
-    said = both_answers(model, images)[stage]
-    pairs = np.argwhere(said[:, None] != said[None, :])
+    answers = both_answers(model, images)[stage]
+    pairs = np.argwhere(answers[:, None] != answers[None, :])
     first, second = np.random.default_rng(stage).permutation(pairs)[: len(back)].T
 
     def blend(share: Float) -> Pixels:
         step = share[:, None, None, None]
-        found: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
-        return found
+        blended: Pixels = (images[first] * (1 - step) + images[second] * step).round().astype(np.uint8)
+        return blended
 
     low, high = np.zeros(len(back)), np.ones(len(back))
     for _ in range(16):
         middle = (low + high) / 2
-        same = both_answers(model, blend(middle))[stage] == said[first]
+        same = both_answers(model, blend(middle))[stage] == answers[first]
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return blend(low * (1 - back)), said[first]
+    return blend(low * (1 - back)), answers[first]
 
 
 def layer_names(models: Models) -> list[str]:
-    """Every layer of any engine once, in order of appearance."""
+    """List every layer of any engine once, in order of appearance."""
     return list(dict.fromkeys(linear.layer for model in models.values() for linear in linears(model)))
 
 
 def by_node(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Nodes by their names."""
+    """Return nodes by name."""
     return {node.name: node for node in model.graph.node}

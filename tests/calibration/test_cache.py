@@ -1,4 +1,4 @@
-"""Ranges kept in a file: the same come back, or none."""
+"""Calibration results kept in a file: read back unchanged, or not at all."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ RANGES = {
     "ee": {"patch_embed.proj": 2.5, "blocks.0.attn.qkv": 0.1, "head": 3e-7},
     "sac": {"patch_embed.proj": 2.25, "blocks.0.attn.qkv": 1 / 3},
 }
-DAMAGE = {"head": 1e-4, "patch_embed.proj": 0.0, "blocks.0.attn.qkv": 7.5}
+SENSITIVITY = {"head": 1e-4, "patch_embed.proj": 0.0, "blocks.0.attn.qkv": 7.5}
 
 
 def saved(path: Path) -> bytes:
-    save_cache(path, SMOOTHING, RANGES, DAMAGE, KEY)
+    save_cache(path, SMOOTHING, RANGES, SENSITIVITY, KEY)
     return path.read_bytes()
 
 
 def assert_whole(path: Path) -> None:
-    found = load_cache(path, KEY)
-    assert found is not None
-    smoothing, ranges, damage = found
+    loaded = load_cache(path, KEY)
+    assert loaded is not None
+    smoothing, ranges, sensitivity = loaded
     assert list(smoothing) == list(SMOOTHING)
     assert all(np.array_equal(smoothing[layer], SMOOTHING[layer]) for layer in SMOOTHING)
-    assert ranges == RANGES and damage == DAMAGE and list(damage) == list(DAMAGE)
+    assert ranges == RANGES and sensitivity == SENSITIVITY and list(sensitivity) == list(SENSITIVITY)
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_without_smoothing(tmp_path: Path) -> None:
-    save_cache(tmp_path / "ranges.npz", {}, RANGES, DAMAGE, KEY)
-    assert load_cache(tmp_path / "ranges.npz", KEY) == ({}, RANGES, DAMAGE)
+    save_cache(tmp_path / "ranges.npz", {}, RANGES, SENSITIVITY, KEY)
+    assert load_cache(tmp_path / "ranges.npz", KEY) == ({}, RANGES, SENSITIVITY)
 
 
 def test_equal_ranges_give_equal_bytes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`sacvit calibrate`: what it writes, what it says, and what a bundle then does."""
+"""`sacvit calibrate`: the files it writes, its output, and the answers of the calibrated bundle."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.evaluation.metrics import goes_on
-from sacvit_deploy.evaluation.outputs import Outputs, collect
+from sacvit_deploy.evaluation.metrics import continues
+from sacvit_deploy.evaluation.outputs import EvalOutputs, collect
 from sacvit_deploy.evaluation.scenes import open_scenes
 
 from .conftest import Calibrated
 from .making import ROLES, calibrate, layer_names, snapshot
 
-AGAIN = "the bundle already has the ranges of these pictures and settings"
+AGAIN = "the bundle already has the ranges of these images and settings"
 
 
 def int8_of(bundle: Path) -> Variant:
     return open_bundle(bundle).variant("int8")
 
 
-def answers(bundle: Path, precision: str, eval_set: Path) -> Outputs:
-    """Both stages on the eval_set's scenes, at alpha 0.5."""
+def answers(bundle: Path, precision: str, eval_set: Path) -> EvalOutputs:
+    """Run both stages on the evaluation set, at alpha 0.5."""
     model = SACViT(bundle, precision=precision, threads=1)
     return collect(model.cascade, open_scenes(eval_set, 10, 224, model.config.preprocessing), [0.5])
 
 
-def test_from_real_pictures_to_answers(command: Any, bundle_copy: Path, class_folder: Path, hard: Path) -> None:
+def test_from_real_images_to_answers(command: Any, bundle_copy: Path, class_folder: Path, hard: Path) -> None:
     done = command("sacvit", "calibrate", bundle_copy, "--calib", class_folder, "--max-drop", 60, forbid=("torch",))
-    assert done.stderr == "" and "judged on 28 pictures" in done.stdout
+    assert done.stderr == "" and "judged on 28 images" in done.stdout
     rows = {words[0]: words for line in done.stdout.splitlines() if (words := line.split())}
     report = int8_of(bundle_copy).report
     assert rows["int8"][1] == f"{100 * report['top1']['ee']['value']:.2f}" and {"fp32", "fp16"} < set(rows)
@@ -50,34 +50,34 @@ def test_from_real_pictures_to_answers(command: Any, bundle_copy: Path, class_fo
     assert f"wrote {bundle_copy}: fp32, fp16, int8" in done.stdout
     assert "int8: ok" in command("sacvit", "verify", bundle_copy).stdout
     done = command("sacvit-infer", hard, "--bundle", bundle_copy, "--precision", "int8", "--eta", 1, "--json")
-    found = json.loads(done.stdout.splitlines()[0])
+    answer = json.loads(done.stdout.splitlines()[0])
     expected = SACViT(bundle_copy, precision="fp32", threads=1).predict(hard, eta=1.0)
-    assert found["label"] == expected.label and found["stage"] == 2
+    assert answer["label"] == expected.label and answer["stage"] == 2
 
 
 def test_the_table_is_in_the_manifest(calibrated: Calibrated, eval_set: Path) -> None:
     manifest = open_bundle(calibrated.bundle).manifest
     reference = answers(calibrated.bundle, "fp32", eval_set)
     for precision in ("fp16", "int8"):
-        report, found = manifest.variants[precision].report, answers(calibrated.bundle, precision, eval_set)
+        report, outputs = manifest.variants[precision].report, answers(calibrated.bundle, precision, eval_set)
         eta = manifest.eta_of(precision)
-        assert report["judged_on"] == "96 scenes from jury0/, the calibration's among them"
-        assert report["top1"]["ee"]["right"] == (found.ee.answer == found.labels).sum()
-        assert report["top1"]["sac"]["right"] == (found.sac[0.5].answer == found.labels).sum()
-        both = np.where(goes_on(found.ee.probability, eta), found.sac[0.5].answer, found.ee.answer)
-        assert report["top1"]["cascade"]["right"] == (both == found.labels).sum()
-        assert report["agreement"]["ee"] == pytest.approx((found.ee.answer == reference.ee.answer).mean())
-        flips = goes_on(found.ee.probability, 0.6) != goes_on(reference.ee.probability, 0.6)
+        assert report["judged_on"] == f"96 scenes from {eval_set.name}/, the calibration's among them"
+        assert report["top1"]["ee"]["right"] == (outputs.ee.answer == outputs.labels).sum()
+        assert report["top1"]["sac"]["right"] == (outputs.sac[0.5].answer == outputs.labels).sum()
+        both = np.where(continues(outputs.ee.probability, eta), outputs.sac[0.5].answer, outputs.ee.answer)
+        assert report["top1"]["cascade"]["right"] == (both == outputs.labels).sum()
+        assert report["agreement"]["ee"] == pytest.approx((outputs.ee.answer == reference.ee.answer).mean())
+        flips = continues(outputs.ee.probability, 0.6) != continues(reference.ee.probability, 0.6)
         assert report["gate_flips"] == pytest.approx(flips.mean())
-        overlap = [np.isin(a, b).mean() for a, b in zip(found.targets[0.5], reference.targets[0.5], strict=True)]
+        overlap = [np.isin(a, b).mean() for a, b in zip(outputs.targets[0.5], reference.targets[0.5], strict=True)]
         assert report["target_overlap"] == pytest.approx(np.mean(overlap))
         # As many exit as with fp32 at its own eta.
-        assert goes_on(found.ee.probability, eta).sum() == goes_on(reference.ee.probability, 0.6).sum()
-        assert report["exits"] == pytest.approx(1 - goes_on(reference.ee.probability, 0.6).mean())
-        line = next(line for line in calibrated.said.splitlines() if line.startswith(f"  {precision}  "))
+        assert continues(outputs.ee.probability, eta).sum() == continues(reference.ee.probability, 0.6).sum()
+        assert report["exits"] == pytest.approx(1 - continues(reference.ee.probability, 0.6).mean())
+        line = next(line for line in calibrated.output.splitlines() if line.startswith(f"  {precision}  "))
         assert f"{100 * report['top1']['sac']['value']:.2f} (" in line and f"{report['agreement']['ee']:.2%}" in line
         assert f"({eta:.4g})" in line and f"{report['gate_flips']:.2%}" in line
-    assert "judged on 96 scenes" in calibrated.said
+    assert "judged on 96 scenes" in calibrated.output
     assert manifest.variants["fp32"].eta is None and manifest.eta == 0.6
 
 
@@ -132,7 +132,7 @@ def test_every_weight_is_stored_once_in_a_quarter(calibrated: Calibrated) -> Non
 
 
 def test_the_plot_opens(calibrated: Calibrated) -> None:
-    assert f"damage by layer: {calibrated.plot}" in calibrated.said
+    assert f"sensitivity by layer: {calibrated.plot}" in calibrated.output
     with Image.open(calibrated.plot) as image:
         image.load()
         assert image.format == "PNG" and min(image.size) > 200
@@ -141,7 +141,7 @@ def test_the_plot_opens(calibrated: Calibrated) -> None:
 
 
 def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, eval_set: Path, tmp_path: Path) -> None:
-    assert AGAIN not in calibrated.said
+    assert AGAIN not in calibrated.output
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
     same = ("--calib", eval_set, "--pictures", 48, "--max-drop", 20)
     before = snapshot(bundle)
@@ -149,11 +149,11 @@ def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, e
     after = snapshot(bundle)
     assert after.keys() == before.keys()
     assert {name for name in after if after[name] != before[name]} <= {"manifest.json"}
-    # Ranges that somebody changed are found again, not believed.
+    # Ranges that somebody changed are not used: they are computed again.
     key = int8_of(bundle).report["calibration"]["key"]
     cached = load_cache(bundle / "ranges.int8.npz", key)
     assert cached is not None
-    halves = {role: {layer: top / 2 for layer, top in found.items()} for role, found in cached[1].items()}
+    halves = {role: {layer: top / 2 for layer, top in by_layer.items()} for role, by_layer in cached[1].items()}
     save_cache(bundle / "ranges.int8.npz", cached[0], halves, cached[2], key)
     assert AGAIN not in calibrate(bundle, *same)
     assert snapshot(bundle) == after
@@ -163,7 +163,7 @@ def test_another_calibration_replaces_the_first(calibrated: Calibrated, eval_set
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
     (bundle / "notes.txt").write_text("mine")
     before = snapshot(bundle)
-    said = calibrate(
+    output = calibrate(
         bundle,
         "--calib",
         eval_set,
@@ -180,7 +180,7 @@ def test_another_calibration_replaces_the_first(calibrated: Calibrated, eval_set
         "--max-drop",
         50,
     )
-    assert AGAIN not in said and "20 calibration pictures" in said
+    assert AGAIN not in output and "20 calibration images" in output
     facts = int8_of(bundle).report["calibration"]
     assert (facts["ranges"], facts["smoothing"], facts["alphas"], facts["eta"]) == ("minmax", 0.3, [0.3, 0.5], 0.8)
     assert facts["pictures"] == 20 and facts["continued"] <= 20
@@ -206,8 +206,9 @@ def test_a_bundle_named_by_a_dot_and_by_a_link(
 
 
 def test_a_plot_that_can_not_be_written_costs_no_bundle(bundle_copy: Path, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(SacvitError, match=r"can't write .*absent.*damage\.png"):
-        calibrate(bundle_copy, "--calib", pictures, "--plot", tmp_path / "absent" / "damage.png")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SacvitError, match=r"can't write .*file/damage\.png"):
+        calibrate(bundle_copy, "--calib", pictures, "--plot", tmp_path / "file" / "damage.png")
     assert "int8" in open_bundle(bundle_copy).manifest.variants
 
 

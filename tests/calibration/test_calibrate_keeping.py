@@ -36,14 +36,16 @@ def kept(bundle: Path) -> set[str]:
 
 def test_layers_are_kept_until_the_budget_is_met(planted: Path, eval_set: Path, slopes: Path) -> None:
     options = ("--calib", eval_set, "--judge", slopes, "--pictures", 32, *ROUGH, "--max-drop")
-    # Whatever points it may lose, the answers on the golden pictures must be the reference's.
-    said = calibrate(planted, *options, 100)
+    # Whatever points it may lose, the answers on the golden images must be the reference's.
+    output = calibrate(planted, *options, 100)
     first, drop = kept(planted), report(planted)["drop"]
-    assert "int8 is too far from the reference" in said and 1 <= len(first) < 12 and drop > 4
+    assert "int8 is too far from the reference" in output and 1 <= len(first) < 12 and drop > 4
     damage = report(planted)["calibration"]["damage"]
     assert first == set(list(damage)[: len(first)])
-    said = calibrate(planted, *options, drop / 2)
-    assert f"int8 loses {drop:.2f} points; keeping {min(2 * len(first), 6)} layers in fp32" in said  # no more than half
+    output = calibrate(planted, *options, drop / 2)
+    assert (
+        f"int8 loses {drop:.2f} points; keeping {min(2 * len(first), 6)} layers in fp32" in output
+    )  # no more than half
     assert first < kept(planted) < set(damage)
     assert report(planted)["drop"] <= drop / 2
     # What the manifest says is what was built.
@@ -57,9 +59,9 @@ def test_layers_are_kept_until_the_budget_is_met(planted: Path, eval_set: Path, 
 def test_smoothing_needs_none_of_it(planted: Path, eval_set: Path) -> None:
     calibrate(planted, "--calib", eval_set, "--pictures", 32, *ROUGH, "--max-drop", 100)
     rough = report(planted)
-    said = calibrate(planted, "--calib", eval_set, "--pictures", 32, "--max-drop", 100)
+    output = calibrate(planted, "--calib", eval_set, "--pictures", 32, "--max-drop", 100)
     smooth = report(planted)
-    assert "5 layers smoothed" in said and smooth["calibration"]["kept_in_fp32"] == []
+    assert "5 layers smoothed" in output and smooth["calibration"]["kept_in_fp32"] == []
     worst = max(rough["calibration"]["damage"].values())
     assert max(smooth["calibration"]["damage"].values()) < worst / 20
     assert smooth["agreement"]["ee"] >= 0.9 and smooth["agreement"]["sac"] >= 0.9
@@ -86,7 +88,7 @@ def test_the_command_fails_with_one_line(command: Any, bundle_copy: Path, border
 
 
 def test_without_labels_the_golden_answers_decide(planted: Path, pictures: Path) -> None:
-    said = calibrate(planted, "--calib", pictures, *ROUGH)
-    assert "int8 is too far from the reference" in said and kept(planted)
+    output = calibrate(planted, "--calib", pictures, *ROUGH)
+    assert "int8 is too far from the reference" in output and kept(planted)
     assert open_bundle(planted).variant("int8").parity["largest_error"] < 0.25
-    assert "points" not in said.replace("points of", "")
+    assert "points" not in output.replace("points of", "")

@@ -32,32 +32,32 @@ def traced_before(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def export(*arguments: object) -> str:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         export_command.main([*map(str, arguments), "--threads", "1"], standalone_mode=False)
-    return said.getvalue()
+    return output.getvalue()
 
 
 def test_an_export_with_int8(tiny_checkpoint: Path, eval_set: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
     base = ("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--int8", "--calib", eval_set)
-    said = export(*base, "--max-drop", 20)
+    output = export(*base, "--max-drop", 20)
     manifest = open_bundle(target).manifest
     assert list(manifest.variants) == ["fp32", "fp16", "int8"] and manifest.name == "out"
     for precision in ("fp16", "int8"):
         report = manifest.variants[precision].report
-        assert report["drop"] <= 20 and f"{precision}: largest loss " in said
+        assert report["drop"] <= 20 and f"{precision}: largest loss " in output
         assert set(report["agreement"]) == {"ee", "sac", "cascade"}
     assert "calibration" in manifest.variants["int8"].report and "calibration" not in manifest.variants["fp16"].report
-    assert "judged on 96 scenes" in said and "fp32, fp16, int8)" in said
+    assert "judged on 96 scenes" in output and "fp32, fp16, int8)" in output
     total = sum(entry.bytes for variant in manifest.variants.values() for entry in variant.files.values())
-    assert f"({total / 1e6:.1f} MB: " in said
+    assert f"({total / 1e6:.1f} MB: " in output
     model = SACViT(target, precision="int8", threads=1)
     assert model.eta == manifest.variants["int8"].eta
     # Once more over the old one: its ranges are not there to be taken, its place is.
     before = (target / "ranges.int8.npz").read_bytes()
-    said = export(*base, "--max-drop", 20, "--force")
-    assert "already has the ranges" not in said and (target / "ranges.int8.npz").read_bytes() == before
+    output = export(*base, "--max-drop", 20, "--force")
+    assert "already has the ranges" not in output and (target / "ranges.int8.npz").read_bytes() == before
 
 
 def test_a_worse_variant_is_not_shipped(tiny_checkpoint: Path, border: Path, tmp_path: Path) -> None:
@@ -73,19 +73,19 @@ def test_a_worse_variant_is_not_shipped(tiny_checkpoint: Path, border: Path, tmp
 def test_an_export_without_labels(tiny_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
     base = ("--ckpt", tiny_checkpoint, "--out", target, "--int8", "--calib", pictures)
-    with pytest.raises(UsageError, match="--max-drop needs labelled pictures"):
+    with pytest.raises(UsageError, match="--max-drop needs labelled images"):
         export(*base, "--max-drop", 0.5)
     assert list(tmp_path.iterdir()) == []
-    said = export(*base)
-    assert "have no labels; agreement with fp32 is reported, not accuracy" in said
+    output = export(*base)
+    assert "have no labels; agreement with fp32 is reported, not accuracy" in output
     assert open_bundle(target).variant("int8").report["top1"] is None
 
 
 def test_half_precision_is_judged_alone(tiny_checkpoint: Path, eval_set: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.sacvit"
-    said = export("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--judge", eval_set, "--max-drop", 5)
+    output = export("--ckpt", tiny_checkpoint, "--out", target, "--fp16", "--judge", eval_set, "--max-drop", 5)
     assert list(open_bundle(target).manifest.variants) == ["fp32", "fp16"]
-    assert "calibration pictures" not in said and "fp16: largest loss" in said
+    assert "calibration images" not in output and "fp16: largest loss" in output
 
 
 @pytest.mark.parametrize(

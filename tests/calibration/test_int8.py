@@ -1,4 +1,4 @@
-"""What a calibration finds, and what makes it worth finding again."""
+"""Ranges and sensitivities of a calibration, and the key that tells when they can be used again."""
 
 from __future__ import annotations
 
@@ -13,57 +13,66 @@ import onnx
 import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.calibration_inputs import Calibration
-from sacvit_deploy.calibration.int8 import Ranged, Settings, cache_key, find_ranges, ranged_or_cached, ranked
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
+from sacvit_deploy.calibration.int8 import (
+    CalibrationResult,
+    CalibrationSettings,
+    cache_key,
+    cached_or_found,
+    find_ranges,
+    ranked,
+)
 from sacvit_deploy.calibration.ranges import channel_maxima
-from sacvit_deploy.calibration.sensitivity import damage
+from sacvit_deploy.calibration.sensitivity import layer_sensitivity
 from sacvit_deploy.calibration.smooth import fold
 from sacvit_deploy.console.progress import Progress
 
 from .making import ROLES, plant_outliers
 
-SETTINGS = Settings(eta=0.6, alphas=(0.5,), ranges="minmax", smoothing=0.5)
+SETTINGS = CalibrationSettings(eta=0.6, alphas=(0.5,), ranges="minmax", smoothing=0.5)
 
 
 @pytest.fixture(scope="module")
 def planted(fp32: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
-    """The engines with outliers."""
+    """The fp32 engines with outlier channels."""
     return {role: plant_outliers(fp32[role], 50) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
-def found(planted: dict[str, onnx.ModelProto], calibration: Calibration) -> Ranged:
-    """Their calibration."""
+def result(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> CalibrationResult:
+    """Calibration of the planted engines."""
     return find_ranges(planted, calibration, SETTINGS, "a key", 1, Progress(io.StringIO()))
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_ranges_are_those_of_the_smoothed_engine(
-    planted: dict[str, onnx.ModelProto], calibration: Calibration, found: Ranged, role: str
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult, role: str
 ) -> None:
-    maxima = channel_maxima(fold(planted[role], found.smoothing), calibration.feeds(role), 1)
-    assert found.ranges[role] == pytest.approx({layer: value.max() for layer, value in maxima.items()}, rel=1e-4)
-    rough = channel_maxima(planted[role], calibration.feeds(role), 1)
-    assert all(found.ranges[role][layer] < 0.5 * rough[layer].max() for layer in found.smoothing if layer in rough)
+    maxima = channel_maxima(fold(planted[role], result.smoothing), calibration.batches(role), 1)
+    assert result.ranges[role] == pytest.approx({layer: value.max() for layer, value in maxima.items()}, rel=1e-4)
+    rough = channel_maxima(planted[role], calibration.batches(role), 1)
+    assert all(result.ranges[role][layer] < 0.5 * rough[layer].max() for layer in result.smoothing if layer in rough)
 
 
-def test_damage_is_the_larger_of_both_stages(
-    planted: dict[str, onnx.ModelProto], calibration: Calibration, found: Ranged
+def test_sensitivity_is_the_larger_of_both_stages(
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult
 ) -> None:
     few = calibration.part(16)
     expected: dict[str, float] = {}
     for role in ("ee", "sac"):
-        model = fold(planted[role], found.smoothing)
-        for layer, value in damage(model, found.ranges[role], few.feeds(role), 1).items():
+        model = fold(planted[role], result.smoothing)
+        for layer, value in layer_sensitivity(model, result.ranges[role], few.batches(role), 1).items():
             expected[layer] = max(expected.get(layer, 0), value)
-    assert found.damage == pytest.approx(expected, rel=1e-3)
-    assert ranked(found.damage) == sorted(found.damage.items(), key=lambda item: item[1], reverse=True)
+    assert result.sensitivity == pytest.approx(expected, rel=1e-3)
+    assert ranked(result.sensitivity) == sorted(result.sensitivity.items(), key=lambda item: item[1], reverse=True)
 
 
-def test_a_key_for_all_that_decides_the_ranges(tiny_bundle: Path, bundle_copy: Path, calibration: Calibration) -> None:
-    def key(bundle: Path = tiny_bundle, pictures: Calibration = calibration, **settings: Any) -> str:
+def test_a_key_for_all_that_decides_the_ranges(
+    tiny_bundle: Path, bundle_copy: Path, calibration: CalibrationInputs
+) -> None:
+    def key(bundle: Path = tiny_bundle, inputs: CalibrationInputs = calibration, **settings: Any) -> str:
         files = {role: bundle / entry.path for role, entry in open_bundle(bundle).variant("fp32").files.items()}
-        return cache_key(files, pictures, dataclasses.replace(SETTINGS, **settings))
+        return cache_key(files, inputs, dataclasses.replace(SETTINGS, **settings))
 
     assert key() == key(bundle_copy) and len(key()) == 64  # the place does not matter
     weights = bytearray((bundle_copy / "weights.fp32.bin").read_bytes())
@@ -72,7 +81,7 @@ def test_a_key_for_all_that_decides_the_ranges(tiny_bundle: Path, bundle_copy: P
     keys = [
         key(),
         key(bundle_copy),
-        key(pictures=dataclasses.replace(calibration, digest="0" * 64)),
+        key(inputs=dataclasses.replace(calibration, digest="0" * 64)),
         key(eta=0.5),
         key(alphas=(0.4, 0.5)),
         key(ranges="entropy"),
@@ -82,8 +91,8 @@ def test_a_key_for_all_that_decides_the_ranges(tiny_bundle: Path, bundle_copy: P
 
 
 def test_an_empty_bundle_has_no_ranges_to_take(
-    planted: dict[str, onnx.ModelProto], calibration: Calibration, found: Ranged, tmp_path: Path
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult, tmp_path: Path
 ) -> None:
-    again = ranged_or_cached(tmp_path, planted, "a key", calibration, SETTINGS, 1, Progress(io.StringIO()))
-    assert again.ranges == found.ranges and again.damage == pytest.approx(found.damage)
-    assert all(np.array_equal(again.smoothing[layer], found.smoothing[layer]) for layer in found.smoothing)
+    again = cached_or_found(tmp_path, planted, "a key", calibration, SETTINGS, 1, Progress(io.StringIO()))
+    assert again.ranges == result.ranges and again.sensitivity == pytest.approx(result.sensitivity)
+    assert all(np.array_equal(again.smoothing[layer], result.smoothing[layer]) for layer in result.smoothing)

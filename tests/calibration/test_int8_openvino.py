@@ -9,7 +9,7 @@ import pytest
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 
 from .conftest import Calibrated
@@ -17,10 +17,12 @@ from .making import ROLES
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_quantised_layers_compute_in_eight_bits(calibrated: Calibrated, calibration: Calibration, role: str) -> None:
+def test_quantised_layers_compute_in_eight_bits(
+    calibrated: Calibrated, calibration: CalibrationInputs, role: str
+) -> None:
     path = open_bundle(calibrated.bundle).checked_files("int8")[role]
     engine = open_backend("openvino").open(path, None)
-    engine.run(next(calibration.feeds(role)))
+    engine.run(next(calibration.batches(role)))
     compiled = engine._request.get_compiled_model().get_runtime_model()  # type: ignore[attr-defined]
     facts = [op.get_rt_info() for op in compiled.get_ops()]
     computed = [fact["runtimePrecision"].astype(str) for fact in facts if "Fully" in fact["layerType"].astype(str)]
@@ -33,12 +35,12 @@ def test_quantised_layers_compute_in_eight_bits(calibrated: Calibrated, calibrat
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_as_near_to_fp32_as_on_onnx_runtime(calibrated: Calibrated, calibration: Calibration, role: str) -> None:
+def test_as_near_to_fp32_as_on_onnx_runtime(calibrated: Calibrated, calibration: CalibrationInputs, role: str) -> None:
     bundle = open_bundle(calibrated.bundle)
 
     def logits(backend: str, precision: str) -> Array:
         engine = open_backend(backend).open(bundle.checked_files(precision)[role], None)
-        return np.concatenate([engine.run(feed)["logits"] for feed in calibration.feeds(role)])
+        return np.concatenate([engine.run(feed)["logits"] for feed in calibration.batches(role)])
 
     wanted = logits("onnxruntime", "fp32")
     errors = {name: np.abs(logits(name, "int8") - wanted).mean() for name in ("openvino", "onnxruntime")}
@@ -46,11 +48,11 @@ def test_as_near_to_fp32_as_on_onnx_runtime(calibrated: Calibrated, calibration:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_picture_gets_the_same_answer_in_every_batch(
-    calibrated: Calibrated, calibration: Calibration, role: str
+def test_a_image_gets_the_same_answer_in_every_batch(
+    calibrated: Calibrated, calibration: CalibrationInputs, role: str
 ) -> None:
     engine = open_backend("openvino").open(open_bundle(calibrated.bundle).checked_files("int8")[role], None)
-    feed = next(calibration.feeds(role))
+    feed = next(calibration.batches(role))
     together = engine.run(feed)["logits"]
     apart = [engine.run({name: array[row : row + 1] for name, array in feed.items()})["logits"] for row in range(4)]
     np.testing.assert_allclose(np.concatenate(apart), together[:4], atol=1e-4 * np.abs(together).max())

@@ -1,4 +1,4 @@
-"""Which products eight bits pay for: every matrix of weights, no product of two activations."""
+"""The layers that int8 applies to: every product with a weight matrix, no product of two activations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ LAYERS = {"ee": COMMON, "sac": COMMON | {"reuse_block.1.fc1", "reuse_block.1.fc2
 @pytest.mark.parametrize("role", LAYERS)
 def test_every_layer_of_an_engine_under_the_checkpoints_name(fp32: Mapping[str, onnx.ModelProto], role: str) -> None:
     model = fp32[role]
-    found = linears(model)
-    assert {linear.layer for linear in found} == LAYERS[role] and len(found) == len(LAYERS[role])
+    layers = linears(model)
+    assert {linear.layer for linear in layers} == LAYERS[role] and len(layers) == len(LAYERS[role])
     nodes, constants = by_node(model), weights_of(model)
-    for linear in found:
+    for linear in layers:
         node = nodes[linear.node]
         assert list(node.input[:2]) == [linear.input, linear.weight]
         assert constants[linear.weight].ndim == 2 and linear.input not in constants
     # What is left are attention's products: two a block, in stage 2 two a cluster and block.
-    rest = [node for node in model.graph.node if node.op_type in LINEAR and node.name not in {f.node for f in found}]
+    rest = [
+        node
+        for node in model.graph.node
+        if node.op_type in LINEAR and node.name not in {linear.node for linear in layers}
+    ]
     assert len(rest) == (8 if role == "sac" else 4)
     assert not any(name in constants for node in rest for name in node.input)
 

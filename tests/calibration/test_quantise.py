@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import LINEAR, linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
@@ -26,13 +26,13 @@ Ranges = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: Calibration) -> Ranges:
-    """By role and layer."""
-    found = {}
+def ranges(fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs) -> Ranges:
+    """Min-max ranges by role and layer."""
+    ranges = {}
     for role in ROLES:
-        maxima = channel_maxima(fp32[role], calibration.feeds(role), 1)
-        found[role] = tensor_ranges(fp32[role], calibration.feeds(role), "minmax", maxima, 1)
-    return found
+        maxima = channel_maxima(fp32[role], calibration.batches(role), 1)
+        ranges[role] = tensor_ranges(fp32[role], calibration.batches(role), "minmax", maxima, 1)
+    return ranges
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def makers_of(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def axis_of(node: onnx.NodeProto) -> int:
-    return next((int(found.i) for found in node.attribute if found.name == "axis"), 1)
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "axis"), 1)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -55,9 +55,9 @@ def test_inputs_are_quantised_with_the_calibrated_scale(
 ) -> None:
     model = int8[role]
     nodes, makers, constants = by_node(model), makers_of(model), weights_of(model)
-    found = linears(fp32[role])
-    assert {linear.layer for linear in found} >= set(KEPT[:2])
-    for linear in found:
+    layers = linears(fp32[role])
+    assert {linear.layer for linear in layers} >= set(KEPT[:2])
+    for linear in layers:
         node = nodes[linear.node]
         if linear.layer in KEPT:
             assert list(node.input[:2]) == [linear.input, linear.weight]
@@ -118,7 +118,7 @@ def test_nothing_else_is_quantised(
 
 
 def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """What ONNX Runtime makes of it before running."""
+    """Return the graph that ONNX Runtime runs after its own optimisations."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     options.log_severity_level = 3
@@ -142,13 +142,13 @@ def test_onnx_runtime_computes_with_bytes(
 
 @pytest.mark.parametrize("role", ROLES)
 def test_answers_are_near_those_of_fp32(
-    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: Calibration, role: str
+    fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, calibration: CalibrationInputs, role: str
 ) -> None:
     model = quantise(fp32[role], ranges[role])
-    for feed in calibration.feeds(role):
-        expected, found = run(fp32[role], feed), run(model, feed)
+    for feed in calibration.batches(role):
+        expected, outputs = run(fp32[role], feed), run(model, feed)
         for name, value in expected.items():
-            assert 0 < np.abs(found[name] - value).max() < 0.2 * np.abs(value).max(), name
+            assert 0 < np.abs(outputs[name] - value).max() < 0.2 * np.abs(value).max(), name
 
 
 def test_an_engine_with_every_layer_kept(fp32: Mapping[str, onnx.ModelProto]) -> None:
@@ -159,7 +159,7 @@ def test_an_engine_with_every_layer_kept(fp32: Mapping[str, onnx.ModelProto]) ->
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
 def test_ranges_that_no_byte_can_hold(fp32: Mapping[str, onnx.ModelProto], ranges: Ranges, value: float) -> None:
     bad: dict[str, Any] = {**ranges["sac"], "blocks.1.mlp.fc2": value}
-    with pytest.raises(OutputError, match=r"layer blocks\.1\.mlp\.fc2 has the range .*, which no eight bits can hold"):
+    with pytest.raises(OutputError, match=r"layer blocks\.1\.mlp\.fc2 has the range .*, which int8 can't represent"):
         quantise(fp32["sac"], bad)
     quantise(fp32["sac"], bad, ["blocks.1.mlp.fc2"])  # kept, it needs none
 
@@ -189,11 +189,11 @@ def test_biases_stay_as_they_are() -> None:
         width=8,
     )
     rows = random.normal(size=(50, 8)).astype(np.float32)
-    found = quantise(model, {"one": 4.0, "two": 12.0})
-    nodes, constants = by_node(found), weights_of(found)
+    quantised = quantise(model, {"one": 4.0, "two": 12.0})
+    nodes, constants = by_node(quantised), weights_of(quantised)
     assert nodes["add"].input[1] == "one.bias" and nodes["gemm"].input[2] == "two.bias"
     for name in ("one.bias", "two.bias"):
         assert constants[name].dtype == np.float32 and np.array_equal(constants[name], weights_of(model)[name])
-    assert TensorProto.INT32 not in {tensor.data_type for tensor in found.graph.initializer}
+    assert TensorProto.INT32 not in {tensor.data_type for tensor in quantised.graph.initializer}
     expected = run(model, {"x": rows})["logits"]
-    assert np.abs(run(found, {"x": rows})["logits"] - expected).max() < 0.05 * np.abs(expected).max()
+    assert np.abs(run(quantised, {"x": rows})["logits"] - expected).max() < 0.05 * np.abs(expected).max()

@@ -1,4 +1,4 @@
-"""Ranges against a brute-force pass over the real tensors, and inputs no range can be taken from."""
+"""Ranges against a brute-force pass over the real tensors, and inputs that no range can be taken from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import RANGES, Maxima, Range, channel_maxima, tensor_ranges
 from sacvit_deploy.errors import OutputError
@@ -21,34 +21,34 @@ from .making import ROLES, graph, run
 
 
 @pytest.fixture(scope="module")
-def maxima(fp32: Mapping[str, onnx.ModelProto], calibration: Calibration) -> dict[str, Maxima]:
-    """By role."""
-    return {role: channel_maxima(fp32[role], calibration.feeds(role), 1) for role in ROLES}
+def maxima(fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs) -> dict[str, Maxima]:
+    """Largest values of the channels, by role."""
+    return {role: channel_maxima(fp32[role], calibration.batches(role), 1) for role in ROLES}
 
 
-def inputs_of_layers(model: onnx.ModelProto, calibration: Calibration, role: str) -> dict[str, Any]:
-    """[rows,K] of everything each layer is given, by layer."""
-    found: dict[str, list[Any]] = {}
+def inputs_of_layers(model: onnx.ModelProto, calibration: CalibrationInputs, role: str) -> dict[str, Any]:
+    """Collect all inputs [rows,K] of each layer, by layer."""
+    inputs: dict[str, list[Any]] = {}
     names = {linear.layer: linear.input for linear in linears(model)}
-    for feed in calibration.feeds(role):
+    for feed in calibration.batches(role):
         values = {**run(model, feed, *set(names.values()) - set(feed)), **feed}
         for layer, name in names.items():
-            found.setdefault(layer, []).append(values[name].reshape(-1, values[name].shape[-1]))
-    return {layer: np.concatenate(parts) for layer, parts in found.items()}
+            inputs.setdefault(layer, []).append(values[name].reshape(-1, values[name].shape[-1]))
+    return {layer: np.concatenate(parts) for layer, parts in inputs.items()}
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_ranges_are_those_of_the_real_tensors(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration, maxima: dict[str, Maxima], role: str
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs, maxima: dict[str, Maxima], role: str
 ) -> None:
     seen = inputs_of_layers(fp32[role], calibration, role)
     assert set(maxima[role]) == set(seen)
     for layer, rows in seen.items():
         np.testing.assert_allclose(maxima[role][layer], np.abs(rows).max(axis=0), rtol=1e-5)
-    largest = tensor_ranges(fp32[role], calibration.feeds(role), "minmax", maxima[role], 1)
+    largest = tensor_ranges(fp32[role], calibration.batches(role), "minmax", maxima[role], 1)
     for layer, rows in seen.items():
         assert largest[layer] == pytest.approx(np.abs(rows).max(), rel=1e-5)
-    cut = tensor_ranges(fp32[role], calibration.feeds(role), "percentile", maxima[role], 1)
+    cut = tensor_ranges(fp32[role], calibration.batches(role), "percentile", maxima[role], 1)
     assert set(cut) == set(largest)
     for layer, rows in seen.items():
         assert 0 < cut[layer] <= largest[layer] * (1 + 1e-6)
@@ -58,18 +58,18 @@ def test_ranges_are_those_of_the_real_tensors(
 
 
 def test_entropy_is_positive_and_within_the_largest(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration, maxima: dict[str, Maxima]
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs, maxima: dict[str, Maxima]
 ) -> None:
     few = calibration.part(16)
     for role in ("ee", "sac"):
-        found = tensor_ranges(fp32[role], few.feeds(role), "entropy", maxima[role], 1)
-        assert set(found) == set(maxima[role])
-        for layer, top in found.items():
+        ranges = tensor_ranges(fp32[role], few.batches(role), "entropy", maxima[role], 1)
+        assert set(ranges) == set(maxima[role])
+        for layer, top in ranges.items():
             assert 0 < top <= maxima[role][layer].max() * (1 + 1e-6)
 
 
 def one_layer(width: int = 8) -> onnx.ModelProto:
-    """A single product, called `layer`."""
+    """Build a model of a single product, called `layer`."""
     return graph(
         [helper.make_node("MatMul", ["x", "layer.weight.T"], ["logits"])],
         {"layer.weight.T": np.eye(width)},
@@ -81,11 +81,11 @@ def one_layer(width: int = 8) -> onnx.ModelProto:
 def test_a_lone_outlier(method: Range) -> None:
     rows = np.random.default_rng(0).normal(size=(4000, 8)).astype(np.float32)
     rows[2000, 3] = -100
-    feeds = [{"x": rows[:1500]}, {"x": rows[1500:]}]
+    batches = [{"x": rows[:1500]}, {"x": rows[1500:]}]
     model = one_layer()
-    found = tensor_ranges(model, feeds, method, channel_maxima(model, feeds, 1), 1)["layer"]
+    top = tensor_ranges(model, batches, method, channel_maxima(model, batches, 1), 1)["layer"]
     usual = float(np.abs(rows[:2000]).max())
-    assert found == 100 if method == "minmax" else 0.5 * usual < found < 6 * usual
+    assert top == 100 if method == "minmax" else 0.5 * usual < top < 6 * usual
 
 
 @pytest.mark.parametrize("method", RANGES)
@@ -93,11 +93,11 @@ def test_the_order_of_batches_does_not_matter(method: Range) -> None:
     sizes = np.array([1, 3, 0.2], np.float32)[:, None, None]
     rows = np.random.default_rng(1).normal(size=(3, 500, 8)).astype(np.float32) * sizes
     model = one_layer()
-    found = []
+    ranges = []
     for order in ((0, 1, 2), (2, 1, 0), (1, 2, 0)):
-        feeds = [{"x": rows[at]} for at in order]
-        found.append(tensor_ranges(model, feeds, method, channel_maxima(model, feeds, 1), 1)["layer"])
-    assert len(set(found)) == 1 and found[0] > 5
+        batches = [{"x": rows[at]} for at in order]
+        ranges.append(tensor_ranges(model, batches, method, channel_maxima(model, batches, 1), 1)["layer"])
+    assert len(set(ranges)) == 1 and ranges[0] > 5
 
 
 def test_layers_that_share_an_input_and_inputs_that_share_a_layer() -> None:
@@ -114,14 +114,14 @@ def test_layers_that_share_an_input_and_inputs_that_share_a_layer() -> None:
     )
     rows = np.random.default_rng(2).uniform(-1, 1, size=(300, 4)).astype(np.float32)
     rows[7] = [1, -1, 0.5, 1]
-    found = channel_maxima(model, [{"x": rows}], 1)
-    assert set(found) == {"left", "right", "twice"}
+    maxima = channel_maxima(model, [{"x": rows}], 1)
+    assert set(maxima) == {"left", "right", "twice"}
     channels = np.abs(rows).max(axis=0)
-    np.testing.assert_allclose(found["left"], channels)
-    np.testing.assert_allclose(found["right"], channels)
-    np.testing.assert_allclose(found["twice"], 5 * channels, rtol=1e-6)  # of its first input, the larger
+    np.testing.assert_allclose(maxima["left"], channels)
+    np.testing.assert_allclose(maxima["right"], channels)
+    np.testing.assert_allclose(maxima["twice"], 5 * channels, rtol=1e-6)  # of its first input, the larger
     for method in RANGES:
-        ranges = tensor_ranges(model, [{"x": rows}], method, found, 1)
+        ranges = tensor_ranges(model, [{"x": rows}], method, maxima, 1)
         assert set(ranges) == {"left", "right", "twice"}
         assert ranges["left"] == ranges["right"] <= 1 and 2.5 < ranges["twice"] <= 5.001
 
@@ -140,10 +140,10 @@ def test_a_single_bad_value_is_never_missed(value: float, row: int, channel: int
 
 
 def test_bad_values_are_refused_with_the_layers_name(
-    fp32: Mapping[str, onnx.ModelProto], calibration: Calibration
+    fp32: Mapping[str, onnx.ModelProto], calibration: CalibrationInputs
 ) -> None:
     def spoilt() -> Iterator[dict[str, Any]]:
-        for feed in calibration.feeds("sac"):
+        for feed in calibration.batches("sac"):
             patches = feed["patches"].copy()
             patches[-1, 17, 99] = np.nan
             yield {**feed, "patches": patches}
@@ -158,4 +158,4 @@ def test_bad_values_are_refused_with_the_layers_name(
             weight[5, 9] = np.nan
             tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
     with pytest.raises(OutputError, match=r"layer blocks\.0\.mlp\.fc1 is NaN or infinite"):
-        channel_maxima(model, calibration.feeds("ee"), 1)
+        channel_maxima(model, calibration.batches("ee"), 1)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from sacvit_deploy.calibration.calibration_inputs import Calibration
+from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.ranges import Maxima, channel_maxima
 from sacvit_deploy.calibration.smooth import Factors, factors, fold, joint_maxima
@@ -38,20 +38,20 @@ def planted(fp32: Mapping[str, onnx.ModelProto]) -> dict[str, onnx.ModelProto]:
 
 
 @pytest.fixture(scope="module")
-def maxima(planted: dict[str, onnx.ModelProto], calibration: Calibration) -> dict[str, Maxima]:
-    """Of the planted engines, by role."""
-    return {role: channel_maxima(planted[role], calibration.feeds(role), 1) for role in ROLES}
+def maxima(planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs) -> dict[str, Maxima]:
+    """Largest values of the planted engines' channels, by role."""
+    return {role: channel_maxima(planted[role], calibration.batches(role), 1) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
 def chosen(planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima]) -> Factors:
-    """Factors at the usual strength."""
+    """Factors at the default strength."""
     return factors(planted, joint_maxima(maxima), 0.5)
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_same_factors_change_no_answer(
-    planted: dict[str, onnx.ModelProto], chosen: Factors, calibration: Calibration, role: str
+    planted: dict[str, onnx.ModelProto], chosen: Factors, calibration: CalibrationInputs, role: str
 ) -> None:
     assert set(chosen) == SMOOTHED
     folded = fold(planted[role], chosen)
@@ -64,7 +64,7 @@ def test_the_same_factors_change_no_answer(
     here = {linear.layer for linear in linears(folded)} & SMOOTHED
     assert changed == {f"{layer}.weight.T" for layer in here}
     assert [node.op_type for node in folded.graph.node] == [node.op_type for node in planted[role].graph.node]
-    for feed in calibration.feeds(role):
+    for feed in calibration.batches(role):
         before, after = run(planted[role], feed), run(folded, feed)
         for name, value in before.items():
             np.testing.assert_allclose(after[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max())
@@ -78,9 +78,9 @@ def test_both_stages_still_share_every_weight(planted: dict[str, onnx.ModelProto
 
 
 def test_planted_outliers_are_reduced(
-    planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], chosen: Factors, calibration: Calibration
+    planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], chosen: Factors, calibration: CalibrationInputs
 ) -> None:
-    after = channel_maxima(fold(planted["sac"], chosen), calibration.feeds("sac"), 1)
+    after = channel_maxima(fold(planted["sac"], chosen), calibration.batches("sac"), 1)
     for layer in SMOOTHED:
         before = maxima["sac"][layer]
         assert set(np.argsort(before)[-2:]) == {7, 30} and before.max() > 15 * np.median(before)
@@ -95,24 +95,24 @@ def test_planted_outliers_are_reduced(
 def test_factors_are_the_papers(
     planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima], strength: float
 ) -> None:
-    found = factors(planted, joint_maxima(maxima), strength)
+    smoothing = factors(planted, joint_maxima(maxima), strength)
     weights = weights_of(planted["ee"])
     for layer in ("blocks.0.attn.qkv", "blocks.1.mlp.fc1"):
         x = np.maximum.reduce([maxima[role][layer] for role in ROLES])
         w = np.abs(weights[f"{layer}.weight.T"]).max(axis=1)
         s = x**strength / w ** (1 - strength)
-        np.testing.assert_allclose(found[layer], s / np.exp(np.log(s).mean()), rtol=1e-4)
+        np.testing.assert_allclose(smoothing[layer], s / np.exp(np.log(s).mean()), rtol=1e-4)
 
 
 def test_no_strength_changes_nothing(planted: dict[str, onnx.ModelProto], maxima: dict[str, Maxima]) -> None:
-    found = factors(planted, joint_maxima(maxima), 0)
-    assert found == {}
+    smoothing = factors(planted, joint_maxima(maxima), 0)
+    assert smoothing == {}
     for role in ROLES:
-        before, after = weights_of(planted[role]), weights_of(fold(planted[role], found))
+        before, after = weights_of(planted[role]), weights_of(fold(planted[role], smoothing))
         used = {name for node in planted[role].graph.node for name in node.input}
         assert set(after) == set(before) & used
         assert all(np.array_equal(after[name], before[name]) for name in after)
-        assert list(fold(planted[role], found).graph.node) == list(planted[role].graph.node)
+        assert list(fold(planted[role], smoothing).graph.node) == list(planted[role].graph.node)
 
 
 def test_a_norm_with_other_readers_is_left_alone() -> None:
@@ -173,7 +173,7 @@ def test_a_channel_that_is_always_zero() -> None:
     tensors["layer.weight.T"][5] = 0
     model = graph(NORMED, tensors, width=8)
     feed = {"x": np.random.default_rng(6).normal(size=(6, 8)).astype(np.float32)}
-    found = factors({"ee": model}, channel_maxima(model, [feed], 1), 0.5)["layer"]
-    assert np.isfinite(found).all() and (found > 0).all()
-    after = run(fold(model, {"layer": found}), feed)["logits"]
+    smoothing = factors({"ee": model}, channel_maxima(model, [feed], 1), 0.5)["layer"]
+    assert np.isfinite(smoothing).all() and (smoothing > 0).all()
+    after = run(fold(model, {"layer": smoothing}), feed)["logits"]
     np.testing.assert_allclose(after, run(model, feed)["logits"], rtol=1e-4, atol=1e-5)

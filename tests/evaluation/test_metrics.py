@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.metrics import Share, score, wilson
+from sacvit_deploy.evaluation.metrics import Correctness, Share, wilson
 from sacvit_deploy.glue import continuing
 
 COSTS = Costs(ee=1_000, sac=3_000, deit=5_000)
@@ -38,35 +38,36 @@ def test_wilson_known_values() -> None:
 
 def test_share_of_nothing_is_null_in_json() -> None:
     assert Share(0, 0).to_dict()["value"] is None
+    assert Share(0, 0).percent == "-" and Share(5, 7).percent_interval == "71.4 (35.9-91.8)"
 
 
-def pictures_of(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def graded(seed: int, count: int) -> Correctness:
     rng = np.random.default_rng(seed)
     confidence = rng.choice([0.2, 0.5, 0.7, 1.0], count) if seed % 2 else rng.random(count)
-    return confidence, rng.random(count) < 0.5, rng.random(count) < 0.8
+    return Correctness(confidence, rng.random(count) < 0.5, rng.random(count) < 0.8)
 
 
 @given(st.integers(0, 999), st.integers(1, 60), st.sampled_from([0.0, 0.2, 0.5, 0.61, 1.0]))
-def test_score_follows_the_gate_picture_by_picture(seed: int, count: int, eta: float) -> None:
-    confidence, ee, sac = pictures_of(seed, count)
-    found = score(confidence, ee, sac, eta, COSTS)
-    go = [bool(continuing(np.array([[p]]), eta)[0]) for p in confidence]
-    right = [s if on else e for e, s, on in zip(ee, sac, go, strict=True)]
-    assert found.cascade == Share(sum(right), count)
-    assert found.continue_fraction == sum(go) / count
-    assert found.exits.count + found.rest.count == count
-    assert found.gmacs == pytest.approx((1_000 + 3_000 * sum(go) / count) / 1e9)
-    assert found.gmac_ratio == pytest.approx(5_000 / (1_000 + 3_000 * sum(go) / count))
+def test_score_follows_the_gate_image_by_image(seed: int, count: int, eta: float) -> None:
+    stages = graded(seed, count)
+    score = stages.score(eta, COSTS)
+    go = [bool(continuing(np.array([[p]]), eta)[0]) for p in stages.confidence]
+    right = [s if on else e for e, s, on in zip(stages.ee_right, stages.sac_right, go, strict=True)]
+    assert score.cascade == Share(sum(right), count)
+    assert score.continue_fraction == sum(go) / count
+    assert score.exits.count + score.rest.count == count
+    assert score.gmacs == pytest.approx((1_000 + 3_000 * sum(go) / count) / 1e9)
+    assert score.gmac_ratio == pytest.approx(5_000 / (1_000 + 3_000 * sum(go) / count))
 
 
 @given(st.integers(0, 999), st.integers(1, 60))
 def test_the_ends_are_the_stages_alone(seed: int, count: int) -> None:
-    confidence, ee, sac = pictures_of(seed, count)
-    assert score(confidence, ee, sac, 0.0, COSTS).cascade.right == ee.sum()
-    assert score(confidence, ee, sac, 1.0, COSTS).cascade.right == sac.sum()
+    stages = graded(seed, count)
+    assert stages.score(0.0, COSTS).cascade.right == stages.ee_right.sum()
+    assert stages.score(1.0, COSTS).cascade.right == stages.sac_right.sum()
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.01, math.nan])
 def test_eta_out_of_range(eta: float) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
-        score(*pictures_of(1, 4), eta, COSTS)
+        graded(1, 4).score(eta, COSTS)

@@ -14,26 +14,28 @@ from hypothesis import strategies as st
 from sacvit_deploy import SACViT
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.evaluation.data import open_folder, spread
-from sacvit_deploy.evaluation.datasets import prepared
+from sacvit_deploy.evaluation.labelled_images import spread
+from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
 from sacvit_deploy.evaluation.scenes import open_scenes, size_buckets
+
+from .making import write_scenes
 
 LABELS = [f"thing {number}" for number in range(10)]
 
 
 def opened(folder: Path, model: SACViT) -> object:
-    return open_folder(folder, LABELS, lambda path: prepared(model, path))
+    return open_folder(folder, LABELS, lambda path: prepare_image(model, path))
 
 
 def test_folder(class_folder: Path, model: SACViT) -> None:
-    pictures = open_folder(class_folder, LABELS, lambda path: prepared(model, path))
-    assert len(pictures) == 28
-    for row, name in enumerate(pictures.names):
-        assert Path(name).parent.name == LABELS[pictures.labels[row]]
-    assert pictures.load(3).shape == (224, 224, 3)
-    part = pictures.pick(np.array([5, 1]))
-    assert part.names == [pictures.names[5], pictures.names[1]]
-    assert np.array_equal(part.load(0), pictures.load(5))
+    dataset = open_folder(class_folder, LABELS, lambda path: prepare_image(model, path))
+    assert len(dataset) == 28
+    for row, name in enumerate(dataset.names):
+        assert Path(name).parent.name == LABELS[dataset.labels[row]]
+    assert dataset.load(3).shape == (224, 224, 3)
+    part = dataset.pick(np.array([5, 1]))
+    assert part.names == [dataset.names[5], dataset.names[1]]
+    assert np.array_equal(part.load(0), dataset.load(5))
 
 
 def test_empty_class_folders_are_named_and_counted(class_folder: Path, model: SACViT, tmp_path: Path) -> None:
@@ -42,11 +44,11 @@ def test_empty_class_folders_are_named_and_counted(class_folder: Path, model: SA
     unused = [label for label in LABELS if not (folder / label).exists()][:2]
     for label in unused:
         (folder / label).mkdir()
-        (folder / label / "notes.txt").write_text("no picture")
+        (folder / label / "notes.txt").write_text("no image")
     (folder / ".cache").mkdir()
-    pictures = open_folder(folder, LABELS, lambda path: prepared(model, path))
-    assert len(pictures) == 28
-    assert f"2 class folders without pictures, skipped: {', '.join(unused)}" in pictures.notes
+    dataset = open_folder(folder, LABELS, lambda path: prepare_image(model, path))
+    assert len(dataset) == 28
+    assert f"2 class folders without images, skipped: {', '.join(unused)}" in dataset.notes
 
 
 def test_folders_refused(class_folder: Path, model: SACViT, tmp_path: Path) -> None:
@@ -55,14 +57,14 @@ def test_folders_refused(class_folder: Path, model: SACViT, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="no class folders"):
         opened(tmp_path, model)
     (tmp_path / "thing 1").mkdir()
-    with pytest.raises(UsageError, match="no pictures in its 1 class folder "):
+    with pytest.raises(UsageError, match="no images in its 1 class folder "):
         opened(tmp_path, model)
     for name in ("thing1", "zebra"):
         (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match=r"2 folders named after no class of the bundle: thing1, zebra; .* thing 1"):
         opened(tmp_path, model)
     with pytest.raises(UsageError, match="several classes of that name"):
-        open_folder(class_folder, [*LABELS, *LABELS], lambda path: prepared(model, path))
+        open_folder(class_folder, [*LABELS, *LABELS], lambda path: prepare_image(model, path))
 
 
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=120), st.integers(1, 130))
@@ -97,14 +99,12 @@ def test_sizes_outside_the_edges_have_their_own_buckets() -> None:
 
 
 @pytest.mark.parametrize(("shape", "size"), [((300, 300), 224), ((100, 160), 64), ((224, 224), 288)])
-def test_boxes_follow_the_resized_scene(
-    shape: tuple[int, int], size: int, tmp_path: Path, make_scenes: Callable[..., None]
-) -> None:
+def test_boxes_follow_the_resized_scene(shape: tuple[int, int], size: int, tmp_path: Path) -> None:
     height, width = shape
     box = np.array([[width // 2, height // 3, width // 2 + 30, height // 3 + 24]])
     images = np.zeros((1, height, width, 3), np.uint8)
     images[0, box[0, 1] : box[0, 3], box[0, 0] : box[0, 2]] = 255
-    make_scenes(tmp_path, images, np.zeros(1), boxes=box.astype(np.int16))
+    write_scenes(tmp_path, images, np.zeros(1), boxes=box.astype(np.int16))
     scenes = open_scenes(tmp_path, 10, size, Preprocessing())
     rows, columns = np.nonzero(scenes.load(0)[..., 0] > 127)
     assert scenes.boxes is not None
@@ -129,4 +129,4 @@ def test_scenes_refused(scenes_folder: Path, tmp_path: Path) -> None:
     refuse(change(lambda f: (f / "images.npy").write_bytes(b"no array")), ImageError, "images.npy")
     refuse(change(lambda f: np.save(f / "labels.npy", np.zeros(3, np.int64))), ImageError, "differ in length")
     refuse(change(lambda f: np.save(f / "boxes.npy", np.zeros((28, 4)))), ImageError, "not the int16 array")
-    refuse(scenes_folder, UsageError, "take the bundle that was trained on these scenes", classes=3)
+    refuse(scenes_folder, UsageError, "use the bundle that was trained on these scenes", classes=3)

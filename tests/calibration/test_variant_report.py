@@ -1,4 +1,4 @@
-"""The judgement of a variant, on answers made by hand."""
+"""A variant compared with fp32, on answers made by hand."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.accuracy_gate import VariantReport, judge, matching_eta, table
+from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, matching_eta
+from sacvit_deploy.calibration.variant_table import variant_table
 from sacvit_deploy.errors import OutputError
-from sacvit_deploy.evaluation.outputs import Outputs, Stage
-from sacvit_deploy.evaluation.timing import Times
+from sacvit_deploy.evaluation.outputs import EvalOutputs, StageAnswers
+from sacvit_deploy.evaluation.timing import EvalTimes
 from sacvit_deploy.glue import continuing
 
 LABELS = [0, 1, 2, 0, 1]
 
 
-def stage(answers: Sequence[int], sure: Sequence[float]) -> Stage:
-    """Logits of 3 classes whose softmax gives `answers` with the probabilities `sure`."""
+def stage(answers: Sequence[int], sure: Sequence[float]) -> StageAnswers:
+    """Build logits of 3 classes whose softmax gives `answers` with the probabilities `sure`."""
     spread = np.repeat((1 - np.asarray(sure))[:, None] / 2, 3, axis=1)
     spread[np.arange(len(answers)), answers] = sure
-    return Stage(np.log(spread).astype(np.float32))
+    return StageAnswers(np.log(spread).astype(np.float32))
 
 
 def outputs(
@@ -35,16 +36,16 @@ def outputs(
     labels: Sequence[int] = LABELS,
     rows: Sequence[int] | None = None,
     targets: Sequence[Sequence[int]] | None = None,
-) -> Outputs:
-    """One variant's answers on pictures 0, 1, ... or `rows`; targets are 0 and 1 unless given."""
+) -> EvalOutputs:
+    """Build one variant's answers to images 0, 1, ... or `rows`; targets are 0 and 1 unless given."""
     chosen = np.arange(len(ee)) if rows is None else np.array(rows)
-    return Outputs(
+    return EvalOutputs(
         rows=chosen,
         labels=np.array(labels)[chosen],
         ee=stage(ee, sure),
         sac={0.5: stage(sac, [0.9] * len(sac))},
         targets={0.5: np.array([[0, 1]] * len(ee) if targets is None else targets)},
-        times=Times([], 1),
+        times=EvalTimes([], 1),
         unreadable=(),
         overflowed=(),
     )
@@ -53,20 +54,22 @@ def outputs(
 FP32 = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45])
 
 
-def report(found: Outputs, *, labelled: bool = True, reference: Outputs = FP32, eta: float = 0.6) -> VariantReport:
-    return judge("int8", found, reference, 0.5, eta, labelled=labelled)
+def report(
+    variant: EvalOutputs, *, labelled: bool = True, reference: EvalOutputs = FP32, eta: float = 0.6
+) -> VariantReport:
+    return compare_variant("int8", variant, reference, 0.5, eta, labelled=labelled)
 
 
-def test_fp32_judges_itself() -> None:
-    found = report(FP32)
-    assert [share.right for share in (found.ee, found.sac, found.cascade) if share] == [4, 4, 4]
-    assert (found.eta, found.exits, found.drop, found.flips, found.overlap) == (0.6, 0.6, 0.0, 0.0, 1.0)
-    assert (found.agree_ee, found.agree_sac, found.agree_cascade, found.unanswered) == (1.0, 1.0, 1.0, 0)
+def test_fp32_against_itself() -> None:
+    result = report(FP32)
+    assert [share.right for share in (result.ee, result.sac, result.cascade) if share] == [4, 4, 4]
+    assert (result.eta, result.exits, result.drop, result.flips, result.overlap) == (0.6, 0.6, 0.0, 0.0, 1.0)
+    assert (result.agree_ee, result.agree_sac, result.agree_cascade, result.unanswered) == (1.0, 1.0, 1.0, 0)
 
 
 def test_a_worse_variant() -> None:
-    # Stage 1 now errs on picture 2, stage 2 on 0 and 3; all probabilities are lower, and so picture 2 goes on.
-    found = report(
+    # Stage 1 now errs on image 2, stage 2 on 0 and 3; all probabilities are lower, and so image 2 goes on.
+    result = report(
         outputs(
             [0, 1, 0, 1, 1],
             [1, 1, 2, 2, 0],
@@ -74,12 +77,12 @@ def test_a_worse_variant() -> None:
             targets=[[0, 1], [0, 2], [5, 9], [1, 0], [0, 1]],
         )
     )
-    assert [share.right for share in (found.ee, found.sac, found.cascade) if share] == [3, 2, 2]
-    assert found.drop == 100 * 2 / 5
-    assert found.flips == 1 / 5  # at fp32's eta of 0.6
-    assert 0.45 <= found.eta < 0.58 and found.exits == 0.6  # at its own, three exit again
-    assert (found.agree_ee, found.agree_sac, found.agree_cascade) == (4 / 5, 3 / 5, 3 / 5)
-    assert found.overlap == pytest.approx((1 + 0.5 + 0 + 1 + 1) / 5)
+    assert [share.right for share in (result.ee, result.sac, result.cascade) if share] == [3, 2, 2]
+    assert result.drop == 100 * 2 / 5
+    assert result.flips == 1 / 5  # at fp32's eta of 0.6
+    assert 0.45 <= result.eta < 0.58 and result.exits == 0.6  # at its own, three exit again
+    assert (result.agree_ee, result.agree_sac, result.agree_cascade) == (4 / 5, 3 / 5, 3 / 5)
+    assert result.overlap == pytest.approx((1 + 0.5 + 0 + 1 + 1) / 5)
 
 
 def test_drop_is_the_largest_loss_and_a_gain_is_none() -> None:
@@ -89,46 +92,46 @@ def test_drop_is_the_largest_loss_and_a_gain_is_none() -> None:
     assert report(one_worse).drop == 20.0
     # At eta, it answers with stage 1 where fp32 had gone on.
     cascade = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.7, 0.5, 0.9, 0.45])
-    found = report(cascade)
-    assert found.ee == report(FP32).ee and found.sac == report(FP32).sac
-    assert found.drop == 20.0 and found.flips == 2 / 5
+    result = report(cascade)
+    assert result.ee == report(FP32).ee and result.sac == report(FP32).sac
+    assert result.drop == 20.0 and result.flips == 2 / 5
 
 
 def test_a_loss_that_meets_the_limit_does_not_exceed_it() -> None:
     many = np.zeros(200, int)
     reference = outputs(np.where(np.arange(200) < 58, 1, 0).tolist(), many.tolist(), [0.9] * 200, labels=many.tolist())
-    found = outputs(np.where(np.arange(200) < 59, 1, 0).tolist(), many.tolist(), [0.9] * 200, labels=many.tolist())
+    variant = outputs(np.where(np.arange(200) < 59, 1, 0).tolist(), many.tolist(), [0.9] * 200, labels=many.tolist())
     assert 100 * (142 / 200 - 141 / 200) > 0.5  # as a difference of shares
-    assert report(found, reference=reference).drop == 0.5
+    assert report(variant, reference=reference).drop == 0.5
 
 
 def test_without_labels() -> None:
-    found = report(outputs([0, 1, 0, 1, 1], [1, 1, 2, 2, 0], [0.9] * 5), labelled=False)
-    assert (found.ee, found.sac, found.cascade, found.drop) == (None, None, None, None)
-    assert (found.agree_ee, found.agree_sac) == (4 / 5, 3 / 5)
-    facts = found.to_dict()
+    result = report(outputs([0, 1, 0, 1, 1], [1, 1, 2, 2, 0], [0.9] * 5), labelled=False)
+    assert (result.ee, result.sac, result.cascade, result.drop) == (None, None, None, None)
+    assert (result.agree_ee, result.agree_sac) == (4 / 5, 3 / 5)
+    facts = result.to_dict()
     assert facts["top1"] is None and facts["drop"] is None and facts["agreement"]["ee"] == 4 / 5
-    text = table([report(FP32, labelled=False), found], "5 pictures")
+    text = variant_table([report(FP32, labelled=False), result], "5 images")
     assert text.count("no labels") == 6 and "80.00%" in text and "largest loss" not in text
 
 
-def test_pictures_that_the_variant_can_not_answer_are_wrong() -> None:
-    found = report(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
-    assert found.unanswered == 2
-    assert [(share.right, share.count) for share in (found.ee, found.sac, found.cascade) if share] == [(3, 5)] * 3
-    assert found.drop == 20.0 and (found.agree_ee, found.agree_sac) == (0.6, 0.6)
-    assert "no finite answer on 2 pictures" in table([report(FP32), found], "5 pictures")
-    # Pictures that fp32 could not answer are nobody's.
+def test_images_that_the_variant_can_not_answer_are_wrong() -> None:
+    result = report(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
+    assert result.unanswered == 2
+    assert [(share.right, share.count) for share in (result.ee, result.sac, result.cascade) if share] == [(3, 5)] * 3
+    assert result.drop == 20.0 and (result.agree_ee, result.agree_sac) == (0.6, 0.6)
+    assert "no finite answer on 2 images" in variant_table([report(FP32), result], "5 images")
+    # LabelledImages that fp32 could not answer are nobody's.
     part = outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2])
     assert report(FP32, reference=part).unanswered == 0 and report(FP32, reference=part).drop == 0
-    with pytest.raises(OutputError, match="int8 gives no finite answer on any picture"):
+    with pytest.raises(OutputError, match="int8 gives no finite answer on any image"):
         report(outputs([0, 1], [0, 1], [0.9, 0.9], rows=[3, 4]), reference=part)
 
 
-def test_rows_are_matched_by_picture() -> None:
+def test_rows_are_matched_by_image() -> None:
     turned = [4, 2, 0, 3, 1]
-    found = report(outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned))
-    assert (found.agree_ee, found.agree_sac, found.drop, found.flips) == (1.0, 1.0, 0.0, 0.0)
+    result = report(outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned))
+    assert (result.agree_ee, result.agree_sac, result.drop, result.flips) == (1.0, 1.0, 0.0, 0.0)
 
 
 def test_the_manifests_form_is_json() -> None:
@@ -138,9 +141,9 @@ def test_the_manifests_form_is_json() -> None:
 
 
 def test_the_table_shows_differences_in_points() -> None:
-    found = report(outputs([0, 1, 0, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45]))
-    lines = table([report(FP32), found], "5 pictures of mine").splitlines()
-    assert lines[0] == "judged on 5 pictures of mine"
+    result = report(outputs([0, 1, 0, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.9, 0.7, 0.5, 0.45]))
+    lines = variant_table([report(FP32), result], "5 images of mine").splitlines()
+    assert lines[0] == "judged on 5 images of mine"
     assert "80.00" in lines[3] and "(" not in lines[3].replace("(0.6)", "")
     assert "60.00 (-20.00)" in lines[4] and "80.00 (+0.00)" in lines[4]
     assert lines[5] == "  int8: largest loss 20.00 points"
@@ -170,7 +173,7 @@ def test_an_eta_that_does_is_kept(confidence: Any, near: float) -> None:
     assert matching_eta(confidence, exits(confidence, near), near) == near
 
 
-def test_a_picture_in_a_thousand_is_no_reason_for_another_eta() -> None:
+def test_a_image_in_a_thousand_is_no_reason_for_another_eta() -> None:
     confidence = np.linspace(0.2, 0.9, 2000)
     asked = exits(confidence, 0.6)
     assert matching_eta(confidence, asked + 2, 0.6) == 0.6

@@ -35,12 +35,13 @@ def test_eval_agrees_with_the_runtime(command: Any, tiny_bundle: Path, class_fol
     assert [row["eta"] for row in facts["rows"]] == [0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
     assert [row["eta"] for row in facts["rows"] if row["default"]] == [0.6]
     for row in facts["rows"]:
-        found = list(model.stream(paths, eta=row["eta"]))
+        predictions = list(model.stream(paths, eta=row["eta"]))
         right = sum(
-            isinstance(p, Prediction) and p.label == path.parent.name for p, path in zip(found, paths, strict=True)
+            isinstance(p, Prediction) and p.label == path.parent.name
+            for p, path in zip(predictions, paths, strict=True)
         )
         assert row["top1"]["right"] == right and row["top1"]["count"] == 28
-        assert row["continue_fraction"] == sum(isinstance(p, Prediction) and p.stage == 2 for p in found) / 28
+        assert row["continue_fraction"] == sum(isinstance(p, Prediction) and p.stage == 2 for p in predictions) / 28
         assert row["time_ratio"] > 0 and row["images_per_second"] > 0
     assert facts["only"]["ee"] == facts["rows"][0]["top1"]
     assert facts["only"]["sac"] == facts["rows"][-1]["top1"]
@@ -71,7 +72,7 @@ def test_eval_for_people(
     assert "at eta 0.7" in out and "90-151 px" in out
 
 
-def test_skipped_pictures_and_classes_are_told(
+def test_skipped_images_and_classes_are_told(
     command: Any, tiny_bundle: Path, class_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "data"
@@ -80,12 +81,12 @@ def test_skipped_pictures_and_classes_are_told(
     empty = next(f"thing {n}" for n in range(10) if not (folder / f"thing {n}").exists())
     (folder / empty).mkdir()
     done = command("sacvit", "eval", tiny_bundle, "--data", folder, "--eta", "0.5")
-    assert f"Note: 1 class folder without pictures, skipped: {empty}" in done.stderr
-    assert "Note: 1 unreadable picture skipped" in done.stderr and "torn.jpg" in done.stderr
+    assert f"Note: 1 class folder without images, skipped: {empty}" in done.stderr
+    assert "Note: 1 unreadable image skipped" in done.stderr and "torn.jpg" in done.stderr
     for path in folder.rglob("*.png"):
         path.unlink()
     done = command("sacvit", "eval", tiny_bundle, "--data", folder, expect=1)
-    assert_one_line(done.stderr, "none of the 1 pictures", "torn.jpg")
+    assert_one_line(done.stderr, "none of the 1 images", "torn.jpg")
 
 
 def test_sweep_chooses_and_writes(command: Any, bundle_copy: Path, class_folder: Path) -> None:
@@ -108,16 +109,18 @@ def test_sweep_out_of_reach_shows_what_it_measured(command: Any, tiny_bundle: Pa
         "sacvit", "sweep", tiny_bundle, "--data", class_folder, "--alphas", "0.5", "--target-speedup", "99", expect=2
     )
     assert "Pareto front" in done.stdout
-    assert done.stderr.splitlines()[-1].startswith("Error: no eta needs 99 times fewer multiply-adds")
+    assert done.stderr.splitlines()[-1].startswith("Error: no eta needs 99 times fewer MACs")
     assert "the most is" in done.stderr
     assert (tiny_bundle / "manifest.json").read_bytes() == raw
 
 
 def test_sweep_without_matplotlib(command: Any, tiny_bundle: Path, class_folder: Path) -> None:
-    done = command(
-        *("sacvit", "sweep", tiny_bundle, "--data", class_folder, "--out", "x"), forbid=("matplotlib",), expect=1
-    )
-    assert_one_line(done.stderr, "pip install 'sacvit-deploy[plot]'")
+    base = ("sacvit", "sweep", tiny_bundle, "--data", class_folder, "--alphas", "0.5", "--out", "x")
+    done = command(*base, forbid=("matplotlib",))
+    assert done.stderr.splitlines()[-1].startswith("Note: no sweep.png, and no chart in sweep.html: ")
+    assert "pip install 'sacvit-deploy[plot]'" in done.stderr
+    assert sorted(path.name for path in (command.cwd / "x").iterdir()) == ["sweep.html", "sweep.json"]
+    assert "<table>" in (command.cwd / "x" / "sweep.html").read_text(encoding="utf-8")
     command.notes.unlink()
 
 

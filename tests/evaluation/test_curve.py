@@ -9,17 +9,23 @@ from hypothesis import strategies as st
 
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.curve import Point, candidate_etas, choose_accuracy, choose_speedup, pareto, points
-from sacvit_deploy.evaluation.eval_table import Answers
-from sacvit_deploy.evaluation.metrics import Share
+from sacvit_deploy.evaluation.curve import (
+    SweepPoint,
+    candidate_etas,
+    choose_by_accuracy,
+    choose_by_speedup,
+    pareto,
+    sweep_points,
+)
+from sacvit_deploy.evaluation.metrics import Correctness, Share
 
 COSTS = Costs(ee=1_000_000, sac=3_000_000, deit=5_000_000)
 confidences = st.lists(st.floats(0.01, 1.0), min_size=1, max_size=80).map(np.array)
 
 
-def answers(seed: int, count: int) -> Answers:
+def answers(seed: int, count: int) -> Correctness:
     rng = np.random.default_rng(seed)
-    return Answers(rng.random(count).round(rng.integers(1, 6)), rng.random(count) < 0.5, rng.random(count) < 0.8)
+    return Correctness(rng.random(count).round(rng.integers(1, 6)), rng.random(count) < 0.5, rng.random(count) < 0.8)
 
 
 @given(confidences)
@@ -45,19 +51,20 @@ def test_candidates_are_short_to_type() -> None:
 
 @given(st.integers(0, 500), st.integers(1, 70))
 def test_points_are_the_scores(seed: int, count: int) -> None:
-    found = answers(seed, count)
-    for point in points(found, candidate_etas(found.confidence), 0.5, COSTS):
-        naive = found.score(point.eta, COSTS)
+    graded = answers(seed, count)
+    for point in sweep_points(graded, candidate_etas(graded.confidence), 0.5, COSTS):
+        naive = graded.score(point.eta, COSTS)
         assert point.top1 == naive.cascade
         assert point.continue_fraction == naive.continue_fraction
         assert point.gmacs == pytest.approx(naive.gmacs)
         assert point.gmac_ratio == pytest.approx(naive.gmac_ratio)
 
 
-def made(pairs: list[tuple[int, int]]) -> list[Point]:
-    """Points from (cost, right of 20)."""
+def made(pairs: list[tuple[int, int]]) -> list[SweepPoint]:
+    """Make points from pairs of cost and right answers of 20."""
     return [
-        Point(0.5, 0.5, Share(right, 20), 0.5, gmacs=cost / 10, gmac_ratio=100 / max(1, cost)) for cost, right in pairs
+        SweepPoint(0.5, 0.5, Share(right, 20), 0.5, gmacs=cost / 10, gmac_ratio=100 / max(1, cost))
+        for cost, right in pairs
     ]
 
 
@@ -65,41 +72,41 @@ grids = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 20)), min_size=1, m
 
 
 @given(grids)
-def test_front_is_what_nothing_beats(found: list[Point]) -> None:
-    def beats(a: Point, b: Point) -> bool:
+def test_front_is_what_nothing_beats(points: list[SweepPoint]) -> None:
+    def beats(a: SweepPoint, b: SweepPoint) -> bool:
         return a.gmacs <= b.gmacs and a.top1.right >= b.top1.right and (a.gmacs, a.top1) != (b.gmacs, b.top1)
 
-    unbeaten = {(p.gmacs, p.top1.right) for p in found if not any(beats(other, p) for other in found)}
-    front = [(p.gmacs, p.top1.right) for p in pareto(found)]
+    unbeaten = {(p.gmacs, p.top1.right) for p in points if not any(beats(other, p) for other in points)}
+    front = [(p.gmacs, p.top1.right) for p in pareto(points)]
     assert set(front) == unbeaten and len(front) == len(unbeaten)
     assert front == sorted(front)
 
 
 @given(grids, st.integers(0, 20), st.floats(0, 100))
-def test_choice_by_accuracy(found: list[Point], reference: int, loss: float) -> None:
-    good = [p for p in found if 100 * p.top1.value >= 100 * reference / 20 - loss - 1e-6]
+def test_choice_by_accuracy(points: list[SweepPoint], reference: int, loss: float) -> None:
+    good = [p for p in points if 100 * p.top1.value >= 100 * reference / 20 - loss - 1e-6]
     if not good:
         with pytest.raises(UsageError, match="the most accurate, eta 0.5 at alpha 0.5, has"):
-            choose_accuracy(found, Share(reference, 20), loss)
+            choose_by_accuracy(points, Share(reference, 20), loss)
         return
-    chosen = choose_accuracy(found, Share(reference, 20), loss)
+    chosen = choose_by_accuracy(points, Share(reference, 20), loss)
     assert chosen in good
     assert chosen.gmacs == min(p.gmacs for p in good)
 
 
 @given(grids, st.floats(1, 150))
-def test_choice_by_speedup(found: list[Point], ratio: float) -> None:
-    good = [p for p in found if p.gmac_ratio >= ratio]
+def test_choice_by_speedup(points: list[SweepPoint], ratio: float) -> None:
+    good = [p for p in points if p.gmac_ratio >= ratio]
     if not good:
         with pytest.raises(UsageError, match="the most is"):
-            choose_speedup(found, ratio)
+            choose_by_speedup(points, ratio)
         return
-    chosen = choose_speedup(found, ratio)
+    chosen = choose_by_speedup(points, ratio)
     assert chosen in good
     assert chosen.top1.right == max(p.top1.right for p in good)
 
 
 def test_no_loss_is_always_within_reach_of_eta_one() -> None:
-    found = answers(3, 50)
-    grid = points(found, candidate_etas(found.confidence), 0.5, COSTS)
-    assert choose_accuracy(grid, grid[-1].top1, 0.0).top1.right >= grid[-1].top1.right
+    graded = answers(3, 50)
+    grid = sweep_points(graded, candidate_etas(graded.confidence), 0.5, COSTS)
+    assert choose_by_accuracy(grid, grid[-1].top1, 0.0).top1.right >= grid[-1].top1.right
