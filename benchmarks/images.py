@@ -14,7 +14,7 @@ from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.evaluation.data import UNKNOWN, Pictures, counted, spread
 from sacvit_deploy.evaluation.datasets import open_pictures, prepared
-from sacvit_deploy.images.prefetch import ahead
+from sacvit_deploy.images.prefetch import prefetch
 from sacvit_deploy.model import SACViT
 
 WIDTH, HEIGHT = 640, 480
@@ -67,7 +67,7 @@ def _readable(name: str, images: Pictures, paths: Sequence[Path] | None) -> Benc
         except SacvitError as error:
             return error
 
-    loaded = list(ahead(range(len(images)), load, most=64, workers=2))
+    loaded = list(prefetch(range(len(images)), load, limit=64, workers=2))
     rows = [row for row, image in enumerate(loaded) if not isinstance(image, SacvitError)]
     bad = [image for image in loaded if isinstance(image, SacvitError)]
     if not rows:

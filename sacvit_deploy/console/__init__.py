@@ -1,1 +1,1 @@
-"""What every command uses to talk to people: progress lines, text tables, charts."""
+"""Output for people, shared by all commands: progress lines, text tables, charts."""

@@ -10,7 +10,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.contract import Sizes, engine_contract
 from sacvit_deploy.device.protocol import DeviceTensor, Event, closed
-from sacvit_deploy.images.scaled import Picture, whole
+from sacvit_deploy.images.scaled import InputImage, full_image
 from sacvit_deploy.stages.context import SLOTS, ExecutionContext
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -49,14 +49,14 @@ class DeviceStages:
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 last started
         self._left: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
-    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
+    def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Upload a batch; queue the view and the EE engine."""
         lane, memory, slot = self._lane, self._memory, self._begun % SLOTS
         self._begun += 1
         size = len(images)
         side = self._config.geometry.image_size
         host = lane.pinned(f"pictures {slot}", (self._batch, side, side, 3), BYTE)[:size]
-        np.stack([whole(image) for image in images], out=host)
+        np.stack([full_image(image) for image in images], out=host)
         stream = lane.streams[0]
         if (read := self._left[slot]) is not None:
             memory.wait_event(stream, read)

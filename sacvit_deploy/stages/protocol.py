@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sacvit_deploy.arrays import Array, Index
-from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.images.scaled import InputImage
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Stages(Protocol):
         """How many batches may be under way in one stage: 1 where beginning is finishing."""
         ...
 
-    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
+    def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Put pictures into stage 1: [S,S,3] uint8, or seen at half size until they continue."""
         ...
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from sacvit_deploy import ImageError, Prediction, SACViT
 from sacvit_deploy.images.decode import load_image, load_scaled
 from sacvit_deploy.images.preprocess import low_view
-from sacvit_deploy.images.scaled import half_view, whole
+from sacvit_deploy.images.scaled import full_image, half_view
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_the_view_is_nearly_that_of_the_whole_picture(scaled: SACViT, large: lis
         assert item.scaled is not None
         exact = scaled.prepare(path).pixels
         assert exact is not None
-        np.testing.assert_array_equal(whole(item.scaled), exact)
+        np.testing.assert_array_equal(full_image(item.scaled), exact)
         found, expected = half_view(item.scaled, recipe), low_view([exact], "area", recipe)[0]
         assert found.shape == expected.shape
         # Neither is the truth; they differ far less than from the picture out of focus, or one pixel aside.
