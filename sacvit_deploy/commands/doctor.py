@@ -7,7 +7,7 @@ import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, ParamSpec
+from typing import Any
 
 import click
 
@@ -23,7 +23,6 @@ from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError, first_line
 from sacvit_deploy.precisions import PRECISIONS
 
-P = ParamSpec("P")
 # import name: what needs it
 LIBRARIES = {
     "numpy": "runtime",
@@ -68,10 +67,10 @@ def tensorrt_facts(runtime: str) -> dict[str, Any]:
     return {"version": load_tensorrt(runtime).version}
 
 
-def facts_or_error(examine: Callable[P, dict[str, Any]], *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+def facts_or_error(examine: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Return the facts about a library or device, or the error of loading it under `error`."""
     try:
-        return examine(*args, **kwargs)
+        return examine(*arguments)
     except BackendError as error:
         return {"error": str(error)}
 
