@@ -59,13 +59,7 @@ def command(
     start = time.perf_counter()
     weights = "mapped" if len(paths) <= FEW else "packed"
     model = SACViT(
-        folder,
-        backend=backend,
-        provider=provider,
-        precision=precision,
-        threads=threads,
-        weights=weights,
-        scaled=scaled,
+        folder, backend=backend, provider=provider, precision=precision, threads=threads, weights=weights, scaled=scaled
     )
     if not as_json:
         click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())

@@ -96,9 +96,7 @@ def table(facts: dict[str, Any]) -> str:
         f"  tokens      low-res {tokens['low_res']}, targets {tokens['targets']}, background {tokens['background']}; "
         f"stage 1 sees {tokens['stage_1']}, stage 2 {tokens['stage_2']}, a DeiT {tokens['deit']}",
         f"  GMACs       EE {gmacs['ee']:.3f}, SAC {gmacs['sac']:.3f}, DeiT {gmacs['deit']:.3f}",
-        text_table(
-            [("continuing", ["  GMACs", "  ideal"]), *(cost_column(gmacs, share) for share in gmacs["cascade"])]
-        ),
+        cost_table(gmacs),
     ]
     for precision, variant in facts["variants"].items():
         sizes = ", ".join(f"{entry['path']} {entry['bytes'] / 1e6:.2f} MB" for entry in variant["files"].values())
@@ -119,9 +117,12 @@ def table(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def cost_column(gmacs: Mapping[str, Any], share: str) -> tuple[str, list[str]]:
-    """Return the head and cells of a continue fraction: GMACs per image, and the ideal speed-up over the DeiT."""
-    return f"{float(share):>6.0%}", [f"{gmacs['cascade'][share]:.3f}", f"{gmacs['ideal_speedup'][share]:.2f}x"]
+def cost_table(gmacs: Mapping[str, Any]) -> str:
+    """Format GMACs per image and ideal speed-up over the DeiT, a column for each continue fraction."""
+    columns = [("continuing", ["  GMACs", "  ideal"])]
+    for share, cost in gmacs["cascade"].items():
+        columns.append((f"{float(share):>6.0%}", [f"{cost:.3f}", f"{gmacs['ideal_speedup'][share]:.2f}x"]))
+    return text_table(columns)
 
 
 def report_lines(report: Mapping[str, Any]) -> list[str]:

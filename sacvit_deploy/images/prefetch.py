@@ -15,7 +15,7 @@ T = TypeVar("T")
 def prefetch(sources: Iterable[S], prepare: Callable[[S], T], *, limit: int, workers: int) -> Iterator[T]:
     """Yield `prepare(source)` for every source, in order, computed by `workers` threads.
 
-    At most `limit` results are computed before they are used.
+    At most `limit` sources are taken before their results are used.
     """
     if workers == 1:
         # A thread of its own would only add its start-up to the latency of one image.
