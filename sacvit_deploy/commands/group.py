@@ -37,13 +37,18 @@ class LazyGroup(click.Group):
         """Import a command, or return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
+        return load(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def load(name: str) -> click.Command:
+    """Import the command of that name."""
+    command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+    return command
 
 
 @click.command(cls=LazyGroup, name="sacvit")
