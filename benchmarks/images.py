@@ -15,7 +15,7 @@ from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.evaluation.labelled_images import UNKNOWN, LabelledImages, spread
 from sacvit_deploy.evaluation.open_images import open_images, prepare_image
-from sacvit_deploy.images.prefetch import ahead
+from sacvit_deploy.images.prefetch import prefetch
 from sacvit_deploy.model import SACViT
 
 WIDTH, HEIGHT = 640, 480
@@ -68,7 +68,7 @@ def _readable(name: str, images: LabelledImages, paths: Sequence[Path] | None) -
         except SacvitError as error:
             return error
 
-    loaded = list(ahead(range(len(images)), load, most=64, workers=2))
+    loaded = list(prefetch(range(len(images)), load, limit=64, workers=2))
     rows = [row for row, image in enumerate(loaded) if not isinstance(image, SacvitError)]
     bad = [image for image in loaded if isinstance(image, SacvitError)]
     if not rows:

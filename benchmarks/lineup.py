@@ -30,7 +30,7 @@ from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.images.scaled import InputImage
 from sacvit_deploy.model import SACViT
 
 AGAINST = ("deit", "sait", "sait-mass", "stvit")
@@ -119,7 +119,7 @@ def _cascades(model: SACViT, setup: BenchSetup, images: BenchImages) -> list[Ent
     return entries
 
 
-def _gated(model: SACViT, setup: BenchSetup, images: Sequence[Picture], *, scaled: bool) -> list[Entry]:
+def _gated(model: SACViT, setup: BenchSetup, images: Sequence[InputImage], *, scaled: bool) -> list[Entry]:
     """Make an entry of the cascade for each gate of the setup."""
     config = model.config
     count = num_targets(setup.alpha, config.geometry.tokens, config.method.rounding)

@@ -13,7 +13,7 @@ from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
 from sacvit_deploy.benchmarks.machine.energy import Meter, total
 from sacvit_deploy.evaluation.labelled_images import UNKNOWN
-from sacvit_deploy.images.prefetch import ahead, in_batches
+from sacvit_deploy.images.prefetch import in_batches, prefetch
 from sacvit_deploy.scheduler import Item
 
 S = TypeVar("S")
@@ -56,7 +56,7 @@ def run(contender: Contender, feed: Feed[S], batch: int, meters: Sequence[Meter]
 
     before = total(meters)
     start = time.perf_counter()
-    items = ahead(watched(), feed.prepare, most=2 * batch, workers=feed.workers)
+    items = prefetch(watched(), feed.prepare, limit=2 * batch, workers=feed.workers)
     answers = []
     for answer in contender.answers(in_batches(items, batch), batch):
         answered.append(time.perf_counter())

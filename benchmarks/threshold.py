@@ -10,11 +10,11 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.glue import softmax
-from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.images.scaled import InputImage
 from sacvit_deploy.stages.host import stage_one_view
 
 
-def stage_one_probabilities(cascade: Cascade, images: Sequence[Picture], batch: int = 8) -> Float:
+def stage_one_probabilities(cascade: Cascade, images: Sequence[InputImage], batch: int = 8) -> Float:
     """Return the highest probability of stage 1 for each image [n], as the gate sees it."""
     parts = [
         softmax(cascade.stage_one(stage_one_view(cascade, images[at : at + batch]))["logits"]).max(axis=1)

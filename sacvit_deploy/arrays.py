@@ -1,4 +1,4 @@
-"""Array types that signatures share."""
+"""Array types used in signatures."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ import time
 
 
 class Clock:
-    """Time since the last lap, in seconds."""
+    """Stopwatch with laps in seconds."""
 
     def __init__(self) -> None:
         self._last = time.perf_counter()
 
     def lap(self) -> float:
-        """Return the seconds since the last lap, or since the beginning, and start the next one."""
+        """Return the seconds since the previous lap, or since construction, and start the next."""
         now = time.perf_counter()
-        passed, self._last = now - self._last, now
-        return passed
+        elapsed, self._last = now - self._last, now
+        return elapsed

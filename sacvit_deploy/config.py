@@ -1,4 +1,4 @@
-"""The configuration that a checkpoint carries and a bundle repeats: geometry, method, preprocessing.
+"""Model configuration, stored in checkpoints and bundles: geometry, method, preprocessing.
 
 Every choice the paper (arXiv 2503.00060) leaves open is a field of `Method`; the default is what the paper describes
 or, where it is silent, what its ancestors CF-ViT and LF-ViT do.
@@ -20,12 +20,12 @@ T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 POLICIES = ("top_m",)  # how stage 2's targets follow from the scores: see `glue.PREFERENCES`
-FLOAT_LIMIT = 1e300  # JSON has whole numbers no float can hold; NaN is not below it either
+FLOAT_LIMIT = 1e300  # JSON integers may exceed any float; NaN is not below it either
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of the network. Raises UsageError where they can't belong together."""
+    """Sizes of the network. Raises UsageError for sizes that do not fit together."""
 
     image_size: int = 224  # S, pixels
     patch_size: int = 16  # P, pixels
@@ -42,7 +42,7 @@ class Geometry:
         if self.image_size % (2 * self.patch_size):
             raise UsageError(
                 f"geometry: image size {self.image_size} is not a multiple of twice the patch size "
-                f"({2 * self.patch_size}), so a half-size picture has no whole patches"
+                f"({2 * self.patch_size}), so a half-size image has no whole patches"
             )
         if self.hidden < 1:
             raise UsageError(f"geometry: mlp_ratio {self.mlp_ratio} leaves no channels inside the MLP")
@@ -53,32 +53,32 @@ class Geometry:
 
     @property
     def grid(self) -> int:
-        """g: low-res tokens a side; the hi-res grid is 2g a side."""
+        """Low-res tokens per side, g; the hi-res grid has 2g per side."""
         return self.image_size // (2 * self.patch_size)
 
     @property
     def tokens(self) -> int:
-        """N = g^2, low-res tokens."""
+        """Low-res tokens, N = g^2."""
         return self.grid**2
 
     @property
     def hidden(self) -> int:
         """Channels inside the MLP of a block."""
-        return round(self.width * self.mlp_ratio)  # the ratio may be a fraction that floats hold only nearly
+        return round(self.width * self.mlp_ratio)  # the ratio may be a fraction that floats only approximate
 
     @property
     def patch_values(self) -> int:
-        """3PP, the numbers in one patch."""
+        """Values in one patch, 3PP."""
         return 3 * self.patch_size**2
 
 
 @dataclass(frozen=True)
 class Method:
-    """The method's choices. Fields and values are named once here, for Python, JSON and C++."""
+    """Choices of the method. Fields and values have the same names in Python, JSON and C++."""
 
-    # 2x2 mean of the normalised picture, or the ancestors' bilinear resize with aligned corners.
+    # 2x2 mean of the normalised image, or the ancestors' bilinear resize with aligned corners.
     downsample: Literal["area", "bilinear_corners"] = "area"
-    # One hi-res table, bicubically resized for stage 1, or a table for each stage.
+    # One hi-res table, bicubically resized for stage 1, or one table per stage.
     positions: Literal["shared", "separate"] = "shared"
     # First block whose class attention counts, from zero; None is depth // 4.
     score_first_block: int | None = None
@@ -90,7 +90,7 @@ class Method:
     fusion: Literal["repeat", "expand", "none"] = "repeat"
     # What stage 2 reuses for the background: stage 1's input embedding or its output features.
     background: Literal["embeddings", "features"] = "embeddings"
-    # The class token under clustered attention: mean of its two updates, or one look at all tokens.
+    # The class token under clustered attention: mean of its two updates, or one update that attends to all tokens.
     class_token: Literal["mean", "union"] = "mean"
     attention: Literal["clustered", "global"] = "clustered"
     # How the targets are chosen: the M highest scores.
@@ -112,7 +112,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a decoded picture to a normalised S x S tensor.
+    """Steps from a decoded image to a normalised S x S tensor.
 
     The shorter side is resized to round(S / crop) with Pillow's antialiased filter on 8-bit values, columns first, then
     rows, each rounded to 8 bits; the centre S x S is cut out, and each channel becomes (value / 255 - mean) / std.
@@ -139,7 +139,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All a model's builder and its runtime must know beside the weights."""
+    """Everything that building or running a model takes besides its weights."""
 
     geometry: Geometry = field(default_factory=Geometry)
     method: Method = field(default_factory=Method)
@@ -149,19 +149,21 @@ class ModelConfig:
         first = self.score_first_block
         if not 0 <= first < self.geometry.depth:
             raise UsageError(f"method: score_first_block {first} lies outside the {self.geometry.depth} blocks")
-        num_targets(self.method.alpha, self.geometry.tokens, self.method.rounding)  # raises unless it leaves both
+        num_targets(
+            self.method.alpha, self.geometry.tokens, self.method.rounding
+        )  # raises unless both clusters have tokens
 
     @property
     def score_first_block(self) -> int:
-        """First block whose class attention enters the scores (paper section 3.2: the later blocks)."""
+        """First block whose class attention enters the scores; the paper takes later blocks without numbering them."""
         given = self.method.score_first_block
         return self.geometry.depth // 4 if given is None else given
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, which `from_dict` reads back unchanged."""
+        """Return the JSON form, which `from_dict` reads back unchanged."""
         data = dataclasses.asdict(self)
         if self.method.policy == POLICIES[0]:
-            del data["method"]["policy"]  # younger than schema 1, whose readers refuse fields they don't know
+            del data["method"]["policy"]  # newer than schema 1, whose readers refuse unknown fields
         return data
 
     @classmethod
@@ -175,7 +177,7 @@ class ModelConfig:
 
 
 def _build(kind: type[T], name: str, data: object) -> T:
-    """Make one section's dataclass from JSON, field by field."""
+    """Build the dataclass of one section from JSON, field by field."""
     if not isinstance(data, Mapping):
         raise UsageError(f"config: {name} must be an object")
     hints = typing.get_type_hints(kind)
@@ -186,7 +188,7 @@ def _build(kind: type[T], name: str, data: object) -> T:
 
 
 def _convert(where: str, hint: object, value: object) -> object:
-    """Check one JSON value against a field's type; whole numbers pass as floats, lists as tuples."""
+    """Convert one JSON value to a field's type: integers to floats, lists to tuples. Raises UsageError."""
     if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(where, float, v) for v in value)
     if typing.get_origin(hint) is Literal and isinstance(value, str):

@@ -51,13 +51,13 @@ def _sac_pairs(method: Method, high: int, rest: int) -> int:
 
 
 def block_macs(geometry: Geometry, tokens: int, pairs: int, depth: int | None = None) -> int:
-    """Count the MACs of `depth` blocks, by default all, for so many tokens and query-key pairs.
+    """Count the MACs of `depth` blocks, by default all, for a number of tokens and query-key pairs.
 
     Per token: 4 D^2 for qkv and projection, 2 D hidden for the MLP; per pair: 2 D for both attention products.
     """
     width = geometry.width
-    one = tokens * (4 * width**2 + 2 * width * geometry.hidden) + 2 * width * pairs
-    return (geometry.depth if depth is None else depth) * one
+    block = tokens * (4 * width**2 + 2 * width * geometry.hidden) + 2 * width * pairs
+    return (geometry.depth if depth is None else depth) * block
 
 
 def head_macs(geometry: Geometry) -> int:

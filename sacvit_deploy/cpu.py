@@ -1,17 +1,13 @@
-"""What the CPU offers: cores this process may use, and instruction sets."""
+"""CPU properties: the cores this process may use, and instruction sets."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def usable_cores() -> int:
-    """Cores this process may run on, which in a container is often fewer than the machine has."""
+    """Count the cores this process may run on, in a container often fewer than the machine has."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
@@ -22,7 +18,7 @@ FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16"
 
 
 def cpu_features() -> list[str]:
-    """The instruction sets that matter for reduced precision, where Linux tells."""
+    """List the CPU's instruction sets that matter for reduced precision; empty where /proc/cpuinfo is missing."""
     try:
         words = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

@@ -1,44 +1,41 @@
-"""The errors a user meets. Each message is one sentence: what is wrong, where, what to do."""
+"""Errors for users. Each message is one sentence: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class SacvitError(Exception):
-    """Base of all errors raised on purpose; a command prints it as one line and exits with 1."""
+    """Base of all deliberate errors; a command prints one line and exits with 1."""
 
 
 class ImageError(SacvitError):
-    """A picture that can't be decoded or is refused."""
+    """Image that can't be decoded or is refused."""
 
 
 class BundleError(SacvitError):
-    """A bundle that is missing, incomplete, changed, or of another schema."""
+    """Bundle that is missing, incomplete, changed, or of another schema."""
 
 
 class CheckpointError(SacvitError):
-    """A checkpoint that can't be read, is unsafe, or is no model this project knows."""
+    """Checkpoint that can't be read, is unsafe, or holds an unknown model."""
 
 
 class ExportError(SacvitError):
-    """An export that can't be finished, parity failures included."""
+    """Export that can't be completed, parity failures included."""
 
 
 class BackendError(SacvitError):
-    """A backend that is missing, can't be loaded, or did not give what was asked for."""
+    """Backend that is missing, can't be loaded, or can't do what was requested."""
 
 
 class OutputError(SacvitError):
-    """An engine whose outputs can't be an answer (NaN or infinite logits)."""
+    """Engine outputs that are no answer: NaN or infinite logits."""
 
 
 class UsageError(SacvitError, ValueError):
-    """An argument out of its range; a command exits with 2."""
+    """Argument out of range; a command exits with 2."""
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of a library's exception, up to `limit` characters, or the exception's name if it has none.
-
-    A library's message may run over many lines; an error of this project is one sentence.
-    """
+    """Return the first line of a library's exception, up to `limit` characters, or the name of its class."""
     lines = str(error).strip().splitlines()
     return lines[0][:limit] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written under a hidden name, renamed when done."""
+"""Atomic writes: files and folders are written under a hidden name and renamed when complete."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def partial_name(path: Path) -> Path:
-    """Return this process's hidden name beside `path`: `.NAME.partial-PID`."""
+    """Return the hidden name that this process writes `path` under: `.NAME.partial-PID`, beside it."""
     return path.with_name(f".{path.name}.partial-{os.getpid()}")
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a hidden path to write; when the block ends well, flush it and rename it to `path`, else remove it.
+    """Yield a hidden path to write; when the block ends well, flush it and rename it to `path`, else remove it.
 
     A reader sees the old file or the new one, which keeps the old one's mode. Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""Token arithmetic: how many tokens, and which hi-res tokens belong to a low-res one."""
+"""Token arithmetic: the number of targets, and the hi-res tokens under a low-res one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CHILDREN = 4  # hi-res tokens under one low-res token
 
 
 def num_targets(alpha: float, tokens: int, rounding: str = "floor") -> int:
-    """Return M, the number of target tokens among `tokens` (paper section 3.3).
+    """Return M, the number of target tokens among `tokens`.
 
-    alpha * N is rounded down (`floor`, the paper) or up (`ceil`, CF-ViT); products that are whole but for float error
-    count as whole. Raises UsageError unless 1 <= M < N: stage 2 needs both clusters.
+    alpha * N is rounded down (`floor`, the paper) or up (`ceil`, CF-ViT); a product within float error of a whole
+    number counts as that number. Raises UsageError unless 1 <= M < N: stage 2 needs both clusters.
     """
     if not (math.isfinite(alpha) and 0.0 < alpha < 1.0):
         raise UsageError(f"alpha is {alpha}; it must lie between 0 and 1, both excluded")
@@ -33,7 +33,7 @@ def child_positions(parents: npt.NDArray[np.int64], grid: int) -> npt.NDArray[np
     """Return the hi-res positions of the four children of each low-res token (paper eq. 11).
 
     parents: [..., M] indices into the g x g grid, row-major. Result: [..., 4M] indices into the 2g x 2g grid,
-    parent-major: the children of one target stand together (upper left, upper right, lower left, lower right).
+    parent-major: the children of one target are adjacent (upper left, upper right, lower left, lower right).
     """
     first = 4 * parents - 2 * (parents % grid)
     offsets = np.array([0, 1, 2 * grid, 2 * grid + 1], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Everything between the two engine calls: gate, select, gather, and the request stage 2 is asked with."""
+"""The steps between the two engine calls: gate, select targets, gather patches, build the request to stage 2."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from sacvit_deploy.images.preprocess import scale_and_shift
 
 
 def check_eta(eta: float) -> float:
-    """Raise UsageError unless eta lies in [0, 1]."""
+    """Return eta as a float. Raises UsageError unless it lies in [0, 1]."""
     if not 0.0 <= eta <= 1.0:  # NaN, too, fails this
         raise UsageError(f"eta is {eta}; it must lie between 0 and 1")
     return float(eta)
 
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """[B,C] -> [B,C] probabilities in fp64; the logits must be finite."""
+    """Turn finite logits [B,C] into probabilities [B,C] fp64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     weights = np.exp(shifted)
     out: npt.NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
@@ -31,49 +31,49 @@ def softmax(logits: Array) -> npt.NDArray[np.float64]:
 
 
 def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
-    """[B,C] -> [B]: True where the picture goes on to stage 2, that is unless max probability > eta (paper eq. 5).
+    """Return [B], True where an image continues to stage 2: where its highest probability [B,C] is not above eta.
 
-    eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
+    With eta = 1 every image continues, even where the softmax saturates to 1; with eta = 0 every image exits.
     """
     out: npt.NDArray[np.bool_] = ~(probabilities.max(axis=-1) > eta)
     return out
 
 
 def select_targets(scores: Array, count: int) -> Index:
-    """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending. Scores must be finite."""
+    """Select the M = `count` highest of finite scores [B,N]: indices [B,M] ascending, ties to the lower index."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
     return np.sort(order, axis=1)
 
 
-# By policy: scores [B,N], M and g -> what stands in their place when the M highest are taken, [B,N]. The same functions
-# stand in export/model.py, in torch, for the reference and the `gather` engine.
+# By policy: from scores [B,N], M and g, the values [B,N] whose M highest are the targets. export/model.py has the same
+# functions in torch, for the reference and the `gather` engine.
 PREFERENCES: dict[str, Callable[[Array, int, int], Array]] = {"top_m": lambda scores, count, grid: scores}
 
 
 def choose_targets(scores: Array, count: int, config: ModelConfig) -> Index:
-    """[B,N] finite scores -> [B,M] targets by the model's policy, indices ascending."""
+    """Choose M = `count` targets [B,M] from finite scores [B,N] by the model's policy, indices ascending."""
     preference = PREFERENCES[config.method.policy]
     return select_targets(preference(scores, count, config.geometry.grid), count)
 
 
 def background_tokens(targets: Index, tokens: int) -> Index:
-    """[B,M] -> [B,N-M]: the low-res tokens that are not targets, ascending."""
+    """Return the low-res tokens [B,N-M] that are not among the targets [B,M], ascending."""
     kept = np.ones((targets.shape[0], tokens), dtype=bool)
     np.put_along_axis(kept, targets, False, axis=1)
     return np.nonzero(kept)[1].reshape(targets.shape[0], tokens - targets.shape[1])
 
 
 def gather_patches(images: Sequence[Pixels] | Pixels, targets: Index, patch: int) -> Pixels:
-    """B pictures [S,S,3] uint8, [B,M] -> [B,4M,3PP] uint8: the children's pixels, parent-major.
+    """Cut the hi-res patches [B,4M,3PP] uint8 of targets [B,M] out of B images [S,S,3] uint8, parent-major.
 
     A target's four children are one 2P x 2P square, so each target is read in one piece.
     """
     batch, count = targets.shape
     out = np.empty((batch, count, 2, 2, 3, patch, patch), np.uint8)
-    for image, found, chosen in zip(images, out, targets, strict=True):
+    for image, patches, row in zip(images, out, targets, strict=True):
         grid = len(image) // (2 * patch)
-        squares = image.reshape(grid, 2 * patch, grid, 2 * patch, 3)[chosen // grid, :, chosen % grid]
-        found[:] = squares.reshape(count, 2, patch, 2, patch, 3).transpose(0, 1, 3, 5, 2, 4)
+        squares = image.reshape(grid, 2 * patch, grid, 2 * patch, 3)[row // grid, :, row % grid]
+        patches[:] = squares.reshape(count, 2, patch, 2, patch, 3).transpose(0, 1, 3, 5, 2, 4)
     return out.reshape(batch, CHILDREN * count, 3 * patch * patch)
 
 
@@ -82,10 +82,10 @@ REQUEST_FIELDS = ("patches", "positions", "target_features", "background", "targ
 
 @dataclass(frozen=True)
 class StageTwoRequest:
-    """All stage 2 needs to know of some pictures, as plain values that could as well cross a network.
+    """Inputs of stage 2 for B images, as plain arrays that could be sent over a network.
 
     patches [B,4M,3PP] uint8; positions [B,4M] int64; target_features [B,M,D] and background [B,N-M,D] in the variant's
-    precision; targets [B,M] low-res indices, for the answer's mask.
+    precision; targets [B,M] low-res indices, for the prediction.
     """
 
     patches: Pixels
@@ -96,15 +96,15 @@ class StageTwoRequest:
 
     @property
     def size(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.targets)
 
     def part(self, start: int, stop: int) -> StageTwoRequest:
-        """The pictures start..stop-1."""
+        """Return the request of the images `start` to `stop` - 1."""
         return StageTwoRequest(*(getattr(self, name)[start:stop] for name in REQUEST_FIELDS))
 
     def inputs(self, config: ModelConfig) -> dict[str, Array]:
-        """The SAC engine's inputs; patches are normalised here."""
+        """Return the SAC engine's inputs, the patches normalised."""
         scale, shift = scale_and_shift(config.preprocessing)
         area = config.geometry.patch_size**2
         patches = self.patches * np.repeat(scale, area)
@@ -124,7 +124,7 @@ def build_request(
     targets: Index,
     config: ModelConfig,
 ) -> StageTwoRequest:
-    """Compact the continuing pictures `rows` of a batch and gather the stage-2 inputs for their targets [rows, M]."""
+    """Gather the stage-2 inputs of the continuing images `rows` [K] of a batch for their targets [K,M]."""
     geometry = config.geometry
     features = stage_one["features"]
     source = stage_one["embeddings"] if config.method.background == "embeddings" else features
@@ -139,7 +139,7 @@ def build_request(
 
 
 def join(requests: Sequence[StageTwoRequest]) -> StageTwoRequest:
-    """Put requests with the same M into one batch."""
+    """Concatenate requests with the same M into one batch."""
     if len(requests) == 1:
         return requests[0]
     return StageTwoRequest(

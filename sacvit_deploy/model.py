@@ -16,10 +16,10 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.images.decode import ImageSource, load_image, load_scaled, read_picture
-from sacvit_deploy.images.prefetch import ahead, in_batches
+from sacvit_deploy.images.decode import ImageSource, load_image, load_scaled, read_image
+from sacvit_deploy.images.prefetch import in_batches, prefetch
 from sacvit_deploy.images.preprocess import fit
-from sacvit_deploy.images.scaled import Scaled
+from sacvit_deploy.images.scaled import ScaledImage
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
@@ -118,7 +118,7 @@ class SACViT:
         self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
     ) -> Iterator[Prediction | SacvitError]:
         prepare = self.prepare_scaled if self.scaled else self.prepare
-        items = ahead(sources, prepare, most=2 * batch_size, workers=workers)
+        items = prefetch(sources, prepare, limit=2 * batch_size, workers=workers)
         batches = in_batches(items, batch_size)
         with self.stages(count, batch_size) as stages:
             scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
@@ -149,7 +149,7 @@ class SACViT:
         size, recipe = self.config.geometry.image_size, self.config.preprocessing
         start = time.perf_counter()
         try:
-            data = read_picture(source)
+            data = read_image(source)
             small = None if data is None else load_scaled(data, name, round(size / 2 / recipe.crop))
             if data is None or small is None:
                 return self.prepare(source)
@@ -157,7 +157,7 @@ class SACViT:
             view = fit(small, size // 2, recipe)
         except SacvitError as error:
             return Item(name, None, error)
-        scaled = Scaled(view, lambda: fit(load_image(data, name), size, recipe))
+        scaled = ScaledImage(view, lambda: fit(load_image(data, name), size, recipe))
         timing = {"decode": decoded - start, "preprocess": time.perf_counter() - decoded}
         return Item(name, None, timing=timing, scaled=scaled)
 

@@ -1,4 +1,4 @@
-"""One picture's answer."""
+"""The answer for one image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the cascade says of one picture.
+    """Answer of the cascade for one image.
 
-    stage: 1 if the EE engine's answer stood, 2 if the SAC engine's did. probabilities: [C] fp32 of that stage.
-    stage_one_probability: the highest of stage 1, which the gate compared with eta. targets: [M] low-res indices, None
-    after an exit. timing: seconds by step; a batch shares its engine calls equally. The steps are decode, preprocess,
-    view (the half-size picture), ee, gate, gather (select, gather, compact), sac and answer (its softmax).
+    stage: 1 if the image exited with the EE engine's answer, 2 if the SAC engine answered. probabilities: [C] fp32 of
+    that stage. stage_one_probability: stage 1's highest, which the gate compared with eta. targets: [M] low-res
+    indices, None after an exit. timing: seconds by step, those of a batch divided equally among its images. The steps
+    are decode, preprocess, view (the half-size image), ee, gate, gather (select, gather, compact), sac and answer
+    (stage 2's softmax).
     """
 
     source: str
@@ -31,27 +32,27 @@ class Prediction:
 
     @property
     def index(self) -> int:
-        """The most probable class; ties go to the lower index."""
+        """Index of the most probable class; ties go to the lower one."""
         return int(self.probabilities.argmax())
 
     @property
     def label(self) -> str:
-        """Its name."""
+        """Name of the most probable class."""
         return self.labels[self.index]
 
     @property
     def probability(self) -> float:
-        """Its probability."""
+        """Probability of the most probable class."""
         return float(self.probabilities[self.index])
 
     def topk(self, k: int = 5) -> list[tuple[str, float]]:
-        """The k most probable classes as (label, probability), best first; all of them if there are fewer."""
+        """Return the k most probable classes as (label, probability), best first; all classes if there are fewer."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.labels[i], float(self.probabilities[i])) for i in order]
 
     @property
     def target_mask(self) -> npt.NDArray[np.bool_] | None:
-        """[g,g] bool, True where stage 2 looked at full resolution; None after an exit, when nothing was selected."""
+        """Mask [g,g], True where stage 2 saw full resolution; None after an exit, when nothing was selected."""
         if self.targets is None:
             return None
         mask = np.zeros(self.grid * self.grid, dtype=bool)
@@ -59,7 +60,7 @@ class Prediction:
         return mask.reshape(self.grid, self.grid)
 
     def to_dict(self, k: int = 5) -> dict[str, Any]:
-        """The JSON form; targets are low-res token indices, row-major."""
+        """Return the JSON form with the k most probable classes; targets are low-res token indices, row-major."""
         return {
             "source": self.source,
             "label": self.label,

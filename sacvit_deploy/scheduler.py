@@ -13,7 +13,7 @@ from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.errors import OutputError, SacvitError
 from sacvit_deploy.glue import continuing, softmax
-from sacvit_deploy.images.scaled import Picture, Scaled
+from sacvit_deploy.images.scaled import InputImage, ScaledImage
 from sacvit_deploy.stages.protocol import InFlight, Stages
 
 
@@ -25,7 +25,7 @@ class Item:
     pixels: Pixels | None
     error: SacvitError | None = None
     timing: dict[str, float] = field(default_factory=dict)
-    scaled: Scaled | None = None
+    scaled: ScaledImage | None = None
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Scheduler:
 
     def _enqueue(self, batch: Sequence[Item]) -> None:
         """Start stage 1 on a batch; an image with an error is answered at once."""
-        images: list[Picture] = []
+        images: list[InputImage] = []
         numbers = []
         for item in batch:
             number, self._received = self._received, self._received + 1

@@ -1,1 +1,1 @@
-"""The deployable folder: its manifest, its files and their hashes, and how it is found and written."""
+"""The deployable folder: manifest, files and hashes, and how a bundle is found and written."""

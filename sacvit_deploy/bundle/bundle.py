@@ -17,14 +17,14 @@ MANIFEST_LIMIT = 16 << 20  # bytes; a larger file is no manifest
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: manifest and labels are checked, engine files are checked when a variant is asked for."""
+    """Opened bundle whose manifest and labels are checked; engine files are checked when a variant is opened."""
 
     path: Path
     manifest: Manifest
     labels: tuple[str, ...]
 
     def variant(self, precision: str) -> Variant:
-        """The variant of that precision. Raises BundleError naming those there are."""
+        """Return the variant of a precision. Raises BundleError that names the variants there are."""
         variants = self.manifest.variants
         if precision not in variants:
             have = ", ".join(variants) or "none"
@@ -32,14 +32,14 @@ class Bundle:
         return variants[precision]
 
     def checked_files(self, precision: str) -> dict[str, Path]:
-        """Paths by role (`ee`, `sac`, `weights`), after checking every one's size and hash."""
+        """Return a variant's file paths by role (`ee`, `sac`, `weights`), after checking sizes and hashes."""
         files = self.variant(precision).files
         for entry in files.values():
             check_file(self.path, entry)
         return {role: self.path / entry.path for role, entry in files.items()}
 
     def entries(self) -> list[FileEntry]:
-        """Every file the manifest lists, each once."""
+        """List every file in the manifest, each once."""
         listed = [entry for variant in self.manifest.variants.values() for entry in variant.files.values()]
         return list({entry.path: entry for entry in [self.manifest.labels, self.manifest.golden, *listed]}.values())
 
@@ -48,8 +48,8 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Open the bundle folder at `path`. Raises BundleError."""
     folder = Path(path)
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise BundleError(f"{folder} {what}; a bundle is a folder NAME{SUFFIX}, written by sacvit-export")
+        state = "is a file" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder} {state}; a bundle is a folder NAME{SUFFIX}, written by sacvit-export")
     try:
         with (folder / MANIFEST).open("rb") as file:
             raw = file.read(MANIFEST_LIMIT + 1)
@@ -74,7 +74,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def check_file(folder: Path, entry: FileEntry, remedy: str = "export the bundle again") -> None:
-    """Raise BundleError, which ends with the remedy, unless the file is there with the size and hash of its entry."""
+    """Check that a file has the size and hash of its entry. Raises BundleError, whose message ends with `remedy`."""
     path = folder / entry.path
     try:
         size = path.stat().st_size
@@ -90,7 +90,7 @@ def check_file(folder: Path, entry: FileEntry, remedy: str = "export the bundle 
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -99,5 +99,5 @@ def hash_file(path: Path) -> str:
 
 
 def describe_file(path: Path) -> FileEntry:
-    """The manifest's entry for a written file."""
+    """Return the manifest's entry for a written file."""
     return FileEntry(path.name, hash_file(path), path.stat().st_size)

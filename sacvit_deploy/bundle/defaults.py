@@ -1,4 +1,4 @@
-"""Changing the defaults a bundle answers with: eta and alpha in its manifest, and nothing else."""
+"""Changing a bundle's default eta and alpha, and nothing else of its manifest."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from sacvit_deploy.files import whole_file
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
-MARK = "defaults: "  # how the note on who chose them begins
+MARK = "defaults: "  # prefix of the note that says who chose them
 
 
 def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str, precision: str = "fp32") -> None:
-    """Make eta and alpha the defaults of the bundle folder, and note the reason in its provenance.
+    """Make eta and alpha the defaults of a bundle folder, and note the reason in its provenance.
 
-    An eta chosen with fp32 is the bundle's, and the variants that had one to match the old one take it; an eta chosen
-    with another variant is that variant's alone.
-
-    The manifest is replaced by a rename, with its new digest: a reader sees the old one or the new one, whole. Raises
-    UsageError for values out of range, BundleError for a damaged bundle or one that can't be written.
+    An eta chosen with fp32 becomes the bundle's and clears those of the other variants, which matched the old one; an
+    eta chosen with another variant is that variant's alone. The manifest is replaced by a rename, so a reader sees the
+    old one or the new one. Raises UsageError for values out of range, BundleError for a bundle that is damaged or can't
+    be written.
     """
     manifest = open_bundle(bundle).manifest
     config = manifest.config

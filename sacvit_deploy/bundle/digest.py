@@ -1,4 +1,4 @@
-"""JSON files that carry a hash of themselves, so that a change of any byte shows."""
+"""JSON files that carry their own hash, so that any changed byte is noticed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _EMPTY = b"sha256:" + b"0" * 64
 
 
 def seal(schema: int, data: Mapping[str, Any]) -> bytes:
-    """Readable JSON of schema, digest and data. The digest is the SHA-256 of the file with its 64 digits zeroed."""
+    """Write schema, digest and data as readable JSON; the digest is the file's SHA-256 with the 64 digits zeroed."""
     whole = {"schema": schema, "digest": _EMPTY.decode(), **data}
     text = (json.dumps(whole, indent=1, ensure_ascii=False) + "\n").encode()
     return text.replace(_EMPTY, b"sha256:" + hashlib.sha256(text).hexdigest().encode(), 1)
 
 
 def is_sealed(raw: bytes) -> bool:
-    """Whether the file is as `seal` wrote it."""
-    found = _DIGEST.search(raw)
-    if found is None:
+    """Return whether a file's content is as `seal` wrote it."""
+    digest = _DIGEST.search(raw)
+    if digest is None:
         return False
-    text = raw[: found.start(1)] + b"0" * 64 + raw[found.end(1) :]
-    return hashlib.sha256(text).hexdigest() == found[1].decode()
+    text = raw[: digest.start(1)] + b"0" * 64 + raw[digest.end(1) :]
+    return hashlib.sha256(text).hexdigest() == digest[1].decode()

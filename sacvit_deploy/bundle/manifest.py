@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle holds, and the check that nobody changed a byte of it."""
+"""manifest.json: the contents of a bundle, sealed against changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file of the bundle: a plain name in its folder, its SHA-256 and its size in bytes."""
+    """File of a bundle: plain name inside the folder, SHA-256, and size in bytes."""
 
     path: str
     sha256: str
@@ -37,10 +37,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Variant:
-    """One precision: files `ee`, `sac`, the baseline `deit`, the `weights` they point into, and the parity measured.
+    """Variant of one precision: files by role, and the parity measured when it was made.
 
-    eta: the gate that does for this variant what the bundle's eta does for fp32; None takes the bundle's. report: how
-    the variant was calibrated and judged.
+    files: the engines `ee`, `sac` and the baseline `deit`, and the `weights` they point into. eta: threshold that lets
+    as many images exit as the bundle's eta does with fp32; None takes the bundle's. report: calibration and accuracy.
     """
 
     files: Mapping[str, FileEntry]
@@ -51,24 +51,24 @@ class Variant:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of manifest.json but the digest."""
+    """Content of manifest.json except the digest."""
 
     name: str
     config: ModelConfig
     eta: float
     labels: FileEntry
-    golden: FileEntry  # pictures and the reference's answers
+    golden: FileEntry  # images and the reference's answers
     variants: Mapping[str, Variant]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def eta_of(self, precision: str) -> float:
-        """The default eta of a variant."""
-        own = self.variants[precision].eta
-        return self.eta if own is None else own
+        """Return the default eta of a variant."""
+        eta = self.variants[precision].eta
+        return self.eta if eta is None else eta
 
     def to_bytes(self) -> bytes:
-        """The file's content: readable JSON with the digest of itself."""
+        """Write the file's content: readable JSON with its own digest."""
         data: dict[str, Any] = {
             "name": self.name,
             "eta": self.eta,
@@ -90,7 +90,7 @@ class Manifest:
 
 
 def parse_manifest(raw: bytes) -> Manifest:
-    """Read manifest.json's content. Raises BundleError for damage, changes, and newer schemas."""
+    """Parse the content of manifest.json. Raises BundleError for damage, changes, and newer schemas."""
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""plan.json: what a plan was built from, by and for. One that does not fit here is refused before a byte is loaded."""
+"""plan.json: what TensorRT plans were built from, by and for, so that plans that can't run here are never loaded."""
 
 from __future__ import annotations
 
@@ -21,28 +21,35 @@ RECORD_LIMIT = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """A library and a GPU: what a plan is built by and for, or what is here. capabilities: several only in a record."""
+    """Library and GPU that a plan is built by and for, or those of this machine.
+
+    device: the GPU's name, None for a plan compiled ahead of time for every GPU of its `capabilities`.
+    """
 
     runtime: str  # tensorrt or tensorrt-rtx
     version: str
-    device: str | None  # the GPU's name; None for a plan compiled ahead of time for all GPUs of its capabilities
+    device: str | None
     capabilities: tuple[str, ...]
     driver: str | None = None
 
 
 @dataclass(frozen=True)
 class PlanFile:
-    """One engine's plan. onnx: SHA-256 by name of the files it was built from. facts: what the build measured."""
+    """Plan of one engine.
+
+    onnx: SHA-256, by name, of the files it was built from. profiles: by input, the smallest, usual and largest shape.
+    facts: measurements of the build.
+    """
 
     file: FileEntry
     onnx: Mapping[str, str]
-    profiles: tuple[Mapping[str, tuple[tuple[int, ...], ...]], ...]  # by input: least, usual, greatest shape
+    profiles: tuple[Mapping[str, tuple[tuple[int, ...], ...]], ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """All of plan.json but the digest. batch, targets: least, usual and greatest B and M."""
+    """Content of plan.json except the digest. batch, targets: smallest, usual and largest B and M."""
 
     place: BuildTarget
     precision: str
@@ -52,20 +59,19 @@ class PlanRecord:
     built: str = ""
 
     def folder_name(self) -> str:
-        """`<runtime>-<version>-<device>-<precision>`."""
+        """Return the plans' folder name, `<runtime>-<version>-<device>-<precision>`."""
         capabilities = "+".join(f"sm{capability.replace('.', '')}" for capability in self.place.capabilities)
         device = (self.place.device or capabilities).lower()
         plain = "".join(letter if letter.isalnum() or letter in "+." else "-" for letter in device)
         return f"{self.place.runtime}-{self.place.version}-{plain}-{self.precision}"
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
-        data = asdict(self)
-        return seal(SCHEMA, data)
+        """Write the file's content: readable JSON with its own digest."""
+        return seal(SCHEMA, asdict(self))
 
 
 def read_record(folder: Path) -> PlanRecord:
-    """Read a plan folder's plan.json. Raises BundleError for damage, changes, and newer schemas."""
+    """Read the plan.json of a plan folder. Raises BundleError for damage, changes, and newer schemas."""
     path = folder / RECORD
     try:
         with path.open("rb") as file:
@@ -98,54 +104,54 @@ def read_record(folder: Path) -> PlanRecord:
 
 
 def list_plans(bundle: Bundle) -> Iterator[tuple[Path, PlanRecord]]:
-    """Every plan folder of a bundle, in the order of their names. Raises BundleError for a damaged one."""
+    """Yield every plan folder of a bundle and its record, sorted by name. Raises BundleError for a damaged one."""
     for path in sorted((bundle.path / FOLDER).glob(f"*/{RECORD}")):
         yield path.parent, read_record(path.parent)
 
 
 def incompatibilities(record: PlanRecord, bundle: Bundle, here: BuildTarget) -> list[str]:
-    """Why a record's plans can't run here; empty if they can. Nothing is loaded."""
-    built, trouble = record.place, []
+    """List the reasons why the plans of a record can't run here, without loading them; empty if they can."""
+    built, reasons = record.place, []
     if (built.runtime, built.version) != (here.runtime, here.version):
-        trouble.append(f"built by {built.runtime} {built.version}, here is {here.runtime} {here.version}")
+        reasons.append(f"built by {built.runtime} {built.version}, here is {here.runtime} {here.version}")
     if built.device is not None and (built.device, built.capabilities) != (here.device, here.capabilities):
-        trouble.append(f"built on {built.device}, here is {here.device}")
+        reasons.append(f"built on {built.device}, here is {here.device}")
     elif not set(here.capabilities) <= set(built.capabilities):
         wanted, have = ", ".join(built.capabilities), ", ".join(here.capabilities)
-        trouble.append(f"built for compute capability {wanted}, this GPU has {have}")
+        reasons.append(f"built for compute capability {wanted}, this GPU has {have}")
     entries = {entry.path: entry.sha256 for entry in bundle.entries()}
     for plan in record.plans.values():
         stale = [name for name, digest in plan.onnx.items() if entries.get(name) != digest]
         if stale:
-            trouble.append(f"built from another {stale[0]} than the bundle has now")
+            reasons.append(f"built from another {stale[0]} than the bundle has now")
             break
-    return trouble
+    return reasons
 
 
 def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, Path]:
-    """The plans of a variant that fit this machine, by role, their hashes checked.
+    """Return the paths, by role, of a variant's plans that can run on this machine, after checking their hashes.
 
-    Raises BundleError with what keeps the plans there are from running here, and the command that builds others.
+    Raises BundleError that says why none can, and which command builds them.
     """
     command = f"sacvit build {bundle.path} --runtime {here.runtime} --precision {precision}"
     bundle.variant(precision)
-    trouble = []
+    refused = []
     for folder, record in list_plans(bundle):
         if record.precision != precision or record.place.runtime != here.runtime:
             continue
-        found = incompatibilities(record, bundle, here)
-        if not found:
+        reasons = incompatibilities(record, bundle, here)
+        if not reasons:
             for plan in record.plans.values():
                 check_file(folder, plan.file, f"build it again with: {command}")
             return {role: folder / plan.file.path for role, plan in record.plans.items()}
-        trouble.append(f"{FOLDER}/{folder.name} was {', '.join(found)}")
-    what = "; ".join(trouble) or f"it has no {precision} plans for {here.runtime}"
-    raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {what}; build them with: {command}")
+        refused.append(f"{FOLDER}/{folder.name} was {', '.join(reasons)}")
+    why = "; ".join(refused) or f"it has no {precision} plans for {here.runtime}"
+    raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {why}; build them with: {command}")
 
 
 def _span(values: Any) -> tuple[int, int, int]:
-    least, usual, greatest = (int(value) for value in values)
-    return least, usual, greatest
+    smallest, usual, largest = (int(value) for value in values)
+    return smallest, usual, largest
 
 
 def _plan(data: Mapping[str, Any]) -> PlanFile:

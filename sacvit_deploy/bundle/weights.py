@@ -1,4 +1,4 @@
-"""One weights file for all engines: what they share is stored once."""
+"""Writing engines whose tensors lie in one weights file, each stored once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LINE = 64  # alignment of small tensors, for vector loads
 
 
 def write_engines(folder: Path, models: dict[str, ir.Model], precision: str) -> dict[str, Path]:
-    """Write STAGE.PRECISION.onnx for each stage and the weights file they point into; returns paths by role.
+    """Write ROLE.PRECISION.onnx for each model and the weights file they point into; return paths by role.
 
     Raises ExportError if the ONNX checker refuses a file.
     """
     weights = folder / f"weights.{precision}.bin"
-    placed: dict[str, tuple[int, int]] = {}
+    stored: dict[str, tuple[int, int]] = {}
     with weights.open("wb") as file:
         for model in models.values():
             for value in list(model.graph.initializers.values()):
@@ -30,12 +30,12 @@ def write_engines(folder: Path, models: dict[str, ir.Model], precision: str) -> 
                     continue
                 data = tensor.tobytes()
                 digest = hashlib.sha256(data).hexdigest()
-                if digest not in placed:
+                if digest not in stored:
                     step = PAGE if len(data) >= PAGE else LINE
                     file.write(b"\0" * (-file.tell() % step))
-                    placed[digest] = (file.tell(), len(data))
+                    stored[digest] = (file.tell(), len(data))
                     file.write(data)
-                offset, length = placed[digest]
+                offset, length = stored[digest]
                 value.const_value = ir.ExternalTensor(
                     weights.name,
                     offset,
@@ -52,7 +52,7 @@ def write_engines(folder: Path, models: dict[str, ir.Model], precision: str) -> 
 
 
 def write_graph(path: Path, model: ir.Model) -> Path:
-    """Write one ONNX file as it is and return its path. Raises ExportError if the ONNX checker refuses it."""
+    """Write one ONNX file and return its path. Raises ExportError if the ONNX checker refuses it."""
     path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
     try:
         onnx.checker.check_model(str(path), full_check=True)

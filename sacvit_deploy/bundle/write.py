@@ -1,4 +1,4 @@
-"""Writing a bundle so that it is there whole or not at all."""
+"""Writing a folder atomically: it appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from sacvit_deploy.files import flush, partial_name
 
 @contextlib.contextmanager
 def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out") -> Iterator[Path]:
-    """Give a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
+    """Yield a temporary folder beside `target`; rename it to `target` when the block ends well, else remove it.
 
-    What is there, a folder that holds the file `mark`, is replaced only with `replace`, and only by a rename; anything
-    else of that name is refused.
-    A process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
+    A folder already there is replaced only with `replace` and if it holds the file `mark`; anything else is refused. A
+    process killed outright leaves a hidden `.NAME.partial-PID`, which the next export removes.
     """
     check_target(target, replace=replace, mark=mark, option=option)
     partial = partial_name(target)
@@ -30,9 +29,8 @@ def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST, option: s
         partial.mkdir()
         yield partial
         flush(partial)
-        check_target(
-            target, replace=replace, mark=mark, option=option
-        )  # something may have come there during the long work
+        # Something may have come there during the long work.
+        check_target(target, replace=replace, mark=mark, option=option)
         _swap(partial, target)
     except OSError as error:
         raise ExportError(
@@ -43,7 +41,7 @@ def whole_folder(target: Path, *, replace: bool, mark: str = MANIFEST, option: s
 
 
 def check_target(target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out") -> None:
-    """Raise ExportError if `target` may not be written; asked before the long work, too."""
+    """Raise ExportError if `target` may not be written, as `whole_folder` says; call it before long work."""
     if not target.exists():
         return
     if not (target.is_dir() and (target / mark).exists()):
@@ -66,7 +64,7 @@ def _swap(partial: Path, target: Path) -> None:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what killed exports of the same bundle left; those of other living processes stay."""
+    """Remove the partial folders that killed exports to `target` left, but none of a running process."""
     for path in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
         process = path.name.rsplit("partial-", 1)[1].split("-")[0]
         # In a container this process often has the killed one's number.

@@ -1,1 +1,1 @@
-"""The commands of the runtime; each room owns its own."""
+"""The `sacvit` group and the commands of the runtime; every other package defines its own."""

@@ -1,4 +1,4 @@
-"""What all commands share: how errors end them, how a signal ends them, and the options they have in common."""
+"""Shared by all commands: running one as a process, exit codes, and common options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,13 +16,13 @@ from sacvit_deploy.backends.open import BACKENDS
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.precisions import PRECISIONS
 
-# Libraries that only an extra installs.
+# Libraries that only an extra installs, by import name.
 EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run(command: click.Command) -> NoReturn:
-    """Run a click command as the process: exit code 0, 2 for bad usage, 1 for a failed job, one line for an error."""
+    """Run a click command as the process: an error prints one line; exit code 2 for bad usage, 1 for a failed job."""
     warnings.filterwarnings("ignore", module="PIL")  # broken EXIF and the like; real damage is an error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     stdout = sys.stdout
@@ -42,38 +43,40 @@ def run(command: click.Command) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         fail("interrupted", 130)
     except SystemExit as error:
-        # Where the reader (head, say) has gone, click replaces stdout and ends with 1; what it wanted it has.
+        # Where the reader (head, say) has gone, click replaces stdout and ends with 1; the reader has what it wanted.
         sys.exit(error.code if sys.stdout is stdout else 0)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Print one line and exit."""
+    """Print an error on one line and exit with `status`."""
     click.echo(f"Error: {message}", err=True)
     sys.exit(status)
 
 
 def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Refuse NaN and infinity, which click's ranges let through; a click callback."""
+    """Click callback: refuse NaN and infinity, which click's ranges let through."""
     if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number to compare with", ctx, param)
+        raise click.BadParameter(f"{value} is not a finite number", ctx, param)
     return value
 
 
-def bundle_option(function: F) -> F:
-    """--bundle."""
-    return click.option("--bundle", type=click.Path(), help="The bundle; found by itself if there is just one near.")(
-        function
-    )
+bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
+bundle_option = click.option("--bundle", type=click.Path(), help="The bundle; optional if there is just one nearby.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+provider_option = click.option(
+    "--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"
+)
+threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
 
 
 def backend_options(function: F) -> F:
-    """--backend, --provider, --precision, --threads."""
+    """Add --backend, --provider, --precision and --threads to a command."""
     options = (
         click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
-        click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"),
+        provider_option,
         click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]"),
+        threads_option,
     )
     for option in reversed(options):
         function = option(function)
@@ -81,7 +84,7 @@ def backend_options(function: F) -> F:
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
-    """Read numbers separated by commas, `0.3,0.5`; a click callback."""
+    """Click callback: read numbers separated by commas, such as `0.3,0.5`."""
     try:
         return None if value is None else tuple(float(word) for word in value.split(","))
     except ValueError as error:

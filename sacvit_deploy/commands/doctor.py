@@ -1,10 +1,11 @@
-"""`sacvit doctor`: what this machine can run, and why not."""
+"""`sacvit doctor`: what this machine can run, and the reasons for what it can't."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,12 +17,13 @@ from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.backends.openvino.backend import load_library as load_openvino
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
+from sacvit_deploy.commands.common import json_option
 from sacvit_deploy.cpu import cpu_features, usable_cores
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.errors import BackendError, first_line
 from sacvit_deploy.precisions import PRECISIONS
 
-# import name: what it is for
+# import name: what needs it
 LIBRARIES = {
     "numpy": "runtime",
     "PIL": "runtime",
@@ -35,15 +37,15 @@ LIBRARIES = {
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(as_json: bool) -> None:
-    """Show what this machine can run, and why not."""
+    """Show what this machine can run, and why it can't run the rest."""
     facts = examine()
     click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
 
 
 def examine() -> dict[str, Any]:
-    """Look at the processor, the libraries and the execution providers."""
+    """Examine the CPU, the libraries, the execution providers and the GPU; return the facts as JSON."""
     precision, reason = choose_precision(PRECISIONS, "cpu")
     return {
         "sacvit_deploy": sacvit_deploy.__version__,
@@ -53,68 +55,54 @@ def examine() -> dict[str, Any]:
         "cpu_features": cpu_features(),
         "precision": {"auto": precision, "reason": reason},
         "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
-        "onnxruntime": onnxruntime_facts(),
-        "openvino": openvino_facts(),
-        "gpu": gpu_facts(),
-        "tensorrt": {runtime: tensorrt_facts(runtime) for runtime in RUNTIMES},
+        "onnxruntime": {"providers": {}, **facts_or_error(onnxruntime_facts)},
+        "openvino": facts_or_error(lambda: {"version": load_openvino().__version__.partition("-")[0]}),
+        "gpu": facts_or_error(lambda: asdict(find_gpu())),
+        "tensorrt": {runtime: facts_or_error(tensorrt_facts, runtime) for runtime in RUNTIMES},
     }
 
 
-def openvino_facts() -> dict[str, Any]:
-    """OpenVINO's version, or why it can't be loaded."""
-    try:
-        return {"version": load_openvino().__version__.partition("-")[0]}
-    except BackendError as error:
-        return {"error": str(error)}
-
-
-def gpu_facts() -> dict[str, Any]:
-    """The GPU, as the CUDA bindings see it, or why there is none."""
-    try:
-        return asdict(find_gpu())
-    except BackendError as error:
-        return {"error": str(error)}
-
-
 def tensorrt_facts(runtime: str) -> dict[str, Any]:
-    """A TensorRT library's version, or why it can't be loaded."""
+    """Return the version of a TensorRT library. Raises BackendError."""
+    return {"version": load_tensorrt(runtime).version}
+
+
+def facts_or_error(examine: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Return the facts about a library or device, or the error of loading it under `error`."""
     try:
-        return {"version": load_tensorrt(runtime).version}
+        return examine(*arguments)
     except BackendError as error:
         return {"error": str(error)}
 
 
 def version(name: str) -> str | None:
-    """A library's version without importing it (torch takes seconds), or None."""
+    """Return a library's version without importing it (torch takes seconds), or None."""
     names = importlib.metadata.packages_distributions().get(name)
     return importlib.metadata.version(names[0]) if names else None
 
 
 def onnxruntime_facts() -> dict[str, Any]:
-    """Which providers are offered, and which a session really gets."""
-    try:
-        library = load_library()
-    except BackendError as error:
-        return {"error": str(error), "providers": {}}
+    """Return ONNX Runtime's version and, for each provider it lists, whether a session really runs on it."""
+    library = load_library()
     # Azure's provider calls models on other machines; it is in every wheel and runs nothing here.
     offered = [name for name in library.get_available_providers() if name != "AzureExecutionProvider"]
     return {"version": library.__version__, "providers": {name: try_provider(library, name) for name in offered}}
 
 
 def try_provider(library: Any, name: str) -> str:
-    """Open a session of one addition on the provider: "works", or why not."""
+    """Open a session of one addition on a provider; return "works", or the reason it does not."""
     options = library.SessionOptions()
     options.log_severity_level = 4
     try:
         session = library.InferenceSession(tiny_model(), options, providers=[name])
     except Exception as error:
         return f"fails ({first_line(error, 120)})"
-    got = session.get_providers()[0]
-    return "works" if got == name else f"listed, but its libraries can't load (the session got {got})"
+    actual = session.get_providers()[0]
+    return "works" if actual == name else f"listed, but its libraries can't load (the session got {actual})"
 
 
 def tiny_model() -> bytes:
-    """An ONNX model that adds a float to itself, written out as protobuf: the runtime does without the onnx package."""
+    """Build an ONNX model that adds a float to itself, as protobuf by hand: the runtime has no onnx package."""
 
     def field(number: int, data: bytes) -> bytes:
         return bytes([number << 3 | 2, len(data)]) + data
@@ -129,7 +117,7 @@ def tiny_model() -> bytes:
 
 
 def table(facts: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the facts as text."""
     lines = [
         f"sacvit-deploy {facts['sacvit_deploy']}, Python {facts['python']}, {facts['machine']}, {facts['cores']} cores",
         f"  CPU: {', '.join(facts['cpu_features']) or 'no instruction sets known to matter'}",
@@ -150,5 +138,5 @@ def table(facts: dict[str, Any]) -> str:
         f"driver for CUDA {gpu['driver']}"
     )
     lines.append(f"  gpu          {state}")
-    lines += [f"  {name:<12} {its.get('version') or its['error']}" for name, its in facts["tensorrt"].items()]
+    lines += [f"  {name:<12} {fact.get('version') or fact['error']}" for name, fact in facts["tensorrt"].items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The `sacvit` group. Commands are found by name and imported when called, so none pays for another's libraries."""
+"""The `sacvit` group. A command is imported when called, so that none loads another's libraries."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ import click
 from sacvit_deploy import __version__
 from sacvit_deploy.commands.common import run
 
-# name: (module with a click command called `command`, what it does)
+# name: (module with a click command called `command`, help in one line)
 COMMANDS = {
     "export": ("sacvit_deploy.export.cli", "Turn a checkpoint into a bundle."),
     "build": ("sacvit_deploy.engines.cli", "Build TensorRT plans from a bundle's engines."),
-    "infer": ("sacvit_deploy.commands.infer", "Classify pictures."),
+    "infer": ("sacvit_deploy.commands.infer", "Classify images."),
     "inspect": ("sacvit_deploy.commands.inspect", "Show what a bundle holds and costs."),
     "verify": ("sacvit_deploy.commands.verify", "Check a bundle's hashes, then its answers on this machine."),
-    "eval": ("sacvit_deploy.evaluation.cli_eval", "Measure accuracy, cost and speed on labelled pictures."),
+    "eval": ("sacvit_deploy.evaluation.cli_eval", "Measure accuracy, cost and speed on labelled images."),
     "sweep": ("sacvit_deploy.evaluation.cli_sweep", "Draw accuracy against cost, and choose eta."),
     "calibrate": ("sacvit_deploy.calibration.cli", "Add an int8 variant, judge what precision costs."),
     "bench": ("sacvit_deploy.benchmarks.cli", "Measure what a bundle gains on this machine."),
-    "overlay-sheet": ("sacvit_deploy.evaluation.cli_sheet", "Draw exits, continuing pictures and targets."),
-    "train": ("sacvit_deploy.training.cli", "Train a SAC-ViT on your pictures."),
+    "overlay-sheet": ("sacvit_deploy.evaluation.cli_sheet", "Draw exits, continuing images and targets."),
+    "train": ("sacvit_deploy.training.cli", "Train a SAC-ViT on your images."),
     "doctor": ("sacvit_deploy.commands.doctor", "Show what this machine can run, and why not."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names without importing them."""
+    """Command group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command. Raises SacvitError naming the extra to install."""
+        """Import a command, or return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         return load(cmd_name)
@@ -47,7 +46,7 @@ class LazyGroup(click.Group):
 
 
 def load(name: str) -> click.Command:
-    """Import the module of a command."""
+    """Import the command of that name."""
     command: click.Command = importlib.import_module(COMMANDS[name][0]).command
     return command
 
@@ -55,7 +54,7 @@ def load(name: str) -> click.Command:
 @click.command(cls=LazyGroup, name="sacvit")
 @click.version_option(__version__, prog_name="sacvit")
 def group() -> None:
-    """SAC-ViT deployment: a checkpoint becomes a bundle of two engines, a bundle answers for pictures."""
+    """SAC-ViT deployment: a checkpoint becomes a bundle of two engines, a bundle classifies images."""
 
 
 def main() -> NoReturn:

@@ -19,23 +19,23 @@ from sacvit_deploy.images.paths import expand
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
 
-FEW = 8  # pictures, up to which packing the weights takes longer than it saves
+FEW = 8  # images, up to which packing the weights takes longer than it saves
 COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
 
 
 @click.command("infer")
-@click.argument("pictures", nargs=-1, required=True)
+@click.argument("images", nargs=-1, required=True)
 @click.option("--eta", type=float, help="Exit after stage 1 above this probability, 0 to 1.  [default: the bundle's]")
-@click.option("--alpha", type=float, help="Share of tokens looked at again in full.  [default: the bundle's]")
-@click.option("--topk", type=click.IntRange(min=1), default=1, show_default=True, help="Classes shown a picture.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures an engine call.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line and picture.")
-@click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets: a file, or a folder for many.")
-@click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they go on to stage 2.")
+@click.option("--alpha", type=float, help="Share of tokens that stage 2 sees in full.  [default: the bundle's]")
+@click.option("--topk", type=click.IntRange(min=1), default=1, show_default=True, help="Classes shown per image.")
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images per engine call.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and image.")
+@click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets into a file, or a folder for many.")
+@click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
 @backend_options
 def command(
-    pictures: tuple[str, ...],
+    images: tuple[str, ...],
     eta: float | None,
     alpha: float | None,
     topk: int,
@@ -49,27 +49,21 @@ def command(
     precision: str,
     threads: int | None,
 ) -> int:
-    """Classify PICTURES: files, folders of pictures, or quoted globs.
+    """Classify IMAGES: files, folders of images, or quoted globs.
 
-    Without --bundle, $SACVIT_BUNDLE is taken, else the one *.sacvit folder in the current folder, beside the pictures,
+    Without --bundle, $SACVIT_BUNDLE is taken, else the one *.sacvit folder in the current folder, beside the images,
     or in the folder above them.
     """
-    paths = expand(pictures)
+    paths = expand(images)
     folder = Path(bundle) if bundle else find_bundle(paths)
     start = time.perf_counter()
     weights = "mapped" if len(paths) <= FEW else "packed"
     model = SACViT(
-        folder,
-        backend=backend,
-        provider=provider,
-        precision=precision,
-        threads=threads,
-        weights=weights,
-        scaled=scaled,
+        folder, backend=backend, provider=provider, precision=precision, threads=threads, weights=weights, scaled=scaled
     )
     if not as_json:
         click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())
-        click.echo(COLUMNS.format("picture", "label", "prob", "stage", "ms"))
+        click.echo(COLUMNS.format("image", "label", "prob", "stage", "ms"))
     opened = time.perf_counter()
     sheet = Overlays(model, overlay, many=len(paths) > 1) if overlay else None
     failed = continued = 0
@@ -91,20 +85,20 @@ def command(
 
 
 def show(prediction: Prediction, topk: int, as_json: bool) -> None:
-    """Print one answer."""
+    """Print the answer for one image."""
     if as_json:
         click.echo(json.dumps(prediction.to_dict(topk)))
         return
     stage = "1 EE" if prediction.stage == 1 else "2 SAC"
-    spent = 1000 * sum(prediction.timing.values())
+    milliseconds = 1000 * sum(prediction.timing.values())
     for rank, (label, probability) in enumerate(prediction.topk(topk)):
         name = _short(prediction.source) if rank == 0 else ""
-        tail = (stage, f"{spent:.1f}") if rank == 0 else ("", "")
+        tail = (stage, f"{milliseconds:.1f}") if rank == 0 else ("", "")
         click.echo(COLUMNS.format(name, label, f"{probability:.1%}", *tail).rstrip())
 
 
 def show_error(path: Path, error: SacvitError, as_json: bool) -> None:
-    """Print one failure: to the JSON stream, else to stderr."""
+    """Print the error of one image, as JSON on stdout or as text on stderr."""
     if as_json:
         click.echo(json.dumps({"source": str(path), "error": str(error)}))
     else:
@@ -112,29 +106,29 @@ def show_error(path: Path, error: SacvitError, as_json: bool) -> None:
 
 
 def summary(count: int, failed: int, continued: int, opening: float, running: float) -> None:
-    """Print how it went."""
+    """Print the counts of images, exits and failures, and the speed."""
     answered = count - failed
-    parts = [f"{count} picture{'s' * (count != 1)}"]
+    parts = [f"{count} image{'s' * (count != 1)}"]
     if failed:
         parts.append(f"{failed} failed")
     if answered:
         parts.append(f"{answered - continued} exited at stage 1, {continued} continued ({continued / answered:.0%})")
-    parts.append(f"opened in {opening:.2f} s, {answered / running:.1f} pictures/s")
+    parts.append(f"opened in {opening:.2f} s, {answered / running:.1f} images/s")
     click.echo("; ".join(parts))
 
 
 class Overlays:
-    """Where overlay pictures go: the named file for one picture, a file for each in the named folder for many."""
+    """Writer of overlays: `target` is the file for one image, or the folder for many."""
 
     def __init__(self, model: SACViT, target: Path, *, many: bool) -> None:
         self._model, self._target, self._many = model, target, many
         if many and target.suffix:
-            raise UsageError(f"--overlay {target} is a file; for several pictures name a folder")
+            raise UsageError(f"--overlay {target} is a file; for several images name a folder")
         if not many and target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise UsageError(f"--overlay {target}: name a .png or .jpg file")
 
     def draw(self, path: Path, prediction: Prediction) -> None:
-        """Write one overlay."""
+        """Write the overlay of one image. Raises ImageError."""
         item = self._model.prepare(path)
         assert item.pixels is not None
         target = self._target / f"{path.stem}.png" if self._many else self._target
@@ -146,7 +140,7 @@ class Overlays:
 
 
 def _short(source: str) -> str:
-    """What fits the column: a whole path, or its end, cut at a folder where that leaves the name whole."""
+    """Shorten a path to the column: keep its end, cut at a folder if the file name fits."""
     if len(source) <= 36:
         return source
     name = os.path.basename(source)

@@ -1,4 +1,4 @@
-"""`sacvit inspect`: what a bundle or a plan holds and costs, without opening an engine."""
+"""`sacvit inspect`: the contents and costs of a bundle or a plan, without opening an engine."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ import click
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.plans import list_plans
+from sacvit_deploy.commands.common import bundle_argument, json_option
 from sacvit_deploy.commands.inspect_plan import describe_plan, is_plan, plan_table
+from sacvit_deploy.console.tables import text_table
 from sacvit_deploy.costs import costs
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
-FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # with the paper's table 3 in between
+FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # the inner ones are those of the paper's table 3
 
 
 @click.command("inspect")
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@bundle_argument
 @click.option("--alpha", type=float, help="Count tokens and costs at this alpha.  [default: the bundle's]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
-    """Show a BUNDLE's geometry, token counts, multiply-adds, sizes, parity and provenance.
+    """Show a BUNDLE's geometry, token counts, MACs, sizes, parity and provenance.
 
     Or a plan's layers, precisions, profiles and memory: name a .plan file, or its folder in plans/ of a bundle.
     """
     if bundle is not None and is_plan(bundle):
-        found = describe_plan(bundle)
-        click.echo(json.dumps(found, indent=1) if as_json else plan_table(found))
+        plan = describe_plan(bundle)
+        click.echo(json.dumps(plan, indent=1) if as_json else plan_table(plan))
         return
     opened = open_bundle(bundle or find_bundle())
     facts = describe(opened, alpha)
@@ -39,7 +41,7 @@ def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
 
 
 def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
-    """Everything shown, as JSON."""
+    """Return everything that `table` shows, as JSON."""
     manifest = bundle.manifest
     config = manifest.config
     geometry, method = config.geometry, config.method
@@ -83,7 +85,7 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
 
 
 def table(facts: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the facts of `describe` as text."""
     geometry, method, tokens, gmacs = facts["geometry"], facts["method"], facts["tokens"], facts["gmacs"]
     lines = [
         f"{facts['bundle']}",
@@ -94,9 +96,7 @@ def table(facts: dict[str, Any]) -> str:
         f"  tokens      low-res {tokens['low_res']}, targets {tokens['targets']}, background {tokens['background']}; "
         f"stage 1 sees {tokens['stage_1']}, stage 2 {tokens['stage_2']}, a DeiT {tokens['deit']}",
         f"  GMACs       EE {gmacs['ee']:.3f}, SAC {gmacs['sac']:.3f}, DeiT {gmacs['deit']:.3f}",
-        "  continuing  " + "  ".join(f"{float(f):>6.0%}" for f in gmacs["cascade"]),
-        "    GMACs     " + "  ".join(f"{value:>6.3f}" for value in gmacs["cascade"].values()),
-        "    ideal     " + "  ".join(f"{value:>5.2f}x" for value in gmacs["ideal_speedup"].values()),
+        cost_table(gmacs),
     ]
     for precision, variant in facts["variants"].items():
         sizes = ", ".join(f"{entry['path']} {entry['bytes'] / 1e6:.2f} MB" for entry in variant["files"].values())
@@ -117,21 +117,29 @@ def table(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def cost_table(gmacs: Mapping[str, Any]) -> str:
+    """Format GMACs per image and ideal speed-up over the DeiT, a column for each continue fraction."""
+    columns = [("continuing", ["  GMACs", "  ideal"])]
+    for share, cost in gmacs["cascade"].items():
+        columns.append((f"{float(share):>6.0%}", [f"{cost:.3f}", f"{gmacs['ideal_speedup'][share]:.2f}x"]))
+    return text_table(columns)
+
+
 def report_lines(report: Mapping[str, Any]) -> list[str]:
-    """How a reduced variant was calibrated and judged."""
+    """Format a variant's calibration and its measured accuracy, where the report has them."""
     lines = []
     if "calibration" in report:
         facts = report["calibration"]
         kept = facts["kept_in_fp32"]
         lines.append(
-            f"    ranges    {facts['ranges']} over {facts['pictures']} pictures, of which {facts['continued']} reached "
+            f"    ranges    {facts['ranges']} over {facts['pictures']} images, of which {facts['continued']} reached "
             f"stage 2, smoothing {facts['smoothing']:g}; {len(kept)} of {len(facts['damage'])} layers kept in fp32"
         )
     if "judged_on" in report:
-        same = report["agreement"]
+        agreement = report["agreement"]
         drop = "no labels" if report["drop"] is None else f"at most {max(0.0, report['drop']):.2f} points lost"
         lines.append(
-            f"    judged    on {report['judged_on']}: {drop}; fp32's answer in {same['ee']:.1%} (EE), "
-            f"{same['sac']:.1%} (SAC), {same['cascade']:.1%} (at eta {report['eta']:g})"
+            f"    judged    on {report['judged_on']}: {drop}; fp32's answer in {agreement['ee']:.1%} (EE), "
+            f"{agreement['sac']:.1%} (SAC), {agreement['cascade']:.1%} (at eta {report['eta']:g})"
         )
     return lines

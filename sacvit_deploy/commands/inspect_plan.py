@@ -1,4 +1,4 @@
-"""The half of `sacvit inspect` that shows plans, from their plan.json: it needs neither the library nor the GPU."""
+"""`sacvit inspect` of plans, from their plan.json alone: neither the library nor the GPU is needed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sacvit_deploy.errors import BundleError
 
 
 def is_plan(path: Path) -> bool:
-    """Whether a path is a plan or a folder of plans."""
+    """Return whether a path is a plan or a folder of plans."""
     return path.suffix == ".plan" or (path / RECORD).exists()
 
 
 def describe_plan(path: Path) -> dict[str, Any]:
-    """A plan folder's record, or what it says of one plan; hashes are checked. Raises BundleError."""
+    """Return the record of a plan folder, or its part on one plan, after checking hashes. Raises BundleError."""
     folder = path.parent if path.suffix == ".plan" else path
     record = read_record(folder)
     plans = {role: plan for role, plan in record.plans.items() if path == folder or plan.file.path == path.name}
@@ -30,7 +30,7 @@ def describe_plan(path: Path) -> dict[str, Any]:
 
 
 def plan_table(facts: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the facts of `describe_plan` as text."""
     place = facts["place"]
     gpu = place["device"] or f"compute capability {', '.join(place['capabilities'])}, compiled ahead of time"
     lines = [
@@ -39,14 +39,14 @@ def plan_table(facts: dict[str, Any]) -> str:
         f"  ranges      batch {_range(facts['batch'])}; targets {_range(facts['targets'])}",
     ]
     for plan in facts["plans"].values():
-        its = plan["facts"]
-        memory = f", device memory {its['device_memory'] / 1e6:.1f} MB" if "device_memory" in its else ""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in its["precisions"].items())
-        origin = "built engine" if its["read_from"] == "engine" else "network, before the builder fused layers"
+        build = plan["facts"]
+        memory = f", device memory {build['device_memory'] / 1e6:.1f} MB" if "device_memory" in build else ""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in build["precisions"].items())
+        origin = "built engine" if build["read_from"] == "engine" else "network, before the builder fused layers"
         lines += [
             f"  {plan['file']['path']:<11} {plan['file']['bytes'] / 1e6:.2f} MB, "
-            f"built in {its['build_seconds']} s{memory}",
-            f"    layers    {its['layers']} ({origin}), by type: {kinds}",
+            f"built in {build['build_seconds']} s{memory}",
+            f"    layers    {build['layers']} ({origin}), by type: {kinds}",
             f"    from      {', '.join(plan['onnx'])}",
         ]
         for number, profile in enumerate(plan["profiles"]):
@@ -57,5 +57,5 @@ def plan_table(facts: dict[str, Any]) -> str:
 
 
 def _range(values: tuple[int, int, int]) -> str:
-    least, usual, greatest = values
-    return f"{least} to {greatest}, fastest at {usual}"
+    smallest, usual, largest = values
+    return f"{smallest} to {largest}, fastest at {usual}"

@@ -1,4 +1,4 @@
-"""`sacvit verify`: are the files whole, and do they answer here as the reference did?"""
+"""`sacvit verify`: check a bundle's hashes, and its answers on this machine against the reference's."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sacvit_deploy.backends.open import BACKENDS, open_backend
 from sacvit_deploy.bundle.bundle import check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.commands.common import bundle_argument, json_option, provider_option, threads_option
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.paths import expand
@@ -24,16 +25,16 @@ BATCHES = (1, 2)
 
 
 @click.command("verify")
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--pictures", help="Compare answers and every tensor on these, too: file, folder or glob.")
-@click.option("--precision", help="This variant alone.  [default: all]")
+@bundle_argument
+@click.option("--pictures", "images", help="Compare answers and tensors on these images, too: file, folder or glob.")
+@click.option("--precision", help="Check this variant alone.  [default: all]")
 @click.option("--backend", default="onnxruntime", show_default=True, help=f"{', '.join(BACKENDS)}.")
-@click.option("--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@provider_option
+@threads_option
+@json_option
 def command(
     bundle: Path | None,
-    pictures: str | None,
+    images: str | None,
     precision: str | None,
     backend: str,
     provider: str | None,
@@ -42,13 +43,13 @@ def command(
 ) -> int:
     """Check a BUNDLE's hashes, then its variants' answers on this machine against the reference's golden vectors.
 
-    On a backend other than ONNX Runtime's CPU, and with --pictures, also against that in fp32: the error of every
-    tensor, the targets in common, the answers of the whole cascade.
+    Another backend than ONNX Runtime's CPU is also compared with that in fp32, as is any with --pictures: the error of
+    every tensor, the targets in common, the answers of the whole cascade.
     """
     opened = open_bundle(bundle or find_bundle())
     if backend == "auto" and provider is None:
         backend, _ = choose_backend(opened)
-    sources: list[ImageSource] = [*expand([pictures])] if pictures else []
+    sources: list[ImageSource] = [*expand([images])] if images else []
     entries = opened.entries()
     for entry in entries:
         check_file(opened.path, entry)
@@ -64,21 +65,26 @@ def command(
             note = f"not compared with fp32 on ONNX Runtime: {error}"
     parities: dict[str, Parity] = {}
     comparisons: dict[str, BackendComparison] = {}
-    # Where no variant can be opened, the first says why.
+    # Where no variant can be opened, opening the first raises the reason.
     for name in [precision] if precision else runner.precisions(opened) or list(opened.manifest.variants)[:1]:
         parities[name] = measure_parity(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
         if sources:
             comparisons[name] = compare_bundle(opened.path, backend, provider, name, sources, threads)
     passed = all(parity.passed for parity in parities.values())
     if as_json:
-        parity = {name: {"passed": its.passed, **its.to_dict()} for name, its in parities.items()}
-        against = {name: its.to_dict() for name, its in comparisons.items()}
-        facts = {"bundle": str(opened.path), "files": len(entries), "passed": passed, "parity": parity, "note": note}
-        click.echo(json.dumps({**facts, "against_cpu_fp32": against}))
+        facts = {
+            "bundle": str(opened.path),
+            "files": len(entries),
+            "passed": passed,
+            "parity": {name: {"passed": parity.passed, **parity.to_dict()} for name, parity in parities.items()},
+            "note": note,
+            "against_cpu_fp32": {name: comparison.to_dict() for name, comparison in comparisons.items()},
+        }
+        click.echo(json.dumps(facts))
         return 0 if passed else 1
     click.echo(f"{opened.path}: {len(entries)} files whole; {runner.description}")
-    for name, its in parities.items():
-        click.echo(f"  {name}: {'ok' if its.passed else 'FAILED'}, {its.summary()}")
+    for name, parity in parities.items():
+        click.echo(f"  {name}: {'ok' if parity.passed else 'FAILED'}, {parity.summary()}")
         if name in comparisons:
             click.echo(f"    {comparisons[name].summary()}")
     if note:

@@ -25,41 +25,41 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 MAX_PIXELS = 100_000_000  # about 300 MB as RGB; checked against the header
 MAX_BYTES = 256 << 20
 WHITE = (255, 255, 255)
-ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for a picture that is stored as it is seen
+ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for an image stored as it is shown
 
 
-def load_image(source: ImageSource, name: str = "the picture's bytes") -> Image.Image:
-    """Return an RGB picture the way a viewer shows it.
+def load_image(source: ImageSource, name: str = "the image's bytes") -> Image.Image:
+    """Decode an image to RGB as a viewer shows it.
 
     source: a path, the bytes of a file, a PIL image, or an HWC uint8 array (H x W, or H x W x 1, 3 or 4 channels).
-    EXIF rotation is applied, transparency is laid over white, 16 bits become 8, of an animation the first frame counts.
-    name: what an error calls a file's bytes. Raises ImageError.
+    EXIF rotation is applied, transparency is laid over white, 16 bits become 8, and an animation gives its first frame.
+    name: how errors name a file given as bytes. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _guarded("the picture", lambda: to_rgb(source, "the picture"))
+        return _guarded("the image", lambda: to_rgb(source, "the image"))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _all_of(bytes(source), name)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return _all_of(_read(path), str(path))
-    raise ImageError(f"can't take a {type(source).__name__} as a picture; give a path, bytes, PIL image or uint8 array")
+    raise ImageError(f"can't take a {type(source).__name__} as an image; give a path, bytes, PIL image or uint8 array")
 
 
-def read_picture(source: ImageSource) -> bytes | None:
-    """The bytes of a picture's file; None for a picture that is decoded already. Raises ImageError."""
+def read_image(source: ImageSource) -> bytes | None:
+    """Return the bytes of an image file, or None for an image that is decoded already. Raises ImageError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
     return _read(Path(source)) if isinstance(source, (str, os.PathLike)) else None
 
 
-def load_scaled(data: bytes, name: str, least: int) -> Image.Image | None:
-    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `least` pixels.
+def load_scaled(data: bytes, name: str, min_side: int) -> Image.Image | None:
+    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `min_side` pixels.
 
-    RGB as from `load_image`; None where no such scale is smaller than the picture, or it is no JPEG. Raises ImageError.
+    Returns RGB as `load_image` does, or None where no such scale reduces the image or it is no JPEG. Raises ImageError.
     """
-    return _decode(data, name, least)
+    return _decode(data, name, min_side)
 
 
 def _read(path: Path) -> bytes:
@@ -75,25 +75,25 @@ def _read(path: Path) -> bytes:
     except ValueError as error:  # a NUL in the name
         raise ImageError(f"can't read {str(path)!r}: {error}") from error
     if len(data) > MAX_BYTES:
-        raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for a picture file")
+        raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for an image file")
     return data
 
 
-def _decode(data: bytes, name: str, least: int | None = None) -> Image.Image | None:
-    """Decode all of it or, with `least`, scaled or not at all."""
+def _decode(data: bytes, name: str, min_side: int | None = None) -> Image.Image | None:
+    """Decode an image file in full or, with `min_side`, as `load_scaled` does."""
     if not data:
         raise ImageError(f"{name} is empty")
 
     def decode() -> Image.Image | None:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image, name)
-            if least is not None:
+            if min_side is not None:
                 size = image.size
-                image.draft(None, (least, least))
+                image.draft(None, (min_side, min_side))
                 if image.size == size:
                     return None
             if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
-                raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged pictures could not be told")
+                raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
             image.load()
             return to_rgb(image, name)
 
@@ -107,13 +107,13 @@ def _all_of(data: bytes, name: str) -> Image.Image:
 
 
 def _guarded(name: str, decode: Callable[[], T]) -> T:
-    """Turn whatever Pillow raises into an ImageError."""
+    """Run `decode`, turning whatever Pillow raises into an ImageError that names the image."""
     try:
         return decode()
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a supported format ({', '.join(FORMATS)})") from error
+        raise ImageError(f"{name} is not an image in a supported format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} announces more pixels than the limit of {MAX_PIXELS:,}") from error
     except Exception as error:
@@ -122,7 +122,7 @@ def _guarded(name: str, decode: Callable[[], T]) -> T:
 
 
 def check_size(image: Image.Image, name: str) -> None:
-    """Raise ImageError for pictures without pixels or with more than MAX_PIXELS."""
+    """Raise ImageError for an image without pixels or with more than MAX_PIXELS."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width}x{height})")
@@ -131,11 +131,11 @@ def check_size(image: Image.Image, name: str) -> None:
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Apply EXIF rotation and convert any mode to RGB. Raises ImageError for floating-point pictures."""
+    """Apply EXIF rotation and convert any mode to RGB. Raises ImageError for floating-point images."""
     check_size(image, name)
     image.load()
-    # Only where there is something to turn: the function copies every other picture.
-    with contextlib.suppress(Exception):  # a broken EXIF block: show the picture as it is stored, as viewers do
+    # Only where there is something to turn: the function copies every other image.
+    with contextlib.suppress(Exception):  # a broken EXIF block: show the image as it is stored, as viewers do
         if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
             image = ImageOps.exif_transpose(image)
     if image.mode == "F":
@@ -154,11 +154,11 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if array.dtype != np.uint8:
-        raise ImageError(f"an array picture must be uint8, not {array.dtype}")
+        raise ImageError(f"an array image must be uint8, not {array.dtype}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageError(f"an array picture must be H x W or H x W x 1, 3 or 4, not {list(array.shape)}")
+        raise ImageError(f"an array image must be H x W or H x W x 1, 3 or 4, not {list(array.shape)}")
     if 0 in array.shape:
-        raise ImageError(f"the array picture has no pixels ({array.shape[1]}x{array.shape[0]})")
-    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array picture")
+        raise ImageError(f"the array image has no pixels ({array.shape[1]}x{array.shape[0]})")
+    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array image")

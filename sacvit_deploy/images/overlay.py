@@ -1,4 +1,4 @@
-"""A picture of what stage 2 looked at, as in figure 5 of the paper."""
+"""Drawing the tokens that stage 2 saw at full resolution, as in figure 5 of the paper."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ BAR = 26  # px of the caption
 
 
 def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
-    """Return the model's view [S,S,3] with background tokens darkened, targets outlined, and the answer below.
+    """Draw the model's view [S,S,3] with background tokens darkened, targets outlined, and the answer as a caption.
 
-    After an exit nothing was selected, so nothing is shaded.
+    An image that exited at stage 1 has no targets, so nothing is darkened.
     """
     image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     mask = prediction.target_mask
@@ -32,7 +32,7 @@ def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
 
 
 def shade(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
-    """Darken the background cells of a square picture and draw a line around each group of target cells; mask [g,g]."""
+    """Darken the background cells of a square image and draw a line around each group of target cells; mask [g,g]."""
     grid, side = mask.shape[0], image.width
     edges = [round(i * side / grid) for i in range(grid + 1)]
     light = np.full((side, side, 1), SHADE, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Files, folders and globs to image paths."""
+"""From files, folders and globs to the paths of images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from sacvit_deploy.images.decode import SUFFIXES
 
 
 def expand(arguments: Iterable[str]) -> list[Path]:
-    """Files stay, folders give the pictures inside, globs what they match; sorted within each argument.
+    """Replace folders by the images in them and globs by their matches, sorted within each argument; files stay.
 
-    Raises UsageError for a folder or glob without pictures; a file that does not exist is reported later, in its place.
+    Raises UsageError for a folder without images or a glob without matches; a missing file is left to its reader.
     """
     paths: list[Path] = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found = sorted(path for path in Path(argument).iterdir() if path.suffix.lower() in SUFFIXES)
-            if not found:
-                raise UsageError(f"no pictures in the folder {argument} (looked for {', '.join(SUFFIXES)})")
+            matches = sorted(path for path in Path(argument).iterdir() if path.suffix.lower() in SUFFIXES)
+            if not matches:
+                raise UsageError(f"no images in the folder {argument} (looked for {', '.join(SUFFIXES)})")
         elif glob.has_magic(argument) and not os.path.exists(argument):
-            found = sorted(Path(path) for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
-            if not found:
+            matches = sorted(Path(path) for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
+            if not matches:
                 raise UsageError(f"nothing matches {argument}")
         else:
-            found = [Path(argument)]
-        paths += found
+            matches = [Path(argument)]
+        paths += matches
     return paths

@@ -1,4 +1,4 @@
-"""Preparing pictures in worker threads, a bounded number ahead of whoever uses them."""
+"""Preparing images in worker threads, a bounded number ahead of their use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ahead(sources: Iterable[S], prepare: Callable[[S], T], *, most: int, workers: int) -> Iterator[T]:
-    """`prepare` of every source, in order, by so many threads; at most `most` are taken before they are used."""
+def prefetch(sources: Iterable[S], prepare: Callable[[S], T], *, limit: int, workers: int) -> Iterator[T]:
+    """Yield `prepare(source)` for every source, in order, computed by `workers` threads.
+
+    At most `limit` sources are taken before their results are used.
+    """
     if workers == 1:
-        # A thread of its own would only add its start-up to the latency of one picture.
+        # A thread of its own would only add its start-up to the latency of one image.
         yield from map(prepare, sources)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-decode")
@@ -23,7 +26,7 @@ def ahead(sources: Iterable[S], prepare: Callable[[S], T], *, most: int, workers
     try:
         for source in sources:
             waiting.append(pool.submit(prepare, source))
-            if len(waiting) >= most:
+            if len(waiting) >= limit:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -32,7 +35,7 @@ def ahead(sources: Iterable[S], prepare: Callable[[S], T], *, most: int, workers
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one shorter."""
+    """Yield lists of `size` items, the last one shorter where they do not divide evenly."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch

@@ -1,7 +1,7 @@
-"""From RGB pictures to what the engines see: resize, crop, half-size view, normalise.
+"""From RGB images to the engines' inputs: resize, crop, half-size view, normalise.
 
 Pixels stay 8-bit until the last moment: the half-size view and the gathered patches are normalised, the full-size
-picture never is.
+image never is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_ASPECT = 16  # of a longer strip only the middle is resized: its ends would 
 
 
 def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
-    """RGB picture -> [S,S,3] uint8: shorter side to round(S / crop), then the centre S x S.
+    """Resize an RGB image to a shorter side of round(S / crop) and cut out the centre, [S,S,3] uint8.
 
     Rounding follows the ImageNet evaluation recipe, so that a checkpoint sees what it was evaluated on.
     """
@@ -36,7 +36,7 @@ def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
     resized = round(size / preprocessing.crop)
     if short != resized:
         scaled = (max(resized, resized * width // short), max(resized, resized * height // short))
-        # Columns first, then rows, each rounded to 8 bits. In one call Pillow 13 chooses the order by the picture's
+        # Columns first, then rows, each rounded to 8 bits. In one call Pillow 13 chooses the order by the image's
         # shape, earlier ones don't, and the order changes last bits.
         for step in ((scaled[0], image.height), scaled):
             image = image.resize(step, FILTERS[preprocessing.interpolation])
@@ -47,7 +47,7 @@ def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
 
 
 def normalise(values: Float, preprocessing: Preprocessing) -> None:
-    """[...,3,H,W] values in 0..255 -> (value / 255 - mean) / std, in place."""
+    """Normalise [...,3,H,W] values in 0..255 in place, to (value / 255 - mean) / std."""
     scale, shift = scale_and_shift(preprocessing)
     values *= scale[:, None, None]
     values += shift[:, None, None]
@@ -55,7 +55,7 @@ def normalise(values: Float, preprocessing: Preprocessing) -> None:
 
 @cache
 def scale_and_shift(preprocessing: Preprocessing) -> tuple[Float, Float]:
-    """Per-channel factor and offset that turn 0..255 into normalised values."""
+    """Return the factor and the offset [3] that turn values in 0..255 into normalised ones."""
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     scale, shift = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
     for array in (scale, shift):
@@ -64,10 +64,10 @@ def scale_and_shift(preprocessing: Preprocessing) -> tuple[Float, Float]:
 
 
 def low_view(images: Sequence[Pixels] | Pixels, downsample: str, preprocessing: Preprocessing) -> Float:
-    """B pictures [S,S,3] uint8 -> [B,3,S/2,S/2] fp32, what stage 1 looks at.
+    """Return stage 1's input [B,3,S/2,S/2] fp32 for B images [S,S,3] uint8.
 
-    Both ways of downsampling are averages, so they may run before normalising, on a quarter of the values. One picture
-    at a time, so that what lies between stays in the cache.
+    Both ways of downsampling are averages, so they may run before normalising, on a quarter of the values. One image at
+    a time, so that intermediate values stay in the cache.
     """
     half = images[0].shape[0] // 2
     out = np.empty((len(images), 3, half, half), np.float32)
@@ -81,7 +81,7 @@ def low_view(images: Sequence[Pixels] | Pixels, downsample: str, preprocessing: 
 
 
 def _mean_of_four(image: Pixels, out: Float) -> None:
-    """2x2 means, [S,S,3] -> [3,S/2,S/2]; the sums are exact in 16 bits.
+    """Write the 2x2 means of [S,S,3] into [3,S/2,S/2]; the sums are exact in 16 bits.
 
     Channel by channel: numpy's inner loop then runs along a row of pixels, not over three channels.
     """
@@ -92,27 +92,27 @@ def _mean_of_four(image: Pixels, out: Float) -> None:
 
 
 def _bilinear_corners(image: Pixels) -> Float:
-    """Bilinear resize [S,S,3] -> [S/2,S/2,3] with aligned corners, as CF-ViT and LF-ViT do."""
-    low, share = corner_weights(len(image))
-    rows = _lerp(image[low], image[low + 1], share[:, None, None])
-    return _lerp(rows[:, low], rows[:, low + 1], share[:, None])
+    """Resize [S,S,3] to [S/2,S/2,3] bilinearly with aligned corners, as CF-ViT and LF-ViT do."""
+    low, weight = corner_weights(len(image))
+    rows = _lerp(image[low], image[low + 1], weight[:, None, None])
+    return _lerp(rows[:, low], rows[:, low + 1], weight[:, None])
 
 
 def corner_weights(size: int) -> tuple[npt.NDArray[np.int64], Float]:
-    """S -> for each of S/2 output lines the first of its two input lines, and the share of the second."""
+    """Return, for each of S/2 output lines, the first of its two input lines and the weight of the second."""
     half = size // 2
     at = np.arange(half) * ((size - 1) / (half - 1))
     low = np.minimum(np.floor(at).astype(np.int64), size - 2)
     return low, (at - low).astype(np.float32)
 
 
-def _lerp(a: Float | Pixels, b: Float | Pixels, share: Float) -> Float:
-    out: Float = a * (1 - share) + b * share
+def _lerp(a: Float | Pixels, b: Float | Pixels, weight: Float) -> Float:
+    out: Float = a * (1 - weight) + b * weight
     return out
 
 
 def full_view(images: Sequence[Pixels], preprocessing: Preprocessing) -> Array:
-    """B pictures [S,S,3] uint8 -> [B,3,S,S] fp32 normalised; prepared with the care stage 1's view gets."""
+    """Return the plain DeiT's input [B,3,S,S] fp32 for B images [S,S,3] uint8, normalised one image at a time."""
     size = images[0].shape[0]
     out = np.empty((len(images), 3, size, size), np.float32)
     for image, view in zip(images, out, strict=True):

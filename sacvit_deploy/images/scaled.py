@@ -1,8 +1,8 @@
-"""Scaled decoding: stage 1's view from a fraction of a JPEG's samples, the whole picture only where it continues.
+"""Scaled decoding: stage 1's view from a fraction of a JPEG's samples, the full image only where it continues.
 
 A JPEG can be decoded at a half, a quarter or an eighth of its size for less than decoding it all, and resizing the
-smaller picture costs less again. The view is not quite the one that the model was evaluated on (the mean of four pixels
-of the full view), so this is off unless asked for; `sacvit bench --scaled --data` measures what it costs.
+smaller image costs less again. The view differs slightly from the one that the model was evaluated on (the mean of four
+pixels of the full view), so this is off unless asked for; `sacvit bench --scaled --data` measures what it costs.
 """
 
 from __future__ import annotations
@@ -21,32 +21,35 @@ from sacvit_deploy.images.preprocess import normalise
 
 
 @dataclass(frozen=True, eq=False)
-class Scaled:
-    """A picture seen at half size. view: [S/2,S/2,3] uint8; load: decodes [S,S,3] uint8, and raises ImageError."""
+class ScaledImage:
+    """Half-resolution view [S/2,S/2,3] uint8 of an image; `load` decodes it in full, [S,S,3], or raises ImageError."""
 
     view: Pixels
     load: Callable[[], Pixels]
 
 
-Picture: TypeAlias = Pixels | Scaled
+InputImage: TypeAlias = Pixels | ScaledImage
 
 
-def whole(picture: Picture) -> Pixels:
-    """[S,S,3], decoded now where that was not done before. Raises ImageError."""
-    return picture.load() if isinstance(picture, Scaled) else picture
+def full_image(image: InputImage) -> Pixels:
+    """Return the full view [S,S,3] of an image, decoding it now if only its half-resolution view is there.
+
+    Raises ImageError.
+    """
+    return image.load() if isinstance(image, ScaledImage) else image
 
 
-def whole_rows(pictures: Sequence[Picture], rows: Sequence[int]) -> list[Pixels]:
-    """The pictures `rows`, those that must be decoded by a thread a core. Raises ImageError."""
-    chosen = [pictures[row] for row in rows]
-    if sum(isinstance(picture, Scaled) for picture in chosen) < 2:
-        return [whole(picture) for picture in chosen]
+def full_images(images: Sequence[InputImage], rows: Sequence[int]) -> list[Pixels]:
+    """Return the full views of the images at `rows`, decoding several in a thread per core. Raises ImageError."""
+    chosen = [images[row] for row in rows]
+    if sum(isinstance(image, ScaledImage) for image in chosen) < 2:
+        return [full_image(image) for image in chosen]
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="sacvit-decode") as pool:
-        return list(pool.map(whole, chosen))
+        return list(pool.map(full_image, chosen))
 
 
-def half_view(picture: Scaled, preprocessing: Preprocessing) -> Float:
-    """[3,S/2,S/2] fp32 normalised, as the EE engine takes it."""
-    out: Float = np.ascontiguousarray(picture.view.transpose(2, 0, 1), dtype=np.float32)
+def half_view(image: ScaledImage, preprocessing: Preprocessing) -> Float:
+    """Return the EE engine's input [3,S/2,S/2] fp32 from a half-resolution view, normalised."""
+    out: Float = np.ascontiguousarray(image.view.transpose(2, 0, 1), dtype=np.float32)
     normalise(out, preprocessing)
     return out

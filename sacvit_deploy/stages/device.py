@@ -10,7 +10,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.contract import Sizes, engine_contract
 from sacvit_deploy.device.protocol import DeviceTensor, Event, batch_shape
-from sacvit_deploy.images.scaled import Picture, whole
+from sacvit_deploy.images.scaled import InputImage, full_image
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -52,14 +52,14 @@ class DeviceStages:
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 was last enqueued
         self._slot_read: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
-    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
+    def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Upload a batch; queue the view and the EE engine."""
         context, memory, slot = self._context, self._memory, self._enqueued1 % SLOTS
         self._enqueued1 += 1
         size = len(images)
         side = self._config.geometry.image_size
         host = context.pinned(f"pictures {slot}", (self._batch, side, side, 3), BYTE)[:size]
-        np.stack([whole(image) for image in images], out=host)
+        np.stack([full_image(image) for image in images], out=host)
         stream = context.streams[0]
         if (read := self._slot_read[slot]) is not None:
             memory.wait_event(stream, read)

@@ -10,18 +10,18 @@ from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.glue import StageTwoRequest, join
-from sacvit_deploy.images.scaled import Picture, Scaled, half_view, whole, whole_rows
+from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
 from sacvit_deploy.stages.protocol import InFlight
 
 
-def stage_one_view(cascade: Cascade, images: Sequence[Picture]) -> Array:
+def stage_one_view(cascade: Cascade, images: Sequence[InputImage]) -> Array:
     """Return the EE engine's input [B,3,S/2,S/2] for B images, decoded in full or at half resolution."""
-    if not any(isinstance(image, Scaled) for image in images):
-        return cascade.low_view([whole(image) for image in images])
+    if not any(isinstance(image, ScaledImage) for image in images):
+        return cascade.low_view([full_image(image) for image in images])
     preprocessing = cascade.config.preprocessing
     return np.stack(
         [
-            half_view(image, preprocessing) if isinstance(image, Scaled) else cascade.low_view([image])[0]
+            half_view(image, preprocessing) if isinstance(image, ScaledImage) else cascade.low_view([image])[0]
             for image in images
         ]
     )
@@ -36,7 +36,7 @@ class HostStages:
         self._cascade, self._count = cascade, count
         self._requests: list[StageTwoRequest] = []
 
-    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
+    def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
         in_flight.book("view", clock.lap())
@@ -56,8 +56,8 @@ class HostStages:
         clock, queued = Clock(), InFlight(len(rows))
         images, ee = in_flight.private
         targets = self._cascade.targets(ee["scores"][rows], self._count)
-        decoded = dict(zip(rows.tolist(), whole_rows(images, rows.tolist()), strict=True))
-        if any(isinstance(image, Scaled) for image in images):
+        decoded = dict(zip(rows.tolist(), full_images(images, rows.tolist()), strict=True))
+        if any(isinstance(image, ScaledImage) for image in images):
             queued.book("decode", clock.lap())
         self._requests.append(self._cascade.request(decoded, ee, rows, targets))
         queued.book("gather", clock.lap())

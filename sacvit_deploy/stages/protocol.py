@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sacvit_deploy.arrays import Array, Index
-from sacvit_deploy.images.scaled import Picture
+from sacvit_deploy.images.scaled import InputImage
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Stages(Protocol):
         """Number of batches that may be in flight in one stage; 1 where enqueueing computes."""
         ...
 
-    def enqueue_stage1(self, images: Sequence[Picture]) -> InFlight:
+    def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Start stage 1 on images: [S,S,3] uint8, or half-resolution views until they continue."""
         ...
 

@@ -31,10 +31,10 @@ def test_version(command: Any) -> None:
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_listed_command_is_there(name: str) -> None:
-    found = importlib.import_module(COMMANDS[name][0]).command
-    assert isinstance(found, click.Command)
-    assert found.name == name
-    assert found.help
+    command = importlib.import_module(COMMANDS[name][0]).command
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.help
 
 
 def test_unknown_command(command: Any) -> None:

@@ -14,14 +14,12 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
-from sacvit_deploy.errors import UsageError
-from sacvit_deploy.images.paths import expand
 
 
 def rows(out: str) -> list[list[str]]:
     """The table's rows, split into words, without its heading and summary."""
     lines = out.splitlines()
-    assert lines[0].split() == ["picture", "label", "prob", "stage", "ms"]
+    assert lines[0].split() == ["image", "label", "prob", "stage", "ms"]
     return [line.split() for line in lines[1:-1]]
 
 
@@ -35,20 +33,20 @@ def assert_one_line(error: str, *words: str) -> None:
 # --- answers
 
 
-def test_one_picture(command: Any, model: SACViT, tiny_bundle: Path, easy: Path, hard: Path) -> None:
-    for picture, stage in ((easy, ["1", "EE"]), (hard, ["2", "SAC"])):
-        expected = model.predict(picture, eta=0.6)
-        done = command("sacvit-infer", picture, "--eta", "0.6", "--bundle", tiny_bundle)
+def test_one_image(command: Any, model: SACViT, tiny_bundle: Path, easy: Path, hard: Path) -> None:
+    for image, stage in ((easy, ["1", "EE"]), (hard, ["2", "SAC"])):
+        expected = model.predict(image, eta=0.6)
+        done = command("sacvit-infer", image, "--eta", "0.6", "--bundle", tiny_bundle)
         (row,) = rows(done.stdout)
         assert row[1:4] == [*expected.label.split(), f"{expected.probability:.1%}"]
         assert row[4:6] == stage
         assert float(row[6]) > 0
-        assert row[0].endswith(picture.name)
-        assert done.stdout.splitlines()[-1].startswith("1 picture; ")
+        assert row[0].endswith(image.name)
+        assert done.stdout.splitlines()[-1].startswith("1 image; ")
         assert "fp32 on ONNX Runtime" in done.stderr
 
 
-def test_folder_with_good_and_bad_pictures_as_json(
+def test_folder_with_good_and_bad_images_as_json(
     command: Any, model: SACViT, tiny_bundle: Path, picture_paths: list[Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"
@@ -56,40 +54,40 @@ def test_folder_with_good_and_bad_pictures_as_json(
     for path in picture_paths:
         shutil.copy(path, folder)
     (folder / "2b.jpg").write_bytes(picture_paths[0].read_bytes()[:3000])
-    (folder / "5b.PNG").write_text("no picture")
+    (folder / "5b.PNG").write_text("no image")
     (folder / "notes.txt").write_text("not looked at")
     arguments = [folder, "--bundle", tiny_bundle, "--eta", "0.6", "--topk", "3", "--batch", "2", "--precision", "fp32"]
     done = command("sacvit-infer", *arguments, "--json", expect=1)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.stderr == ""
     names = ["0.jpg", "1.jpg", "2.jpg", "2b.jpg", "3.jpg", "4.jpg", "5.jpg", "5b.PNG", "6.jpg"]
-    assert [Path(entry["source"]).name for entry in found] == names
-    for entry, expected in zip(found, model.stream([folder / name for name in names], eta=0.6), strict=True):
+    assert [Path(entry["source"]).name for entry in entries] == names
+    for entry, expected in zip(entries, model.stream([folder / name for name in names], eta=0.6), strict=True):
         if not isinstance(expected, Prediction):
             assert entry == {"source": entry["source"], "error": str(expected)}
             continue
-        said = expected.to_dict(3)
+        facts = expected.to_dict(3)
         for key in ("source", "label", "index", "stage", "targets", "grid"):
-            assert entry[key] == said[key]
-        assert entry["probability"] == pytest.approx(said["probability"], abs=1e-5)
-        assert [top["label"] for top in entry["topk"]] == [top["label"] for top in said["topk"]]
-        assert set(entry["timing_ms"]) == set(said["timing_ms"])
-    # The same for people: answers on stdout, failures on stderr, a line each.
+            assert entry[key] == facts[key]
+        assert entry["probability"] == pytest.approx(facts["probability"], abs=1e-5)
+        assert [top["label"] for top in entry["topk"]] == [top["label"] for top in facts["topk"]]
+        assert set(entry["timing_ms"]) == set(facts["timing_ms"])
+    # As text: answers on stdout, failures on stderr, a line each.
     done = command("sacvit-infer", *arguments, expect=1)
     assert len(rows(done.stdout)) == 7 * 3
     assert [line.startswith("Error: ") for line in done.stderr.splitlines()] == [False, True, True]
-    assert done.stdout.splitlines()[-1].startswith("9 pictures; 2 failed; ")
+    assert done.stdout.splitlines()[-1].startswith("9 images; 2 failed; ")
 
 
 def test_topk_prints_the_ranks(command: Any, model: SACViT, tiny_bundle: Path, hard: Path) -> None:
     done = command("sacvit-infer", hard, "--bundle", tiny_bundle, "--topk", "99", "--eta", "1")
     top = model.predict(hard, eta=1.0).topk(10)
-    found = rows(done.stdout)
-    assert [f"thing {row[row.index('thing') + 1]}" for row in found] == [label for label, _ in top]
-    assert [row[row.index("thing") + 2] for row in found] == [f"{probability:.1%}" for _, probability in top]
+    shown = rows(done.stdout)
+    assert [f"thing {row[row.index('thing') + 1]}" for row in shown] == [label for label, _ in top]
+    assert [row[row.index("thing") + 2] for row in shown] == [f"{probability:.1%}" for _, probability in top]
 
 
-def test_odd_pictures_are_answered_in_silence(command: Any, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_odd_images_are_answered_in_silence(command: Any, tiny_bundle: Path, tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8))
     image.save(tmp_path / "exif.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
     image.convert("CMYK").save(tmp_path / "cmyk.jpg")
@@ -101,27 +99,7 @@ def test_odd_pictures_are_answered_in_silence(command: Any, tiny_bundle: Path, t
     assert done.stderr == ""
 
 
-# --- which pictures
-
-
-def test_expand(tmp_path: Path) -> None:
-    for name in ("b.jpg", "a.PNG", "c.txt", "d[1].jpg"):
-        (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "e.jpg").touch()
-    at = str(tmp_path)
-    names = [path.name for path in expand([at, f"{at}/b.jpg"])]
-    assert names == ["a.PNG", "b.jpg", "d[1].jpg", "b.jpg"]
-    assert [path.name for path in expand([f"{at}/*.jpg"])] == ["b.jpg", "d[1].jpg"]
-    assert [path.name for path in expand([f"{at}/**/*.jpg"])] == ["b.jpg", "d[1].jpg", "e.jpg"]
-    assert expand([f"{at}/d[1].jpg"]) == [tmp_path / "d[1].jpg"]  # a name, though it looks like a glob
-    assert expand([f"{at}/none.jpg"]) == [tmp_path / "none.jpg"]  # reported in its place
-    for nothing in (f"{at}/*.bmp", f"{at}/none/*.jpg"):
-        with pytest.raises(UsageError, match="nothing matches"):
-            expand([nothing])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no pictures in the folder"):
-        expand([f"{at}/empty"])
+# --- which images
 
 
 def test_glob_and_repeats(command: Any, tiny_bundle: Path, pictures: Path) -> None:
@@ -136,17 +114,17 @@ def test_glob_and_repeats(command: Any, tiny_bundle: Path, pictures: Path) -> No
 def test_bundle_is_found_in_the_order_promised(command: Any, tiny_bundle: Path, easy: Path, tmp_path: Path) -> None:
     album = tmp_path / "album" / "pictures"
     album.mkdir(parents=True)
-    picture = Path(shutil.copy(easy, album))
-    done = command("sacvit-infer", picture, expect=1)
+    image = Path(shutil.copy(easy, album))
+    done = command("sacvit-infer", image, expect=1)
     assert_one_line(done.stderr, "--bundle", "SACVIT_BUNDLE")
     shutil.copytree(tiny_bundle, album.parent / "above.sacvit")
-    assert "above.sacvit: fp32" in command("sacvit-infer", picture).stderr
+    assert "above.sacvit: fp32" in command("sacvit-infer", image).stderr
     (command.cwd / "here.sacvit").symlink_to(tiny_bundle, target_is_directory=True)
-    assert command("sacvit-infer", picture).stderr.startswith("here.sacvit: ")
-    done = command("sacvit-infer", picture, env={"SACVIT_BUNDLE": str(tiny_bundle)})
+    assert command("sacvit-infer", image).stderr.startswith("here.sacvit: ")
+    done = command("sacvit-infer", image, env={"SACVIT_BUNDLE": str(tiny_bundle)})
     assert done.stderr.startswith(f"{tiny_bundle}: ")
     (command.cwd / "second.sacvit").symlink_to(tiny_bundle, target_is_directory=True)
-    done = command("sacvit-infer", picture, expect=1)
+    done = command("sacvit-infer", image, expect=1)
     assert_one_line(done.stderr, "several bundles", "here.sacvit, second.sacvit", "--bundle")
 
 
@@ -154,19 +132,19 @@ def test_bundle_is_found_in_the_order_promised(command: Any, tiny_bundle: Path, 
 
 
 def background_and_targets(path: Path, targets: list[int] | None) -> tuple[list[float], list[float]]:
-    """Mean brightness of the drawn cells, relative to the undarkened picture's."""
+    """Mean brightness of the drawn cells, relative to the undarkened image's."""
     cells = np.asarray(Image.open(path).convert("L").crop((0, 0, 448, 448))).astype(float).reshape(7, 64, 7, 64)
     inner = cells[:, 8:-8, :, 8:-8].mean(axis=(1, 3)).ravel()
     mask = np.isin(np.arange(49), targets or [])
     return inner[~mask].tolist(), inner[mask].tolist()
 
 
-def test_overlay_of_one_picture(command: Any, model: SACViT, tiny_bundle: Path, tmp_path: Path) -> None:
-    picture, drawn = tmp_path / "grey.png", tmp_path / "new" / "drawn.png"
-    Image.new("RGB", (300, 300), (200, 200, 200)).save(picture)
-    done = command("sacvit-infer", picture, "--eta", "1", "--bundle", tiny_bundle, "--overlay", drawn)
+def test_overlay_of_one_image(command: Any, model: SACViT, tiny_bundle: Path, tmp_path: Path) -> None:
+    image, drawn = tmp_path / "grey.png", tmp_path / "new" / "drawn.png"
+    Image.new("RGB", (300, 300), (200, 200, 200)).save(image)
+    done = command("sacvit-infer", image, "--eta", "1", "--bundle", tiny_bundle, "--overlay", drawn)
     assert f"overlay: {drawn}" in done.stdout
-    targets = model.predict(picture, eta=1.0).targets
+    targets = model.predict(image, eta=1.0).targets
     assert targets is not None
     background, chosen = background_and_targets(drawn, targets.tolist())
     assert (len(background), len(chosen)) == (25, 24)
@@ -224,8 +202,8 @@ def test_bad_usage_exits_with_two(command: Any, tiny_bundle: Path, easy: Path, a
     assert arguments[0] in done.stderr
 
 
-def test_no_picture_at_all(command: Any) -> None:
-    assert "PICTURES" in command("sacvit-infer", expect=2).stderr
+def test_no_image_at_all(command: Any) -> None:
+    assert "IMAGES" in command("sacvit-infer", expect=2).stderr
 
 
 def test_nothing_matches(command: Any, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -233,7 +211,7 @@ def test_nothing_matches(command: Any, tiny_bundle: Path, tmp_path: Path) -> Non
     assert_one_line(done.stderr, "nothing matches")
 
 
-def test_missing_bundle_and_missing_picture(command: Any, tiny_bundle: Path, easy: Path) -> None:
+def test_missing_bundle_and_missing_image(command: Any, tiny_bundle: Path, easy: Path) -> None:
     done = command("sacvit-infer", easy, "--bundle", "none.sacvit", expect=1)
     assert_one_line(done.stderr, "none.sacvit does not exist")
     done = command("sacvit-infer", "none.jpg", "--bundle", tiny_bundle, "--json", expect=1)
@@ -254,7 +232,7 @@ def test_damaged_bundle(command: Any, bundle_copy: Path, easy: Path) -> None:
 
 
 def start_long(command: Any, tiny_bundle: Path, easy: Path) -> subprocess.Popen[str]:
-    """A run of a thousand pictures that has printed its first answer."""
+    """A run of a thousand images that has printed its first answer."""
     process: subprocess.Popen[str] = command.start(
         "sacvit-infer", *[easy] * 1000, "--bundle", tiny_bundle, "--batch", "1", "--json"
     )

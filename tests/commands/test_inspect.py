@@ -43,9 +43,9 @@ def test_json(command: Any, tiny_bundle: Path) -> None:
 
 
 def test_text(command: Any, tiny_bundle: Path) -> None:
-    os.symlink(tiny_bundle, command.cwd / "found.sacvit")
+    os.symlink(tiny_bundle, command.cwd / "nearby.sacvit")
     done = command("sacvit", "inspect", forbid=NO_ENGINE)
-    assert done.stdout.startswith("found.sacvit\n")
+    assert done.stdout.startswith("nearby.sacvit\n")
     for words in ("width 64", "low-res 49, targets 24, background 25", "stage 2 122", "identical", "weights.fp16.bin"):
         assert words in done.stdout
 

@@ -173,7 +173,7 @@ def test_labels_that_are_no_text(checkpoint: Path, export: Run, tmp_path: Path) 
 def test_pictures_that_are_none(checkpoint: Path, export: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     result = export("--ckpt", checkpoint, "--pictures", tmp_path / "broken.jpg")
-    assert_one_line(result, 1, "broken.jpg is not a picture")
+    assert_one_line(result, 1, "broken.jpg is not an image")
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 

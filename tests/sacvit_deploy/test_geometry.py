@@ -30,9 +30,9 @@ def test_children_of_all_parents_partition_the_fine_grid(grid: int) -> None:
 
 def test_children_keep_batches_apart_and_stand_together_by_parent() -> None:
     parents = np.array([[0, 8], [7, 48]])
-    found = child_positions(parents, 7)
-    assert found.shape == (2, 8)
-    assert found.tolist() == [[*_cells(0), *_cells(8)], [*_cells(7), *_cells(48)]]
+    children = child_positions(parents, 7)
+    assert children.shape == (2, 8)
+    assert children.tolist() == [[*_cells(0), *_cells(8)], [*_cells(7), *_cells(48)]]
 
 
 def _cells(parent: int) -> list[int]:

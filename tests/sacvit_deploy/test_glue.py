@@ -63,12 +63,12 @@ def test_eta_one_continues_where_the_softmax_saturates() -> None:
 @given(logits=st.lists(st.floats(-1e4, 1e4, width=32), min_size=2, max_size=20))
 def test_softmax_is_a_distribution_and_keeps_the_order(logits: list[float]) -> None:
     array = np.array([logits], dtype=np.float32)
-    found = softmax(array)
-    assert found.dtype == np.float64
-    assert found.sum() == pytest.approx(1.0)
-    assert found.max() <= 1.0
-    np.testing.assert_allclose(found, torch.from_numpy(array).double().softmax(1).numpy(), rtol=1e-12)
-    assert found[0, array.argmax()] == found.max()
+    probabilities = softmax(array)
+    assert probabilities.dtype == np.float64
+    assert probabilities.sum() == pytest.approx(1.0)
+    assert probabilities.max() <= 1.0
+    np.testing.assert_allclose(probabilities, torch.from_numpy(array).double().softmax(1).numpy(), rtol=1e-12)
+    assert probabilities[0, array.argmax()] == probabilities.max()
 
 
 # --- selection
@@ -85,15 +85,15 @@ def naive_selection(scores: list[float], count: int) -> list[int]:
     count=st.integers(1, 48),
 )
 def test_selection_with_ties(rows: list[list[float]], count: int) -> None:
-    found = select_targets(np.array(rows, dtype=np.float32), count)
-    assert found.tolist() == [naive_selection(row, count) for row in rows]
+    selected = select_targets(np.array(rows, dtype=np.float32), count)
+    assert selected.tolist() == [naive_selection(row, count) for row in rows]
 
 
 @given(row=st.lists(st.floats(0, 1, width=32), min_size=4, max_size=81), data=st.data())
 def test_selection_of_any_scores(row: list[float], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(row) - 1))
-    found = select_targets(np.array([row], dtype=np.float32), count)
-    assert found.tolist() == [naive_selection(row, count)]
+    selected = select_targets(np.array([row], dtype=np.float32), count)
+    assert selected.tolist() == [naive_selection(row, count)]
 
 
 @given(tokens=st.integers(2, 81), data=st.data())
@@ -111,7 +111,7 @@ def test_background_is_the_complement(tokens: int, data: st.DataObject) -> None:
 # --- gathering
 
 
-def pictures(batch: int, size: int) -> npt.NDArray[np.uint8]:
+def random_images(batch: int, size: int) -> npt.NDArray[np.uint8]:
     return RNG.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
 
 
@@ -123,11 +123,11 @@ def chosen(batch: int, tokens: int, count: int) -> npt.NDArray[np.int64]:
 @given(patch=st.sampled_from([1, 2, 5]), grid=st.integers(2, 5), batch=st.integers(1, 3), data=st.data())
 def test_gathered_patches_against_a_loop(patch: int, grid: int, batch: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, grid * grid - 1))
-    images, targets = pictures(batch, 2 * grid * patch), chosen(batch, grid * grid, count)
-    found = gather_patches(images, targets, patch)
-    assert found.shape == (batch, 4 * count, 3 * patch * patch)
-    assert found.dtype == np.uint8
-    for picture, row, patches in zip(images, targets, found, strict=True):
+    images, targets = random_images(batch, 2 * grid * patch), chosen(batch, grid * grid, count)
+    gathered = gather_patches(images, targets, patch)
+    assert gathered.shape == (batch, 4 * count, 3 * patch * patch)
+    assert gathered.dtype == np.uint8
+    for image, row, patches in zip(images, targets, gathered, strict=True):
         at = 0
         for target in row:
             for down in (0, 1):
@@ -135,7 +135,7 @@ def test_gathered_patches_against_a_loop(patch: int, grid: int, batch: int, data
                     top = (2 * (target // grid) + down) * patch
                     left = (2 * (target % grid) + right) * patch
                     values = [
-                        picture[top + y, left + x, channel]
+                        image[top + y, left + x, channel]
                         for channel in range(3)
                         for y in range(patch)
                         for x in range(patch)
@@ -147,7 +147,7 @@ def test_gathered_patches_against_a_loop(patch: int, grid: int, batch: int, data
 @pytest.mark.parametrize("size", [224, 288])
 def test_gathered_patches_against_torch_unfold(size: int) -> None:
     grid = size // 32
-    images, targets = pictures(2, size), chosen(2, grid * grid, grid * grid // 2)
+    images, targets = random_images(2, size), chosen(2, grid * grid, grid * grid // 2)
     columns = F.unfold(torch.from_numpy(images).permute(0, 3, 1, 2).double(), 16, stride=16).transpose(1, 2)
     children = torch.from_numpy(child_positions(targets, grid))
     expected = torch.stack([columns[row, children[row]] for row in range(2)])
@@ -167,7 +167,7 @@ def stage_one_outputs(batch: int) -> dict[str, npt.NDArray[np.float32]]:
 @pytest.mark.parametrize("background", ["embeddings", "features"])
 def test_request_holds_the_rows_that_continue(background: str) -> None:
     config = ModelConfig(SMALL, Method(background=background))  # type: ignore[arg-type]
-    images, out = pictures(5, 24), stage_one_outputs(5)
+    images, out = random_images(5, 24), stage_one_outputs(5)
     rows, targets = np.array([1, 4]), np.array([[0, 2, 8], [3, 4, 5]])
     request = build_request(images, out, rows, targets, config)
     assert request.size == 2
@@ -182,7 +182,7 @@ def test_request_holds_the_rows_that_continue(background: str) -> None:
 
 def test_inputs_are_the_normalised_patches() -> None:
     config = ModelConfig(SMALL)
-    request = build_request(pictures(2, 24), stage_one_outputs(2), np.array([0, 1]), chosen(2, 9, 4), config)
+    request = build_request(random_images(2, 24), stage_one_outputs(2), np.array([0, 1]), chosen(2, 9, 4), config)
     inputs = request.inputs(config)
     channels = request.patches.reshape(2 * 16, 3, 4, 4).astype(np.float32)
     normalise(channels, config.preprocessing)
@@ -193,7 +193,7 @@ def test_inputs_are_the_normalised_patches() -> None:
 
 def test_requests_join_and_part_again() -> None:
     config = ModelConfig(SMALL)
-    images, out = pictures(5, 24), stage_one_outputs(5)
+    images, out = random_images(5, 24), stage_one_outputs(5)
     targets = chosen(5, 9, 4)
     whole = build_request(images, out, np.arange(5), targets, config)
     pieces = [build_request(images, out, np.array(rows), targets[rows], config) for rows in ([0, 1], [2], [3, 4])]
@@ -209,5 +209,5 @@ def test_a_request_crosses_a_network_in_a_hundred_kilobytes() -> None:
     geometry = Geometry()
     shape = (1, geometry.tokens, geometry.width)
     out = {name: np.zeros(shape, dtype=np.float16) for name in ("features", "embeddings")}
-    request = build_request(pictures(1, 224), out, np.array([0]), np.arange(24)[None], ModelConfig(geometry))
+    request = build_request(random_images(1, 224), out, np.array([0]), np.arange(24)[None], ModelConfig(geometry))
     assert sum(getattr(request, name).nbytes for name in REQUEST_FIELDS) < 115_000

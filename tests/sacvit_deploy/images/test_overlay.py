@@ -62,7 +62,7 @@ def test_caption_of_any_label() -> None:
         assert draw_overlay(GREY, answer([1], label)).size == (SIDE, SIDE + BAR)
 
 
-def test_other_picture_and_grid_sizes() -> None:
+def test_other_image_and_grid_sizes() -> None:
     prediction = answer([0, 80])
     prediction = Prediction(**{**prediction.__dict__, "grid": 9})
     sheet = np.asarray(draw_overlay(np.full((288, 288, 3), 200, np.uint8), prediction))

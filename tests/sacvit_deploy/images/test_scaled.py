@@ -1,4 +1,4 @@
-"""Scaled decoding: the same pictures, seen from fewer samples until they continue."""
+"""Scaled decoding: the same images, seen from fewer samples until they continue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from sacvit_deploy import ImageError, Prediction, SACViT
 from sacvit_deploy.images.decode import load_image, load_scaled
 from sacvit_deploy.images.preprocess import low_view
-from sacvit_deploy.images.scaled import half_view, whole
+from sacvit_deploy.images.scaled import full_image, half_view
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("size", "least", "expected"),
+    ("size", "min_side", "expected"),
     [
         ((640, 480), 128, (320, 240)),
         ((640, 480), 120, (160, 120)),
@@ -48,29 +48,29 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
         ((256, 256), 128, (128, 128)),
     ],
 )
-def test_the_scale_leaves_enough_pixels(size: tuple[int, int], least: int, expected: tuple[int, int] | None) -> None:
-    found = load_scaled(encode(Image.new("RGB", size, (200, 30, 90))), "a.jpg", least)
-    assert (None if found is None else found.size) == expected
+def test_the_scale_leaves_enough_pixels(size: tuple[int, int], min_side: int, expected: tuple[int, int] | None) -> None:
+    reduced = load_scaled(encode(Image.new("RGB", size, (200, 30, 90))), "a.jpg", min_side)
+    assert (None if reduced is None else reduced.size) == expected
 
 
 def test_other_formats_are_not_scaled() -> None:
     assert load_scaled(encode(Image.new("RGB", (640, 480)), "PNG"), "a.png", 128) is None
 
 
-def test_rotation_is_applied_to_scaled_pictures() -> None:
+def test_rotation_is_applied_to_scaled_images() -> None:
     image = Image.new("RGB", (640, 480), (0, 0, 0))
     image.paste((255, 255, 255), (0, 0, 320, 480))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     data = encode(image, exif=exif.tobytes())
-    found = load_scaled(data, "a.jpg", 128)
-    assert found is not None
-    assert found.size == (240, 320)
-    small, full = np.asarray(found)[::40, ::40, 0], np.asarray(load_image(data))[::80, ::80, 0]
+    reduced = load_scaled(data, "a.jpg", 128)
+    assert reduced is not None
+    assert reduced.size == (240, 320)
+    small, full = np.asarray(reduced)[::40, ::40, 0], np.asarray(load_image(data))[::80, ::80, 0]
     np.testing.assert_allclose(small.astype(int), full.astype(int), atol=3)
 
 
-def test_the_view_is_nearly_that_of_the_whole_picture(scaled: SACViT, large: list[Path]) -> None:
+def test_the_view_is_nearly_that_of_the_whole_image(scaled: SACViT, large: list[Path]) -> None:
     recipe = scaled.config.preprocessing
     for path in large:
         item = scaled.prepare_scaled(path)
@@ -78,25 +78,23 @@ def test_the_view_is_nearly_that_of_the_whole_picture(scaled: SACViT, large: lis
         assert item.scaled is not None
         exact = scaled.prepare(path).pixels
         assert exact is not None
-        np.testing.assert_array_equal(whole(item.scaled), exact)
-        found, expected = half_view(item.scaled, recipe), low_view([exact], "area", recipe)[0]
-        assert found.shape == expected.shape
-        # Neither is the truth; they differ far less than from the picture out of focus, or one pixel aside.
+        np.testing.assert_array_equal(full_image(item.scaled), exact)
+        view, expected = half_view(item.scaled, recipe), low_view([exact], "area", recipe)[0]
+        assert view.shape == expected.shape
+        # Neither is the truth; they differ far less than from the image out of focus, or one pixel aside.
         blurred = Image.fromarray(exact).filter(ImageFilter.GaussianBlur(2))
         vague = low_view([np.asarray(blurred)], "area", recipe)[0]
-        assert np.abs(found - expected).mean() < 0.5 * np.abs(vague - expected).mean()
+        assert np.abs(view - expected).mean() < 0.5 * np.abs(vague - expected).mean()
         moved = np.roll(expected, 1, axis=2)
-        assert np.abs(found - expected).mean() < 0.5 * np.abs(moved - expected).mean()
+        assert np.abs(view - expected).mean() < 0.5 * np.abs(moved - expected).mean()
 
 
-def test_answers_of_pictures_that_continue_use_the_whole_picture(
-    scaled: SACViT, model: SACViT, large: list[Path]
-) -> None:
+def test_answers_of_images_that_continue_use_the_whole_image(scaled: SACViT, model: SACViT, large: list[Path]) -> None:
     for batch in (1, 3):
-        found = list(scaled.stream(large, batch_size=batch, eta=1.0))
+        answers = list(scaled.stream(large, batch_size=batch, eta=1.0))
         exact = list(model.stream(large, batch_size=batch, eta=1.0))
         same = 0
-        for one, other in zip(found, exact, strict=True):
+        for one, other in zip(answers, exact, strict=True):
             assert isinstance(one, Prediction)
             assert isinstance(other, Prediction)
             assert (one.stage, one.source) == (2, other.source)
@@ -105,7 +103,7 @@ def test_answers_of_pictures_that_continue_use_the_whole_picture(
         assert same >= 6  # of 7; random weights are quick to change their mind
 
 
-def test_small_pictures_and_arrays_go_the_usual_way(scaled: SACViT, model: SACViT, picture_paths: list[Path]) -> None:
+def test_small_images_and_arrays_go_the_usual_way(scaled: SACViT, model: SACViT, picture_paths: list[Path]) -> None:
     sources = [picture_paths[0], np.asarray(Image.open(picture_paths[1])), picture_paths[2].read_bytes()]
     for source in sources:
         item = scaled.prepare_scaled(source)
@@ -114,13 +112,13 @@ def test_small_pictures_and_arrays_go_the_usual_way(scaled: SACViT, model: SACVi
         assert item.source == model.prepare(source).source
 
 
-def test_bad_pictures_give_their_error_in_their_place(scaled: SACViT, large: list[Path], tmp_path: Path) -> None:
+def test_bad_images_give_their_error_in_their_place(scaled: SACViT, large: list[Path], tmp_path: Path) -> None:
     whole_file = large[0].read_bytes()
     cut, text = tmp_path / "cut.jpg", tmp_path / "text.jpg"
     cut.write_bytes(whole_file[: len(whole_file) // 2])
-    text.write_text("no picture")
-    found = list(scaled.stream([large[0], cut, text, tmp_path / "none.jpg", large[1]], batch_size=2, eta=1.0))
-    assert [isinstance(one, Prediction) for one in found] == [True, False, False, False, True]
-    for one, path in zip(found[1:4], (cut, text, tmp_path / "none.jpg"), strict=True):
+    text.write_text("no image")
+    answers = list(scaled.stream([large[0], cut, text, tmp_path / "none.jpg", large[1]], batch_size=2, eta=1.0))
+    assert [isinstance(one, Prediction) for one in answers] == [True, False, False, False, True]
+    for one, path in zip(answers[1:4], (cut, text, tmp_path / "none.jpg"), strict=True):
         assert isinstance(one, ImageError)
         assert str(path) in str(one)

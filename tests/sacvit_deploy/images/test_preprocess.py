@@ -31,13 +31,13 @@ def normalised(images: npt.NDArray[np.uint8], recipe: Preprocessing) -> torch.Te
 
 
 @pytest.mark.parametrize("size", [224, 288, 8])
-def test_area_view_is_the_mean_of_the_normalised_picture(size: int) -> None:
+def test_area_view_is_the_mean_of_the_normalised_image(size: int) -> None:
     images = noise(2, size, size, 3)
     expected = F.avg_pool2d(normalised(images, RECIPE), 2)
-    found = low_view(images, "area", RECIPE)
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5, rtol=0)
+    view = low_view(images, "area", RECIPE)
+    assert view.dtype == np.float32
+    assert view.flags.c_contiguous
+    np.testing.assert_allclose(view, expected.numpy(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [224, 288, 8])
@@ -49,7 +49,7 @@ def test_bilinear_view_aligns_corners(size: int) -> None:
 
 
 @pytest.mark.parametrize("downsample", ["area", "bilinear_corners"])
-def test_view_of_extreme_pictures_does_not_overflow(downsample: str) -> None:
+def test_view_of_extreme_images_does_not_overflow(downsample: str) -> None:
     recipe = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     white = np.full((1, 8, 8, 3), 255, dtype=np.uint8)
     np.testing.assert_allclose(low_view(white, downsample, recipe), 1.0, atol=1e-6)
@@ -59,16 +59,16 @@ def test_view_of_extreme_pictures_does_not_overflow(downsample: str) -> None:
 def test_normalise_against_the_definition() -> None:
     recipe = Preprocessing(mean=(0.1, 0.5, 0.9), std=(0.2, 1.0, 3.0))
     images = noise(2, 4, 4, 3)
-    found = np.array(images.transpose(0, 3, 1, 2), np.float32)
-    normalise(found, recipe)
-    np.testing.assert_allclose(found, normalised(images, recipe).numpy(), atol=1e-5)
+    values = np.array(images.transpose(0, 3, 1, 2), np.float32)
+    normalise(values, recipe)
+    np.testing.assert_allclose(values, normalised(images, recipe).numpy(), atol=1e-5)
 
 
 # --- fit
 
 
 def recipe_by_hand(image: Image.Image, size: int, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
-    """torchvision's Resize(round(S / crop)) and CenterCrop(S) on a PIL picture, restated."""
+    """torchvision's Resize(round(S / crop)) and CenterCrop(S) on a PIL image, restated."""
     target = round(size / recipe.crop)
     width, height = image.size
     short, long = min(width, height), max(width, height)
@@ -101,10 +101,10 @@ def test_fit_is_the_evaluation_recipe(width: int, height: int, crop: float, inte
 @pytest.mark.parametrize(("width", "height"), [(256, 256), (500, 333), (333, 500), (1000, 257), (100, 90), (255, 256)])
 def test_fit_at_the_usual_size(width: int, height: int) -> None:
     image = Image.fromarray(noise(height, width, 3))
-    found = fit(image, 224, RECIPE)
-    assert found.shape == (224, 224, 3)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, recipe_by_hand(image, 224, RECIPE))
+    fitted = fit(image, 224, RECIPE)
+    assert fitted.shape == (224, 224, 3)
+    assert fitted.dtype == np.uint8
+    np.testing.assert_array_equal(fitted, recipe_by_hand(image, 224, RECIPE))
 
 
 def test_fit_resamples_nothing_when_sizes_agree() -> None:
@@ -120,8 +120,8 @@ def test_fit_of_a_strip_is_what_the_whole_strip_would_give(width: int, height: i
     ramp = np.linspace(0, 255, max(width, height))[:, None].repeat(min(width, height), axis=1)
     values = (ramp if height > width else ramp.T).astype(np.uint8)
     image = Image.fromarray(np.stack([values, 255 - values, values // 2], axis=2))
-    found = fit(image, 32, RECIPE).astype(int)
-    np.testing.assert_allclose(found, recipe_by_hand(image, 32, RECIPE).astype(int), atol=1)
+    fitted = fit(image, 32, RECIPE).astype(int)
+    np.testing.assert_allclose(fitted, recipe_by_hand(image, 32, RECIPE).astype(int), atol=1)
 
 
 def test_fit_of_a_sharp_strip_keeps_its_centre() -> None:
@@ -135,12 +135,12 @@ def test_fit_of_an_extreme_strip_takes_neither_time_nor_memory(shape: tuple[int,
     # Resized whole, it would have 256 x 2,304,000 pixels: more than two gigabytes.
     image = Image.new("RGB", shape, (10, 200, 30))
     start = time.thread_time()
-    found = fit(image, 224, RECIPE)
+    fitted = fit(image, 224, RECIPE)
     assert time.thread_time() - start < 2
-    assert found.shape == (224, 224, 3)
-    assert (found == (10, 200, 30)).all()
+    assert fitted.shape == (224, 224, 3)
+    assert (fitted == (10, 200, 30)).all()
 
 
 def test_fit_of_a_single_pixel() -> None:
-    found = fit(Image.new("RGB", (1, 1), (1, 2, 3)), 224, RECIPE)
-    assert (found == (1, 2, 3)).all()
+    fitted = fit(Image.new("RGB", (1, 1), (1, 2, 3)), 224, RECIPE)
+    assert (fitted == (1, 2, 3)).all()

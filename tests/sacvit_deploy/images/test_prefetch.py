@@ -1,0 +1,51 @@
+"""Preparing ahead: in order, never further ahead than allowed, and nothing after an error."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sacvit_deploy.images.prefetch import in_batches, prefetch
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_results_come_in_the_order_of_their_sources(workers: int) -> None:
+    first_may_end = threading.Event()
+
+    def prepare(number: int) -> int:
+        if workers > 1 and number == 0:
+            assert first_may_end.wait(30)  # the first is the last to be ready
+        if number == 3:
+            first_may_end.set()
+        return 10 * number
+
+    assert list(prefetch(range(8), prepare, limit=8, workers=workers)) == [10 * number for number in range(8)]
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(1, 2), (3, 2), (5, 1)])
+def test_no_more_sources_are_taken_than_allowed(limit: int, workers: int) -> None:
+    taken = 0
+
+    def sources() -> Iterator[int]:
+        nonlocal taken
+        for number in range(20):
+            taken += 1
+            yield number
+
+    for used, _ in enumerate(prefetch(sources(), lambda number: number, limit=limit, workers=workers)):
+        assert taken <= used + limit
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_is_raised_in_its_place(workers: int) -> None:
+    results = prefetch(range(6), lambda number: 1 // (number - 2), limit=4, workers=workers)
+    assert [next(results), next(results)] == [-1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_batches_have_the_size_and_the_last_one_the_rest() -> None:
+    assert list(in_batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(in_batches([], 3)) == []
