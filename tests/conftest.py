@@ -36,7 +36,7 @@ ETA = 0.6  # splits the photographs: some exit, some continue
 
 # What takes long to make: exports (torch's takes 50 s of CPU time for one model in two precisions), and training runs.
 # Without them, the recorded bundle in tests/data/before is what the runtime is tested on.
-SLOW_FIXTURES = {"tiny_bundle", "exports", "variants", "finished"}
+SLOW_FIXTURES = {"tiny_bundle", "exports", "variants", "engines", "finished"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at

@@ -156,6 +156,7 @@ def compare(found: np.ndarray, expected: Tensor) -> None:
     assert (found.argmax(axis=1) != wanted.argmax(axis=1)).sum() <= CHANGED
 
 
+@pytest.mark.slow
 def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     model = edge_model()
     golden = make_golden(model, shipped_pictures())

@@ -299,6 +299,7 @@ def small_checkpoint(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [EEStage, SACStage, PlainDeiT])
 def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
     which: type[Stage], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
