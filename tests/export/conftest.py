@@ -17,8 +17,8 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.reference import make_golden, shipped_pictures
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
+from sacvit_deploy.export.reference import make_golden, shipped_images
 from sacvit_deploy.verification.golden import Golden
 
 from .making import cf_vit_weights, config_of, deit_weights, lively_model
@@ -99,8 +99,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exporte
             checkpoint = load_checkpoint(path)
             said = io.StringIO()
             target = path.with_suffix(".sacvit")
-            export_bundle(checkpoint, Request(path, target, precisions), Progress(said))
-            golden = make_golden(checkpoint.model, shipped_pictures())
+            export_bundle(checkpoint, ExportRequest(path, target, precisions), Progress(said))
+            golden = make_golden(checkpoint.model, shipped_images())
             done[name] = Exported(path, checkpoint.model, open_bundle(target), golden, said.getvalue())
         return done[name]
 

@@ -25,8 +25,8 @@ from sacvit_deploy.export.blocks import Mlp
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
-from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
-from sacvit_deploy.export.reference import make_golden, shipped_pictures
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle, export_variant
+from sacvit_deploy.export.reference import make_golden, shipped_images
 from sacvit_deploy.precisions import PRECISIONS
 
 from .making import config_of, images_for, lively_model
@@ -158,7 +158,7 @@ def compare(found: np.ndarray, expected: Tensor) -> None:
 
 def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     model = edge_model()
-    golden = make_golden(model, shipped_pictures())
+    golden = make_golden(model, shipped_images())
     # The export's own parity check passes, too.
     export_variant(tmp_path, model, "fp16", golden, 1, Progress(io.StringIO()))
     paths = {role: tmp_path / f"{role}.fp16.onnx" for role in ("ee", "sac", "deit")}
@@ -229,7 +229,7 @@ def test_an_export_with_such_a_weight_leaves_nothing(tmp_path: Path) -> None:
     with torch.no_grad():
         model.layers()[0].attn.proj.weight[0, 0] = 1e5
     save_checkpoint(tmp_path / "large.safetensors", model)
-    request = Request(tmp_path / "large.safetensors", tmp_path / "large.sacvit", ("fp16",))
+    request = ExportRequest(tmp_path / "large.safetensors", tmp_path / "large.sacvit", ("fp16",))
     with pytest.raises(ExportError, match="`blocks.0.attn.proj.weight`, which reaches 100000 "):
         export_bundle(load_checkpoint(request.source), request, Progress(io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["large.safetensors"]

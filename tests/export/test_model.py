@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.model import (
     ReferenceSACViT,
+    background_tokens,
     child_positions,
     gather,
-    others,
     patchify,
     score_weights,
     select_targets,
@@ -239,7 +239,7 @@ def test_selection_breaks_ties_towards_the_lower_index(scores: list[float], coun
 )
 def test_selection_is_what_sorting_by_score_and_index_gives(scores: list[list[int]], count: int) -> None:
     found = select_targets(torch.tensor(scores, dtype=torch.float32), count)
-    rest = others(found, 49)
+    rest = background_tokens(found, 49)
     for row, values in enumerate(scores):
         order = sorted(range(49), key=lambda token: (-values[token], token))
         assert found[row].tolist() == sorted(order[:count])

@@ -25,16 +25,23 @@ from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import ReferenceSACViT, child_positions, gather, others, patchify, select_targets
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage
-from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
+from sacvit_deploy.export.model import (
+    ReferenceSACViT,
+    background_tokens,
+    child_positions,
+    gather,
+    patchify,
+    select_targets,
+)
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, StageModule
+from sacvit_deploy.export.pipeline import ExportRequest, check_parity, export_bundle
 from sacvit_deploy.export.reference import (
     ALPHAS,
     BATCHES,
     make_golden,
-    normalised,
-    random_pictures,
-    shipped_pictures,
+    normalise,
+    random_images,
+    shipped_images,
 )
 from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import load_golden
@@ -76,7 +83,7 @@ def stage_two_inputs(model: ReferenceSACViT, image: torch.Tensor, targets: torch
     children = child_positions(targets, geometry.grid)
     source = ee.embeddings if model.config.method.background == "embeddings" else ee.features
     patches = gather(patchify(image, geometry.patch_size), children)
-    return patches, children, gather(ee.features, targets), gather(source, others(targets, geometry.tokens))
+    return patches, children, gather(ee.features, targets), gather(source, background_tokens(targets, geometry.tokens))
 
 
 @variants
@@ -92,7 +99,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_pictures(
         rows = [row for row, its in enumerate(golden.kinds) if its == kind]
         assert len(rows) == 7
         for batch in (1, 2, 7):
-            image = normalised(golden.images[rows[:batch]], model.config)
+            image = normalise(golden.images[rows[:batch]], model.config)
             with torch.no_grad():
                 expected = model.stage_one(model.downsample(image))
             for found, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
@@ -109,7 +116,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_pictures(
 def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
     engine = session(exported.file("deit", precision))
-    image = normalised(exported.golden.images[[0, 7, 13]], exported.config)
+    image = normalise(exported.golden.images[[0, 7, 13]], exported.config)
     with torch.no_grad():
         expected = PlainDeiT(exported.model)(image)
     (logits,) = run(engine, image)
@@ -145,7 +152,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
     """From the authors' forward pass to the engines and the glue, with nothing of this package between."""
     exported = exports("cf-vit-288")
     weights = torch.load(exported.checkpoint)["model"]
-    image = normalised(exported.golden.images, exported.config)
+    image = normalise(exported.golden.images, exported.config)
     with torch.no_grad():
         first, important, second = CFViT(weights, 2, 2)(image)
     cascade = exported.cascade("fp32")
@@ -168,7 +175,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
 def test_one_sac_engine_serves_every_number_of_targets(name: str, batch: int, count: int, exports: Export) -> None:
     exported = exports(name)
     model = exported.model
-    image = normalised(random_pictures(batch, 224), model.config)
+    image = normalise(random_images(batch, 224), model.config)
     with torch.no_grad():
         ee = model.stage_one(model.downsample(image))
         targets = select_targets(ee.scores, count)
@@ -190,7 +197,7 @@ def test_one_ee_engine_serves_every_batch(batch: int, precision: str, plain: Exp
 
 def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
     """The engine takes positions as they come: a server may ask for tokens of its own choice."""
-    image = normalised(random_pictures(2, 224), plain.config)
+    image = normalise(random_images(2, 224), plain.config)
     targets = torch.tensor([[48, 0, 7], [3, 2, 1]])
     with torch.no_grad():
         inputs = stage_two_inputs(plain.model, image, targets)
@@ -207,7 +214,7 @@ def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answ
     exported = exports(name)
     golden = load_golden(exported.bundle.path / "golden.npz")
     assert golden.kinds == ("random", "random", "real", "real")
-    image = normalised(golden.images, exported.config)
+    image = normalise(golden.images, exported.config)
     with torch.no_grad():
         for number, alpha in enumerate(golden.alphas):
             out = exported.model(image, alpha)
@@ -227,7 +234,7 @@ def test_parity_pictures_are_seven_random_and_seven_real_ones(plain: Exported) -
 
 
 def test_random_pictures_are_the_same_everywhere() -> None:
-    assert np.array_equal(random_pictures(2, 64), random_pictures(2, 64))
+    assert np.array_equal(random_images(2, 64), random_images(2, 64))
 
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
@@ -236,7 +243,7 @@ def test_small_grids_can_be_checked_too(size: int, rounding: str) -> None:
     """Of four or nine tokens, 0.9 rounded up would be all."""
     model = lively_model(config_of(size, depth=1, rounding=rounding))
     try:
-        golden = make_golden(model, shipped_pictures())
+        golden = make_golden(model, shipped_images())
     except UsageError as refused:
         pytest.fail(str(refused))
     assert all(1 <= targets.shape[1] < (size // 32) ** 2 for targets in golden.targets)
@@ -273,13 +280,13 @@ def test_engines_of_a_slightly_other_model_fail_the_parity_check(name: str, amou
     paths = plain.bundle.checked_files("fp32")
     check_parity(paths, plain.model, plain.golden, "fp32", 1)
     with pytest.raises(ExportError, match="fp32 engines do not do what the checkpoint does: largest error"):
-        check_parity(paths, other, make_golden(other, shipped_pictures()), "fp32", 1)
+        check_parity(paths, other, make_golden(other, shipped_images()), "fp32", 1)
 
 
 def test_half_precision_engines_of_another_model_fail_the_parity_check(plain: Exported) -> None:
     other = wrong(plain.model, "blocks.0.mlp.fc2.weight", 1.0)
     with pytest.raises(ExportError, match="fp16 engines do not do"):
-        golden = make_golden(other, shipped_pictures())
+        golden = make_golden(other, shipped_images())
         check_parity(plain.bundle.checked_files("fp16"), other, golden, "fp16", 1)
 
 
@@ -301,14 +308,14 @@ def small_checkpoint(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("which", [EEStage, SACStage, PlainDeiT])
 def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
-    which: type[Stage], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    which: type[StageModule], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(stage: Stage) -> ir.Model:
+    def careless(stage: StageModule) -> ir.Model:
         """A tracer that gets one weight of one engine wrong."""
         return trace(which(wrong(stage.model, "blocks.0.mlp.fc2.weight", 0.2)) if isinstance(stage, which) else stage)
 
     monkeypatch.setattr(pipeline, "trace", careless)
-    request = Request(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
+    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
     with pytest.raises(ExportError, match="do not do what the checkpoint does|differs from the checkpoint"):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert list(small_checkpoint.parent.iterdir()) == [small_checkpoint]
@@ -326,7 +333,7 @@ def test_whatever_stops_an_export_leaves_what_was_there(
         raise what
 
     monkeypatch.setattr(pipeline, "export_variant", stop)
-    request = Request(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
+    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
     expected = {small_checkpoint}
     if over == "an older bundle":
         shutil.copytree(plain.bundle.path, request.target)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, halve, random_model
 
 from .making import config_of, images_for, lively_model
 from .naive import Naive
@@ -94,7 +94,7 @@ def test_half_precision_survives_activations_beyond_its_range() -> None:
 
 def test_an_empty_model_is_the_same_for_the_same_seed() -> None:
     config = config_of()
-    one, two, other = (empty_model(config, seed).state_dict() for seed in (1, 1, 2))
+    one, two, other = (random_model(config, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["pos_embed"], other["pos_embed"])
-    assert not empty_model(config).training
+    assert not random_model(config).training
