@@ -27,13 +27,13 @@ ROLES = (*STAGES, *GLUE)
 
 
 def tiny(size: int = 224, **method: object) -> ModelConfig:
-    """At 224 the geometry of the bundle that all tests share."""
+    """Make a tiny config, at 224 with the geometry of the bundle that all tests share."""
     depth = 2 if size == 224 else 1
     return ModelConfig(Geometry(size, width=64, depth=depth, heads=1, classes=10), Method(**method))  # type: ignore[arg-type]
 
 
 def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tuple[str, ...] = ROLES) -> Files:
-    """The fp32 or fp16 engines as a bundle holds them; paths by role, `weights` among them."""
+    """Write fp32 or fp16 engines as a bundle holds them; returns paths by role, with `weights`."""
     model = random_model(config, seed=1)
     if precision == "fp16":
         model = halve(model)
@@ -48,7 +48,7 @@ def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tupl
 
 
 def write_int8(folder: Path, fp32: Files) -> Files:
-    """Int8 engines made from fp32 ones with arbitrary ranges, which change numbers but not the graph."""
+    """Write int8 engines made from fp32 ones with arbitrary ranges, which change numbers but not the graph."""
     graphs = {}
     for role in STAGES:
         model = onnx.load(str(fp32[role]))
@@ -59,7 +59,7 @@ def write_int8(folder: Path, fp32: Files) -> Files:
 
 @pytest.fixture(scope="session")
 def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], Files]:
-    """A variant by image size and precision, written on first use. Shared: change no file."""
+    """Return a variant by image size and precision, written on first use. Shared: change no file."""
     done: dict[tuple[int, str], Files] = {}
 
     def write(size: int, precision: str) -> Files:
@@ -80,7 +80,7 @@ def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture(scope="session")
 def rtx() -> Library:
-    """TensorRT-RTX; tests that ask for it are skipped where it has no wheel."""
+    """Load TensorRT-RTX; skips the test where it has no wheel."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
     return load_library("tensorrt-rtx")
 
@@ -101,7 +101,7 @@ def onnx_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on several threads."""
+    """Run on one thread, as several slow such small models down."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Every engine of every variant through a real TensorRT-RTX compiler. None is run: that needs a GPU."""
+"""Plans of every engine and variant by the real TensorRT-RTX compiler. None is run, as that needs a GPU."""
 
 from __future__ import annotations
 

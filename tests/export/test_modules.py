@@ -1,4 +1,4 @@
-"""The modules that become engines."""
+"""Modules that are traced into engines."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_plain_deit_is_a_plain_deit(fields: dict[str, object]) -> None:
     images = images_for(config).double()
     naive = Naive({key: value.numpy() for key, value in model.state_dict().items()}, config.to_dict())
     with torch.no_grad():
-        found = PlainDeiT(model)(images).numpy()
+        logits = PlainDeiT(model)(images).numpy()
     expected = np.stack([naive.deit(image) for image in images.numpy()])
-    assert np.abs(found - expected).max() < 3e-6 * np.abs(expected).max()
+    assert np.abs(logits - expected).max() < 3e-6 * np.abs(expected).max()
 
 
 def test_stages_give_what_the_reference_gives() -> None:

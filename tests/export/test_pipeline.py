@@ -63,7 +63,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def run(engine: onnxruntime.InferenceSession, *inputs: torch.Tensor) -> list[Array]:
-    """Inputs in the contract's order, cast to what the engine takes."""
+    """Run an engine on inputs in the contract's order, cast to its types."""
     feed = {}
     for wanted, given in zip(engine.get_inputs(), inputs, strict=True):
         half = wanted.type == "tensor(float16)"
@@ -71,13 +71,13 @@ def run(engine: onnxruntime.InferenceSession, *inputs: torch.Tensor) -> list[Arr
     return list(engine.run(None, feed))
 
 
-def error(found: Array, expected: torch.Tensor) -> float:
-    assert found.shape == tuple(expected.shape)
-    return float(np.abs(found.astype(np.float64) - expected.numpy()).max() / expected.abs().max())
+def error(values: Array, expected: torch.Tensor) -> float:
+    assert values.shape == tuple(expected.shape)
+    return float(np.abs(values.astype(np.float64) - expected.numpy()).max() / expected.abs().max())
 
 
 def stage_two_inputs(model: ReferenceSACViT, image: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What the SAC engine is asked with, made by torch and from the reference's stage 1."""
+    """Make the SAC engine's inputs by torch, from the reference's stage 1."""
     geometry = model.config.geometry
     ee = model.stage_one(model.downsample(image))
     children = child_positions(targets, geometry.grid)
@@ -87,23 +87,23 @@ def stage_two_inputs(model: ReferenceSACViT, image: torch.Tensor, targets: torch
 
 
 @variants
-def test_engines_answer_like_the_reference_on_random_and_real_pictures(
+def test_engines_answer_like_the_reference_on_random_and_real_images(
     name: str, precision: str, exports: Export
 ) -> None:
-    """Through ONNX Runtime alone, without the package's runtime."""
+    """Engines run by ONNX Runtime alone, without the package's runtime."""
     exported = exports(name)
     model, golden = exported.model, exported.golden
     ee, sac = (session(exported.file(role, precision)) for role in ("ee", "sac"))
     tolerance = PRECISIONS[precision].tolerance
     for kind in ("random", "real"):
-        rows = [row for row, its in enumerate(golden.kinds) if its == kind]
+        rows = [row for row, golden_kind in enumerate(golden.kinds) if golden_kind == kind]
         assert len(rows) == 7
         for batch in (1, 2, 7):
             image = normalise(golden.images[rows[:batch]], model.config)
             with torch.no_grad():
                 expected = model.stage_one(model.downsample(image))
-            for found, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
-                assert error(found, wanted) <= tolerance
+            for output, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
+                assert error(output, wanted) <= tolerance
             for alpha in (0.3, 0.5, 0.9):
                 with torch.no_grad():
                     out = model(image, alpha)
@@ -140,12 +140,12 @@ def test_engines_and_glue_answer_like_the_reference(name: str, precision: str, e
 @variants
 def test_the_manifest_reports_the_parity_that_was_measured(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
-    said = exported.bundle.manifest.variants[precision].parity
+    reported = exported.bundle.manifest.variants[precision].parity
     parity = measure(exported.cascade(precision), exported.golden, precision, BATCHES)
-    assert said["tolerance"] == PRECISIONS[precision].tolerance
-    assert said["largest_error"] == pytest.approx(parity.error, rel=0.5)
-    assert len(said["cases"]) == len(parity.cases)
-    assert f"{precision}: parity with the reference" in exported.said
+    assert reported["tolerance"] == PRECISIONS[precision].tolerance
+    assert reported["largest_error"] == pytest.approx(parity.error, rel=0.5)
+    assert len(reported["cases"]) == len(parity.cases)
+    assert f"{precision}: parity with the reference" in exported.output
 
 
 def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
@@ -191,8 +191,8 @@ def test_one_ee_engine_serves_every_batch(batch: int, precision: str, plain: Exp
     low = torch.randn(batch, 3, 112, 112, generator=torch.Generator().manual_seed(batch))
     with torch.no_grad():
         expected = plain.model.stage_one(low)
-    for found, wanted in zip(run(session(plain.file("ee", precision)), low), expected, strict=True):
-        assert error(found, wanted) <= PRECISIONS[precision].tolerance
+    for output, wanted in zip(run(session(plain.file("ee", precision)), low), expected, strict=True):
+        assert error(output, wanted) <= PRECISIONS[precision].tolerance
 
 
 def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
@@ -210,7 +210,7 @@ def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answers(name: str, exports: Export) -> None:
+def test_the_bundle_carries_two_random_and_two_real_images_with_the_right_answers(name: str, exports: Export) -> None:
     exported = exports(name)
     golden = load_golden(exported.bundle.path / "golden.npz")
     assert golden.kinds == ("random", "random", "real", "real")
@@ -224,7 +224,7 @@ def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answ
             assert error(golden.sac_logits[number], out.logits) <= 1e-5
 
 
-def test_parity_pictures_are_seven_random_and_seven_real_ones(plain: Exported) -> None:
+def test_parity_images_are_seven_random_and_seven_real_ones(plain: Exported) -> None:
     golden = plain.golden
     assert golden.kinds == ("random",) * 7 + ("real",) * 7
     assert golden.images.shape == (14, 224, 224, 3)
@@ -233,7 +233,7 @@ def test_parity_pictures_are_seven_random_and_seven_real_ones(plain: Exported) -
     assert [targets.shape for targets in golden.targets] == [(14, 14), (14, 24), (14, 44)]
 
 
-def test_random_pictures_are_the_same_everywhere() -> None:
+def test_random_images_are_the_same_everywhere() -> None:
     assert np.array_equal(random_images(2, 64), random_images(2, 64))
 
 
@@ -253,7 +253,7 @@ def test_small_grids_can_be_checked_too(size: int, rounding: str) -> None:
 
 
 def wrong(model: ReferenceSACViT, name: str, amount: float) -> ReferenceSACViT:
-    """A copy with one weight row off by `amount` of its largest value."""
+    """Copy a model with one weight row off by `amount` of the largest value."""
     changed = copy.deepcopy(model)
     weight = dict(changed.named_parameters())[name]
     with torch.no_grad():
@@ -311,7 +311,7 @@ def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
     which: type[StageModule], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(stage: StageModule) -> ir.Model:
-        """A tracer that gets one weight of one engine wrong."""
+        """Trace with one wrong weight in one engine."""
         return trace(which(wrong(stage.model, "blocks.0.mlp.fc2.weight", 0.2)) if isinstance(stage, which) else stage)
 
     monkeypatch.setattr(pipeline, "trace", careless)
@@ -323,14 +323,14 @@ def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
 
 @pytest.mark.parametrize("over", ["nothing", "an older bundle"])
 @pytest.mark.parametrize(
-    "what", [OSError(28, "No space left on device"), ExportError("parity"), KeyboardInterrupt(), SystemExit(143)]
+    "stopped_by", [OSError(28, "No space left on device"), ExportError("parity"), KeyboardInterrupt(), SystemExit(143)]
 )
 def test_whatever_stops_an_export_leaves_what_was_there(
-    what: BaseException, over: str, small_checkpoint: Path, plain: Exported, monkeypatch: pytest.MonkeyPatch
+    stopped_by: BaseException, over: str, small_checkpoint: Path, plain: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(folder: Path, *rest: object) -> None:
         (folder / "weights.fp32.bin").write_bytes(bytes(1000))
-        raise what
+        raise stopped_by
 
     monkeypatch.setattr(pipeline, "export_variant", stop)
     request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
@@ -338,7 +338,7 @@ def test_whatever_stops_an_export_leaves_what_was_there(
     if over == "an older bundle":
         shutil.copytree(plain.bundle.path, request.target)
         expected.add(request.target)
-    with pytest.raises(ExportError if isinstance(what, OSError) else type(what)):
+    with pytest.raises(ExportError if isinstance(stopped_by, OSError) else type(stopped_by)):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert set(small_checkpoint.parent.iterdir()) == expected
     if over == "an older bundle":
