@@ -116,8 +116,8 @@ def _dims(shape: ir.Shape) -> list[object]:
 def name_weights(model: ir.Model, weights: Mapping[str, torch.Tensor]) -> None:
     """Name each weight after its entry in the state dict `weights`, with `.T` where the graph holds it transposed."""
     known: dict[bytes, str] = {}
-    for key, value in weights.items():
-        flat = value.detach().flatten(1) if key == "patch_embed.proj.weight" else value.detach()
+    for key, weight in weights.items():
+        flat = weight.detach().flatten(1) if key == "patch_embed.proj.weight" else weight.detach()
         known[flat.contiguous().numpy().tobytes()] = key
         if flat.ndim == 2:
             known[flat.T.contiguous().numpy().tobytes()] = f"{key}.T"

@@ -60,7 +60,7 @@ class Naive:
         return np.stack(rows)
 
     def attention(self, block: int, x: Array, allowed: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-        """Attend among tokens [T, D] where `allowed` [T, T]; returns updates [T, D] and mean probabilities over heads."""
+        """Attend among tokens [T, D] where `allowed` [T, T]; returns updates [T, D] and head-averaged probabilities."""
         heads, tokens, width = self.geometry["heads"], *x.shape
         size = width // heads
         q, k, v = np.split(self.linear(f"blocks.{block}.attn.qkv", x), 3, axis=1)

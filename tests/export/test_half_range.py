@@ -149,7 +149,7 @@ def test_halved_stages_do_not_overflow_in_any_step(fields: dict[str, object]) ->
 
 
 def compare(logits: np.ndarray, expected: Tensor) -> None:
-    """Expect finite logits [B,C], within the fp16 tolerance of the largest, and equal answers for nine images in ten."""
+    """Expect finite logits [B,C], within the fp16 tolerance of the largest, and equal answers for 9 images in 10."""
     wanted = expected.numpy()
     assert np.isfinite(logits).all()
     assert np.abs(logits - wanted).max() <= PRECISIONS["fp16"].tolerance * np.abs(wanted).max()
