@@ -30,8 +30,8 @@ from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.modules import empty_model
-from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.modules import random_model
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
 
@@ -113,12 +113,12 @@ def main() -> None:
     geometry = Geometry(width=options.width, depth=options.depth, heads=options.width // 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = empty_model(ModelConfig(geometry))
+        model = random_model(ModelConfig(geometry))
         # A random classifier gives every class about the same probability; larger weights let eta divide the images.
         model.head.weight.data *= 20
         checkpoint = folder / "model.safetensors"
         save_checkpoint(checkpoint, model)
-        request = Request(checkpoint, folder / "model.sacvit", threads=options.threads)
+        request = ExportRequest(checkpoint, folder / "model.sacvit", threads=options.threads)
         export_bundle(load_checkpoint(checkpoint), request, Progress())
         memory(options.build / "sacvit_infer", request.target, folder)
         python = SACViT(request.target, precision="fp32", threads=options.threads)

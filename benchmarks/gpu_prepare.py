@@ -12,8 +12,8 @@ from sacvit_deploy.bundle.bundle import MANIFEST, hash_file, open_bundle
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.device.cuda import find_gpu
-from sacvit_deploy.engines.build import Limits, build_plan
-from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
+from sacvit_deploy.engines.build import BuildOptions, build_plan
+from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges, target_range
 from sacvit_deploy.files import whole_file
 
 GEOMETRIES = {"tiny": (192, 12), "small": (384, 12), "base": (768, 12), "toy": (64, 1)}  # width, depth; toy for tests
@@ -33,7 +33,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
     from sacvit_deploy.export.checkpoint import load_checkpoint
     from sacvit_deploy.export.glue import ViewStage
     from sacvit_deploy.export.graph import trace
-    from sacvit_deploy.export.pipeline import Request, export_bundle
+    from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 
     work.mkdir(parents=True, exist_ok=True)
     source = work / f"{geometry}.safetensors"
@@ -51,7 +51,7 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
                 reduce_bundle(folder, CalibrationJob(pictures, int8=True, threads=usable_cores()))
 
     wanted = ["fp32", *(["fp16"] if "fp16" in precisions else [])]
-    request = Request(source, target, precisions=wanted, threads=usable_cores(), finish=add)
+    request = ExportRequest(source, target, precisions=wanted, threads=usable_cores(), postprocess=add)
     export_bundle(checkpoint, request, Progress())
     return target
 
@@ -63,7 +63,7 @@ def prepare_plans(library: Library, bundle: Path, precision: str, batch: int) ->
     files = opened.checked_files(precision) | {"whole": bundle / f"whole.{precision}.onnx"}
     gpu = find_gpu()
     capabilities = (gpu.compute_capability,) if is_rtx(library) else ()
-    targets = target_span(config, (config.method.alpha,))
+    targets = target_range(config, (config.method.alpha,))
     plans = {}
     for role in ("view", "ee", "gather", "sac", BASELINE, "whole"):
         stamp = f"{library.runtime}-{library.version}-{gpu.name}-{batch}-{hash_file(files[role])[:12]}"
@@ -72,9 +72,9 @@ def prepare_plans(library: Library, bundle: Path, precision: str, batch: int) ->
             continue
         plans[role].parent.mkdir(exist_ok=True)
         shapes_of = "view" if role == "whole" else role
-        spans = batch_spans(Span(1, batch, batch))
-        profiles = [stage_shapes(shapes_of, config, span, targets) for span in spans]
-        plan = build_plan(library, files[role], profiles, Limits(capabilities))
+        batches = batch_ranges(SizeRange(1, batch, batch))
+        profiles = [input_ranges(shapes_of, config, sizes, targets) for sizes in batches]
+        plan = build_plan(library, files[role], profiles, BuildOptions(capabilities))
         with whole_file(plans[role]) as partial:
             partial.write_bytes(plan)
     return plans

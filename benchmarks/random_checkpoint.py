@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.export.checkpoint import save_checkpoint
-from sacvit_deploy.export.modules import empty_model
+from sacvit_deploy.export.modules import random_model
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 def write_random(path: Path, width: int, depth: int, image_size: int = 224) -> None:
     """Write a checkpoint with 64 channels per head and 1000 classes."""
     heads = max(1, width // 64)
-    model = empty_model(ModelConfig(Geometry(image_size=image_size, width=width, depth=depth, heads=heads)))
+    model = random_model(ModelConfig(Geometry(image_size=image_size, width=width, depth=depth, heads=heads)))
     # A random classifier gives every class about the same probability; larger weights spread the probabilities for eta.
     model.head.weight.data *= 20
     save_checkpoint(path, model, provenance={"data": "none, random weights"})

@@ -1,1 +1,1 @@
-"""ONNX engines to TensorRT-RTX plans, built ahead of time for GPUs that need not be there. Nothing here runs a plan."""
+"""Building of TensorRT plans from ONNX engines, for GPUs that this machine may not have. No plan is run here."""

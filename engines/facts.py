@@ -1,4 +1,4 @@
-"""What a built plan holds, read back from the library: layers, precisions, profiles, memory."""
+"""Facts about a built plan, read back from the library: layers, precisions, profiles, memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from sacvit_deploy.backends.tensorrt.device import read_profiles
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.errors import BackendError
 
-# How the inspector's words for formats begin, and what they are called here.
-WORDS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | {t: t for t in ("int8", "int64", "int32")}
+# Element types by a part of the inspector's name for a format, such as `Row major linear FP16 format`.
+FORMATS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | {
+    name: name for name in ("int8", "int64", "int32")
+}
 
 
 def load_plan(library: Library, plan: bytes) -> Any:
@@ -24,11 +26,10 @@ def load_plan(library: Library, plan: bytes) -> Any:
     return engine
 
 
-def read_back(library: Library, engine: Any) -> dict[str, Any]:
-    """Facts of a deserialised engine; needs its GPU."""
+def engine_facts(library: Library, engine: Any) -> dict[str, Any]:
+    """Return the facts of a deserialised engine for plan.json; needs the GPU that it was built for."""
     inspector = engine.create_engine_inspector()
-    text = inspector.get_engine_information(library.trt.LayerInformationFormat.JSON)
-    layers = parse_layers(text)
+    layers = parse_layers(inspector.get_engine_information(library.trt.LayerInformationFormat.JSON))
     return {
         "read_from": "engine",
         "layers": len(layers),
@@ -39,14 +40,14 @@ def read_back(library: Library, engine: Any) -> dict[str, Any]:
 
 
 def parse_layers(text: str) -> list[tuple[str, str]]:
-    """The inspector's JSON -> (name, type of its first output) for each layer; unknown types stay as written."""
-    found = []
+    """Read (name, element type of the first output) per layer from the inspector's JSON; unknown types stay as is."""
+    layers = []
     for layer in json.loads(text).get("Layers", []):
-        if isinstance(layer, str):  # names alone, where the plan was built without details
-            found.append((layer, "unknown"))
+        if isinstance(layer, str):  # a bare name, where the plan was built without details
+            layers.append((layer, "unknown"))
             continue
         outputs = layer.get("Outputs") or [{}]
         written = str(outputs[0].get("Format/Datatype") or outputs[0].get("Datatype") or "unknown")
-        kind = next((word for start, word in WORDS.items() if start in written.lower()), written)
-        found.append((str(layer.get("Name", "")), kind))
-    return found
+        kind = next((name for part, name in FORMATS.items() if part in written.lower()), written)
+        layers.append((str(layer.get("Name", "")), kind))
+    return layers

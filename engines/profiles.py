@@ -1,4 +1,4 @@
-"""Optimisation profiles: the ranges of shapes that a plan is built for, from the geometry alone."""
+"""Ranges of input shapes for TensorRT's optimisation profiles, computed from the geometry alone."""
 
 from __future__ import annotations
 
@@ -13,63 +13,66 @@ from sacvit_deploy.geometry import num_targets
 
 
 @dataclass(frozen=True)
-class Span:
-    """A size that varies: the least, the one to be fastest at, the greatest. Raises UsageError if out of order."""
+class SizeRange:
+    """Range of an open dimension; the plan is tuned for `opt`. Raises UsageError unless 1 <= min <= opt <= max."""
 
-    least: int
-    usual: int
-    greatest: int
+    min: int
+    opt: int
+    max: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.usual <= self.greatest:
-            raise UsageError(f"a range needs 1 <= least <= usual <= greatest, not {', '.join(map(str, self))}")
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise UsageError(f"a range needs 1 <= min <= opt <= max, not {', '.join(map(str, self))}")
 
     def __iter__(self) -> Iterator[int]:
-        return iter((self.least, self.usual, self.greatest))
+        return iter((self.min, self.opt, self.max))
 
 
-class Shapes(NamedTuple):
-    """One input's shapes in a profile, as the library wants them."""
+class ShapeRange(NamedTuple):
+    """Shapes of one input in an optimisation profile, in the order of TensorRT's `set_shape`."""
 
-    least: Shape
-    usual: Shape
-    greatest: Shape
+    min: Shape
+    opt: Shape
+    max: Shape
 
 
-def target_span(config: ModelConfig, alphas: Sequence[float] | None = None) -> Span:
-    """M, the number of targets, for alphas least, usual, greatest; without them, for every alpha there is.
+InputRanges = Mapping[str, ShapeRange]  # one optimisation profile, by input
 
-    Without a usual alpha, usual is the M of the model's own, or the nearest in the range. Raises UsageError for an
-    alpha that leaves a cluster empty, and for alphas in the wrong order.
+
+def target_range(config: ModelConfig, alphas: Sequence[float] | None = None) -> SizeRange:
+    """Return the range of M, the number of targets, for alphas (min, opt, max) or (min, max).
+
+    Without alphas the range covers every alpha. Without an opt alpha, the opt size is that of the model's alpha, or the
+    nearest in the range. Raises UsageError for an alpha that leaves a cluster empty, and for alphas out of order.
     """
     tokens, method = config.geometry.tokens, config.method
-    own = num_targets(method.alpha, tokens, method.rounding)
+    default = num_targets(method.alpha, tokens, method.rounding)
     if alphas is None:
-        return Span(1, own, tokens - 1)
+        return SizeRange(1, default, tokens - 1)
     counts = [num_targets(alpha, tokens, method.rounding) for alpha in alphas]
-    least, greatest = counts[0], counts[-1]
-    return Span(least, counts[1] if len(counts) == 3 else min(max(own, least), greatest), greatest)
+    low, high = counts[0], counts[-1]
+    return SizeRange(low, counts[1] if len(counts) == 3 else min(max(default, low), high), high)
 
 
-def stage_shapes(role: str, config: ModelConfig, batch: Span, targets: Span | None = None) -> Mapping[str, Shapes]:
-    """Return the shapes of each input of one engine (one of the contract's ROLES), by the contract's names.
+def input_ranges(role: str, config: ModelConfig, batch: SizeRange, targets: SizeRange | None = None) -> InputRanges:
+    """Return the shape range of each input of one engine (one of the contract's ROLES), by the contract's names.
 
-    batch: images a call. targets: M, for `sac` and `gather`; None is every alpha's. Raises UsageError for another role
-    and for targets that leave no background.
+    batch: images per call. targets: M, for `sac` and `gather`; None covers every alpha. Raises UsageError for another
+    role and for targets that leave no background.
     """
     tensors = engine_contract(role, config).inputs
-    m = targets or target_span(config)
-    if m.greatest >= config.geometry.tokens:
-        raise UsageError(f"{m.greatest} targets of {config.geometry.tokens} tokens leave no background")
+    m = targets or target_range(config)
+    if m.max >= config.geometry.tokens:
+        raise UsageError(f"{m.max} targets of {config.geometry.tokens} tokens leave no background")
     # The most targets leave the least background. The library treats the two as independent sizes.
-    rest = Span(*(config.geometry.tokens - count for count in reversed(tuple(m))))
-    # Anything from one image of a batch to all of it may continue.
-    rows = Span(1, batch.usual, batch.greatest)
+    rest = SizeRange(*(config.geometry.tokens - count for count in reversed(tuple(m))))
+    # Between one image of a batch and all of them may continue.
+    rows = SizeRange(1, batch.opt, batch.max)
     sizes = [Sizes(*values) for values in zip(batch, m, rest, rows, strict=True)]
-    return {name: Shapes(*map(tensor.at, sizes)) for name, tensor in tensors.items()}
+    return {name: ShapeRange(*map(tensor.at, sizes)) for name, tensor in tensors.items()}
 
 
-def batch_spans(batch: Span) -> list[Span]:
-    """The profiles' batches: one picture alone, for latency, and the whole range."""
-    alone = [Span(1, 1, 1)] if batch.least == 1 < batch.greatest else []
-    return [*alone, batch]
+def batch_ranges(batch: SizeRange) -> list[SizeRange]:
+    """Return the batch range of each profile: a single image, for latency, and the whole range."""
+    single = [SizeRange(1, 1, 1)] if batch.min == 1 < batch.max else []
+    return [*single, batch]

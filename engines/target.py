@@ -1,4 +1,4 @@
-"""The GPU that plans are built for."""
+"""Choice of the GPU to build plans for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from sacvit_deploy.errors import BackendError, UsageError
 
 
 def find_target(library: Library, capabilities: str | None) -> tuple[BuildTarget, bool]:
-    """For which GPUs to build, and whether one of them is here. Raises UsageError, BackendError."""
+    """Return the GPUs to build for, and whether this machine has one of them.
+
+    capabilities: compute capabilities separated by commas, for TensorRT-RTX; None means this machine's GPU. Raises
+    UsageError where the library can't compile for other GPUs, BackendError where there is no GPU to build for.
+    """
     if capabilities is not None and not is_rtx(library):
         raise UsageError("TensorRT builds for the GPU it finds; only --runtime tensorrt-rtx takes --compute-capability")
     try:
@@ -31,6 +35,6 @@ def find_target(library: Library, capabilities: str | None) -> tuple[BuildTarget
 
 
 def _capability(text: str) -> str:
-    """`86` -> "8.6"."""
+    """Write a compute capability with a dot: `86` becomes `8.6`."""
     text = text.strip()
     return f"{text[:-1]}.{text[-1]}" if text.isdigit() and len(text) > 1 else text

@@ -1,1 +1,1 @@
-"""Checkpoint in, bundle out: the reference model, checkpoint loading, ONNX export and the parity check. Needs torch."""
+"""Export of a checkpoint as a bundle: reference model, checkpoint loading, ONNX, parity check. Needs torch."""

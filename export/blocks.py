@@ -1,7 +1,7 @@
-"""The layers of a DeiT, with attention written out so that its class row can be read and its clusters kept apart.
+"""Layers of a DeiT, with attention written out so that scores can be read from it and clusters kept apart.
 
-Linear layers compute in the precision of their weights; what passes between them (residual stream, LayerNorm, softmax)
-stays in the caller's, so halving the linear layers alone gives the mixed precision that does not overflow.
+Linear layers compute in the precision of their weights. The residual stream, LayerNorm and softmax between them stay in
+the caller's precision, so halving the linear layers alone gives a mixed precision that does not overflow.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 class PatchEmbed(nn.Module):
-    """Pictures or gathered patches to tokens, by one matrix product.
+    """Patch embedding of whole images or of gathered patches, as one matrix product.
 
-    The weight keeps DeiT's convolution shape [D,3,P,P]; both stages apply it as [3PP,D], so that both engines can point
-    at the same bytes.
+    The weight keeps DeiT's convolution shape [D,3,P,P]; both stages apply it as [3PP,D], so that both engines share the
+    same bytes.
     """
 
     def __init__(self, patch: int, width: int) -> None:
@@ -24,11 +24,11 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, patch, patch)
 
     def tokens(self, patches: Tensor) -> Tensor:
-        """[B,T,3PP] -> [B,T,D]."""
+        """Embed flattened patches [B,T,3PP] as tokens [B,T,D]."""
         return F.linear(patches.to(self.proj.weight.dtype), self.proj.weight.flatten(1), self.proj.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        """[B,3,H,W] -> [B,(H/P)(W/P),D], row-major."""
+        """Embed images [B,3,H,W] as tokens [B,(H/P)(W/P),D], row-major."""
         batch, _, height, width = image.shape
         p = self.patch
         rows, columns = height // p, width // p
@@ -39,9 +39,9 @@ class PatchEmbed(nn.Module):
 class Attention(nn.Module):
     """Multi-head attention by explicit matmul, softmax, matmul; softmax in fp32.
 
-    Two of the three biases need no pass over the tokens. A key's bias adds the same to all of a query's products, which
-    softmax doesn't see. A value's bias passes through the average unchanged, as probabilities sum to 1, so it joins the
-    projection's: `merge` expects values without it.
+    Two of the three biases need no pass over the tokens. The keys' bias adds the same number to all logits of a query,
+    which softmax cancels. The values' bias passes through the weighted mean unchanged, as probabilities sum to 1, so
+    `merge` folds it into the projection's bias and expects values without it.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -51,46 +51,46 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B,T,D] -> three of [B,H,T,D/H]; queries come scaled, keys and values without their bias."""
+        """Project tokens [B,T,D] to scaled queries, and keys and values without bias, each [B,H,T,D/H]."""
         batch, tokens, width = x.shape
         size = width // self.heads
         parts = F.linear(x.to(self.qkv.weight.dtype), self.qkv.weight)
-        # Heads first, then one cut between whole heads: a transpose for all three, and each part lies in one piece.
+        # One transpose for all three parts, then cuts between whole heads: each part is contiguous.
         q, k, v = parts.reshape(batch, tokens, 3 * self.heads, size).transpose(1, 2).chunk(3, dim=1)
         bias = self.qkv.bias[:width].reshape(1, self.heads, 1, size)
         return (q + bias) * size**-0.5, k, v
 
     def merge(self, x: Tensor) -> Tensor:
-        """[B,H,T,D/H] -> [B,T,D]."""
+        """Join the heads' values [B,H,T,D/H] and project them to tokens [B,T,D]."""
         values = self.qkv.bias[2 * self.proj.in_features :]
         bias = self.proj.bias.float() + self.proj.weight.float() @ values.float()
         return F.linear(x.transpose(1, 2).flatten(2), self.proj.weight, bias.to(self.proj.weight.dtype))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (values [B,H,Q,D/H], probabilities [B,H,Q,K] in fp32)."""
+    """Attend from Q queries to K keys; returns values [B,H,Q,D/H] and probabilities [B,H,Q,K] in fp32."""
     probabilities = (q @ k.transpose(-2, -1)).float().softmax(dim=-1)
     return probabilities.to(v.dtype) @ v, probabilities
 
 
 def attend_clusters(q: Tensor, k: Tensor, v: Tensor, at: int, union: bool) -> Tensor:
-    """Attend within the targets [0, at) and within the background (at, T), the class token (at) in both.
+    """Attend within the targets [0, at) and within the background (at, T), with the class token (at) in both.
 
-    The class token's two updates are averaged, or with `union` its query sees all tokens (paper section 3.3 leaves
-    this open). q, k, v: [B,H,T,D/H]; returns the same shape.
+    The class token's two updates are averaged, or with `union` its query sees all tokens; the paper leaves this open.
+    q, k, v: [B,H,T,D/H]; returns values of that shape.
     """
     target, _ = attend(q[:, :, : at + 1], k[:, :, : at + 1], v[:, :, : at + 1])
     background, _ = attend(q[:, :, at:], k[:, :, at:], v[:, :, at:])
     if union:
         cls, _ = attend(q[:, :, at : at + 1], k, v)
     else:
-        # Halved before they are added: in half precision the sum of two large values would be infinite, their mean not.
+        # Halved before the sum, which could overflow in half precision where the mean does not.
         cls = target[:, :, at : at + 1] * 0.5 + background[:, :, :1] * 0.5
     return torch.cat([target[:, :, :at], cls, background[:, :, 1:]], dim=2)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between."""
+    """Two linear layers with a GELU between them."""
 
     def __init__(self, width: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
@@ -98,12 +98,12 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width if out is None else out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., out]."""
+        """Map features [..., D] to [..., out]."""
         return self.fc2(F.gelu(self.fc1(x.to(self.fc1.weight.dtype))))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """Pre-norm transformer block."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -113,13 +113,13 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B,T,D] -> (tokens [B,T,D], attention [B,H,T,T]): every token sees every other."""
+        """Run the block with attention over all tokens; returns tokens [B,T,D] and probabilities [B,H,T,T]."""
         values, probabilities = attend(*self.attn.split(self.norm1(x)))
         x = x + self.attn.merge(values)
         return x + self.mlp(self.norm2(x)), probabilities
 
     def clustered(self, x: Tensor, at: int, union: bool) -> Tensor:
-        """[B,T,D] -> [B,T,D]: attention inside each cluster; the class token stands at `at`."""
+        """Run the block with attention inside each cluster, tokens [B,T,D]; `at` is the class token's index."""
         x = x + self.attn.merge(attend_clusters(*self.attn.split(self.norm1(x)), at, union))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

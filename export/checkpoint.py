@@ -1,4 +1,4 @@
-"""Checkpoint files to models and back."""
+"""Loading and saving of checkpoints."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.reading import METADATA_KEY, read_file
 from sacvit_deploy.files import whole_file
 
-# Where training scripts put the weights; averaged weights first, because they are what was evaluated.
+# Keys under which training scripts keep the weights; averaged weights first, because those were evaluated.
 CONTAINERS = ("model_ema", "state_dict_ema", "model", "state_dict", "module")
 PREFIXES = ("module.", "_orig_mod.")
 
 
 @dataclass
 class Checkpoint:
-    """A loaded model with what its file said about itself."""
+    """Loaded model, with the metadata of the file; `notes` are for the user."""
 
     model: ReferenceSACViT
     family: str
@@ -40,19 +40,19 @@ class Checkpoint:
 def load_checkpoint(
     path: str | os.PathLike[str], *, trust: bool = False, heads: int | None = None, family: str | None = None
 ) -> Checkpoint:
-    """Load any supported checkpoint as a model in eval mode, weights in fp32.
+    """Load a supported checkpoint as a model in eval mode with fp32 weights.
 
-    Raises CheckpointError for files that are not checkpoints, need code (unless `trust`), hold another model, lack or
-    have extra weights, have other shapes, or hold NaN or infinity.
+    heads, family: as for `recognise`. Raises CheckpointError for a file that is not a checkpoint, needs code (unless
+    `trust`), is of another model, or has missing, extra, misshapen, NaN or infinite weights.
     """
     path = Path(path)
     raw = read_file(path, trust=trust)
     try:
         tensors, notes = find_weights(raw)
-        own = raw.get(METADATA_KEY)
-        if own is not None:
-            checkpoint = _own(own, notes)
-            _check_wishes(checkpoint.model.config.geometry.heads, heads, family)
+        metadata = raw.get(METADATA_KEY)
+        if metadata is not None:
+            checkpoint = _from_metadata(metadata, notes)
+            _check_options(checkpoint.model.config.geometry.heads, heads, family)
         else:
             layout = recognise(tensors, heads=heads, family=family, hint=_model_name(raw))
             checkpoint = Checkpoint(ReferenceSACViT(layout.config), layout.family, notes=notes + layout.notes)
@@ -63,8 +63,8 @@ def load_checkpoint(
     return checkpoint
 
 
-def _check_wishes(known: int, heads: int | None, family: str | None) -> None:
-    """Refuse options that contradict the config inside, rather than ignore them."""
+def _check_options(known: int, heads: int | None, family: str | None) -> None:
+    """Raise CheckpointError for options that contradict the checkpoint's config, rather than ignore them."""
     if heads not in (None, known):
         raise CheckpointError(f"its config says {known} heads, not {heads}; leave --heads away")
     if family not in (None, "sac-vit"):
@@ -72,7 +72,7 @@ def _check_wishes(known: int, heads: int | None, family: str | None) -> None:
 
 
 def find_weights(raw: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
-    """Unwrap containers and prefixes; returns the state dict and what was worth saying."""
+    """Unwrap containers and prefixes; returns the state dict and notes for the user. Raises CheckpointError."""
     notes = []
     level: Mapping[str, Any] = raw
     while True:
@@ -104,19 +104,19 @@ def save_checkpoint(
     provenance: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write our own format: safetensors with the config, labels, default eta and provenance in its metadata."""
-    said = {"config": model.config.to_dict(), "labels": labels, "eta": eta, "provenance": dict(provenance or {})}
+    """Write a SAC-ViT checkpoint: safetensors with config, labels, default eta and provenance as metadata."""
+    described = {"config": model.config.to_dict(), "labels": labels, "eta": eta, "provenance": dict(provenance or {})}
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     with whole_file(Path(path)) as partial:
-        safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(said)})
+        safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(described)})
 
 
-def _own(said: Any, notes: list[str]) -> Checkpoint:
-    """Build the model from the config inside."""
-    if not isinstance(said, Mapping) or not isinstance(said.get("config"), Mapping):
+def _from_metadata(metadata: Any, notes: list[str]) -> Checkpoint:
+    """Make a model, its weights still random, from a SAC-ViT checkpoint's metadata. Raises CheckpointError."""
+    if not isinstance(metadata, Mapping) or not isinstance(metadata.get("config"), Mapping):
         raise CheckpointError(f"its `{METADATA_KEY}` entry has no config")
-    config = ModelConfig.from_dict(said["config"])
-    labels, eta = said.get("labels"), said.get("eta", 0.5)
+    config = ModelConfig.from_dict(metadata["config"])
+    labels, eta = metadata.get("labels"), metadata.get("eta", 0.5)
     if labels is not None and (
         not isinstance(labels, list)
         or len(labels) != config.geometry.classes
@@ -125,14 +125,14 @@ def _own(said: Any, notes: list[str]) -> Checkpoint:
         raise CheckpointError(f"its labels are not {config.geometry.classes} strings")
     if not isinstance(eta, (int, float)) or not 0.0 <= eta <= 1.0:
         raise CheckpointError(f"its eta is {eta!r}, not a number between 0 and 1")
-    provenance = said.get("provenance") or {}
+    provenance = metadata.get("provenance") or {}
     if not isinstance(provenance, Mapping):
         raise CheckpointError(f"its provenance is a {type(provenance).__name__}, not an object")
     return Checkpoint(ReferenceSACViT(config), "sac-vit", labels, float(eta), dict(provenance), notes)
 
 
 def _fill(model: ReferenceSACViT, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the weights in after checking names, shapes and values."""
+    """Copy weights into the model. Raises CheckpointError for wrong names, shapes or values."""
     expected = model.state_dict()
     missing = [key for key in expected if key not in tensors]
     if missing:
@@ -152,7 +152,7 @@ def _fill(model: ReferenceSACViT, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _model_name(raw: Mapping[str, Any]) -> str:
-    """The model name that a training script left in `args`, or nothing."""
+    """Return the model name that a training script left in `args`, or an empty string."""
     args = raw.get("args")
     name = args.get("model", "") if isinstance(args, Mapping) else getattr(args, "model", "")
     return name if isinstance(name, str) else ""

@@ -1,7 +1,7 @@
-"""The order of GELU's factors, which decides whether a runtime knows it as one operator.
+"""Reordering of GELU's factors, so that runtimes recognise and fuse it.
 
-torch writes x * (0.5 * (1 + erf(x / sqrt 2))). ONNX Runtime's pattern is (x * 0.5) * (1 + erf(x / sqrt 2)): then it
-computes GELU, and the bias before it, in one pass over the widest activations of the network.
+torch writes x * (0.5 * (1 + erf(x / sqrt 2))). ONNX Runtime fuses (x * 0.5) * (1 + erf(x / sqrt 2)), together with the
+bias before it, into one pass over the widest activations of the network.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import onnx_ir as ir
 
 
 def reorder_gelus(model: ir.Model) -> int:
-    """Bring every GELU that torch wrote into the order that runtimes fuse; returns how many.
+    """Bring every GELU that torch wrote into the order that runtimes fuse; returns their number.
 
-    Only the operands of the two products change places: the operators stay standard ones. The other order that fuses,
-    (x * (1 + erf)) * 0.5, is 2x before it is x, which in half precision overflows for half of the range. The answers
-    are the same to the bit, as a factor of 0.5 rounds nothing (but for subnormal numbers).
+    Only the operands of the two products change places. The other order that fuses, (x * (1 + erf)) * 0.5, reaches 2x
+    on the way, which overflows for half of the half-precision range. Results are equal to the bit, as a factor of 0.5
+    rounds nothing (except subnormal numbers).
     """
     return sum(_reorder(node) for node in model.graph if node.op_type == "Erf")
 
 
 def _reorder(erf: ir.Node) -> bool:
-    """Reorder the GELU around one Erf; False, and nothing changed, where it is not torch's."""
+    """Reorder the GELU around one Erf; returns False, and changes nothing, where the pattern is not torch's."""
     scaled = erf.inputs[0].producer() if erf.inputs[0] is not None else None
     add = _only_user(erf, "Add")
     half = _only_user(add, "Mul")
@@ -36,7 +36,7 @@ def _reorder(erf: ir.Node) -> bool:
 
 
 def _only_user(node: ir.Node | None, kind: str) -> ir.Node | None:
-    """The one node that reads this node's output, if it is of that kind and nothing else reads it."""
+    """Return the one node that reads this node's output, or None if there are several or its type is not `kind`."""
     if node is None:
         return None
     users = node.outputs[0].uses()
@@ -47,11 +47,11 @@ def _only_user(node: ir.Node | None, kind: str) -> ir.Node | None:
 
 
 def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
-    """The other of a product's two factors."""
+    """Return the other of a product's two factors."""
     return node.inputs[1] if node.inputs[0] is value else node.inputs[0]
 
 
 def _is_half(value: ir.Value | None) -> bool:
-    """Whether a value is the constant 0.5."""
+    """Tell whether a value is the constant 0.5."""
     tensor = None if value is None else value.const_value
     return tensor is not None and tensor.size == 1 and float(tensor.numpy().reshape(())) == 0.5

@@ -1,7 +1,7 @@
-"""The glue as two more engines, so that on a GPU nothing but pictures, logits and indices crosses the bus.
+"""The glue as two engines, so that on a GPU nothing but images, logits and indices crosses the bus.
 
 They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone:
-every runtime has those, and no tensor's size depends on what a picture shows.
+every runtime has those, and no tensor's size depends on an image's content.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
 
 
 class ViewStage(EngineModule):
-    """pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision.
+    """Preprocessing engine: pictures [B,S,S,3] uint8 -> image [B,3,S/2,S/2], the EE engine's input in its precision.
 
-    `whole`: the picture is only normalised, [B,3,S,S], as a plain DeiT wants it.
+    whole: only normalise, giving [B,3,S,S], the input of a plain DeiT.
     """
 
     role = "view"
@@ -43,7 +43,7 @@ class ViewStage(EngineModule):
             self.register_buffer("share", torch.tensor(share))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Halve and normalise, in fp32."""
+        """Halve and normalise images [B,S,S,3] in fp32."""
         values = pictures.float()
         half = self.config.geometry.image_size // 2
         if self.whole:
@@ -58,12 +58,12 @@ class ViewStage(EngineModule):
 
 
 class GatherStage(EngineModule):
-    """What the SAC engine is asked with, for the continuing pictures of a batch.
+    """Gather engine: inputs of the SAC engine for the continuing images of a batch.
 
-    pictures [B,S,S,3] uint8; rows [K], the pictures that continue; slots = 0..M-1 and rest = 0..N-M-1, which say how
-    many targets are wanted; of the EE engine scores [B,N] fp32, features [B,N,D] and, unless the method reuses
-    features, embeddings [B,N,D]
-    -> patches [K,4M,3PP], positions [K,4M], target_features [K,M,D], background [K,N-M,D], targets [K,M].
+    Inputs: pictures [B,S,S,3] uint8; rows [K], the images that continue; slots = 0..M-1 and rest = 0..N-M-1, whose
+    lengths set the number of targets; the EE engine's scores [B,N] fp32, features [B,N,D] and, unless the method reuses
+    features, embeddings [B,N,D].
+    Outputs: patches [K,4M,3PP], positions [K,4M], target_features [K,M,D], background [K,N-M,D], targets [K,M].
     """
 
     role = "gather"
@@ -81,7 +81,7 @@ class GatherStage(EngineModule):
         scale, shift = scale_and_shift(config.preprocessing)
         self.register_buffer("scale", torch.tensor(np.repeat(scale, area)))
         self.register_buffer("shift", torch.tensor(np.repeat(shift, area)))
-        # 1 where the column's token comes before the row's, and where the row's is not after the column's.
+        # [N,N], 1 where column < row, and where row <= column.
         self.register_buffer("before", torch.ones(tokens, tokens).tril(-1))
         self.register_buffer("up_to", torch.ones(tokens, tokens).triu())
         self.register_buffer("numbers", torch.arange(1, tokens + 1).float())
@@ -98,16 +98,16 @@ class GatherStage(EngineModule):
         features: Tensor,
         embeddings: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Select by rank, then gather; counts are whole numbers in fp32, which holds them exactly."""
+        """Select targets by rank, then gather; counts are whole numbers, which fp32 holds exactly."""
         source = features if embeddings is None else embeddings
         tokens = self.config.geometry.tokens
         preference = PREFERENCES[self.config.method.policy](
             F.embedding(rows, scores), slots.shape[0], self.config.geometry.grid
         )
-        mine, its = preference[:, :, None], preference[:, None, :]
-        # A token's rank: how many come before it, ties going to the lower index.
-        ahead = torch.where(its > mine, 1.0, torch.where(its == mine, self.before, 0.0))
-        chosen = (ahead.sum(2) <= slots[-1:].float()).float()
+        row, column = preference[:, :, None], preference[:, None, :]
+        # [K,N,N]: 1 where the column's token ranks before the row's, ties going to the lower index.
+        precedes = torch.where(column > row, 1.0, torch.where(column == row, self.before, 0.0))
+        chosen = (precedes.sum(2) <= slots[-1:].float()).float()
         counted = chosen @ self.up_to
         targets = _nth(counted, slots)
         background = _nth(self.numbers - counted, rest)
@@ -121,9 +121,9 @@ class GatherStage(EngineModule):
         )
 
     def _patches(self, pictures: Tensor, rows: Tensor, flat: Tensor) -> Tensor:
-        """Cut the pictures into squares of four patches, take those of the targets, normalise."""
+        """Take the targets' squares of four patches from the images and normalise them: [K,4M,3PP]."""
         grid, patch = self.config.geometry.grid, self.config.geometry.patch_size
-        # Eight bits fit into half precision exactly, and TensorRT moves no uint8.
+        # Half precision holds 0..255 exactly, and TensorRT moves no uint8.
         values = _lines(pictures.half(), 0, rows)
         squares = values.reshape(-1, grid, 2, patch, grid, 2, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
         taken = _take(squares.reshape(-1, grid * grid, CHILDREN * 3 * patch * patch), flat)
@@ -131,28 +131,28 @@ class GatherStage(EngineModule):
         return patches.to(self.dtype)
 
     def _children(self, targets: Tensor) -> Tensor:
-        """[K,M] -> [K,4M] (paper eq. 11)."""
+        """Return the hi-res positions [K,4M] of the children of targets [K,M] (paper eq. 11)."""
         grid = self.config.geometry.grid
         line = torch.div(targets, grid, rounding_mode="floor")
         first = 4 * targets - 2 * (targets - grid * line)
         return (first[:, :, None] + self.offsets).reshape(targets.shape[0], -1)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with: of three images two continue."""
+        """Make inputs to trace with, where two of three images continue."""
         pictures, scores, _, slots, rest, *others = super().example()
         return pictures, scores, torch.tensor([0, 2]), torch.arange(len(slots)), torch.arange(len(rest)), *others
 
 
 def _nth(counted: Tensor, numbers: Tensor) -> Tensor:
-    """[K,N] running counts, [M] -> [K,M]: where the count first exceeds each number."""
+    """Find where running counts [K,N] first exceed each of the numbers [M]; returns indices [K,M]."""
     return (counted[:, None, :] <= numbers.float()[None, :, None]).float().sum(2).long()
 
 
 def _take(tokens: Tensor, flat: Tensor) -> Tensor:
-    """[K,N,X], [K,M] indices into all K N of them -> [K,M,X]."""
+    """Take rows of tokens [K,N,X] by indices [K,M] into all K x N of them; returns [K,M,X]."""
     return F.embedding(flat, tokens.reshape(-1, tokens.shape[2]))
 
 
 def _lines(values: Tensor, axis: int, index: Tensor) -> Tensor:
-    """Pick along an axis; unlike indexing, it becomes ONNX's Gather, which every runtime does fast."""
+    """Select along an axis; unlike indexing, this becomes ONNX's Gather, which every runtime does fast."""
     return values.index_select(axis, index)

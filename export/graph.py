@@ -1,4 +1,4 @@
-"""From a stage module to a small ONNX graph with weights named after the state dict."""
+"""Tracing of a module into a small ONNX graph, its weights named after the state dict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -19,43 +19,43 @@ from onnx_ir.passes.common import (
 )
 from onnxscript import optimizer
 
-from sacvit_deploy.errors import ExportError
+from sacvit_deploy.errors import ExportError, first_line
 from sacvit_deploy.export.gelu import reorder_gelus
-from sacvit_deploy.export.modules import EngineModule, Stage
+from sacvit_deploy.export.modules import EngineModule, StageModule
 
 OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
 IR_VERSION = 9
 FOLD_LIMIT = 1 << 30  # bytes; without a limit this high, transposed weights would be left to the runtime
 
 
-def trace(stage: EngineModule) -> ir.Model:
-    """Export one stage or piece of glue with dynamic batch and token counts, simplified. Raises ExportError."""
+def trace(module: EngineModule) -> ir.Model:
+    """Export one module as a simplified ONNX model with open batch and token counts. Raises ExportError."""
     with torch.no_grad(), _quiet():
         try:
             program = torch.onnx.export(
-                stage,
-                stage.example(),
+                module,
+                module.example(),
                 dynamo=True,
-                dynamic_shapes=stage.dynamic(),
-                input_names=list(stage.inputs),
-                output_names=list(stage.outputs),
+                dynamic_shapes=module.dynamic(),
+                input_names=list(module.inputs),
+                output_names=list(module.outputs),
                 opset_version=OPSET,
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            raise ExportError(f"torch could not trace {type(stage).__name__}: {error}") from error
+            raise ExportError(f"torch could not trace {type(module).__name__} ({first_line(error)})") from error
     assert program is not None
     model = simplify(program.model)
-    if isinstance(stage, Stage):
-        name_weights(model, stage)
+    if isinstance(module, StageModule):
+        name_weights(model, module.model.state_dict())
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "sacvit-deploy", ""
-    model.graph.name = type(stage).__name__
+    model.graph.name = type(module).__name__
     return model
 
 
 def simplify(model: ir.Model) -> ir.Model:
-    """Fold constants, fix reshapes, merge what is computed twice, order GELUs to be fused, drop what is unused."""
+    """Simplify in place: fold constants, fix reshapes, merge duplicates, reorder GELUs, drop what is unused."""
     optimizer.fold_constants(model, input_size_limit=FOLD_LIMIT, output_size_limit=FOLD_LIMIT)
     for node in model.graph:
         if node.op_type == "Reshape":
@@ -78,10 +78,10 @@ def simplify(model: ir.Model) -> ir.Model:
 
 
 def reshape_target(source: list[object], result: list[object]) -> list[int] | None:
-    """The constant that does the same as a computed shape, or None if there is none.
+    """Return a constant shape for a Reshape whose shape is computed, or None where no constant would do.
 
-    source, result: dimensions, int where known, a symbol's name where not. A known dimension is itself, one that stays
-    in place is 0, and one other may be -1.
+    source, result: dimensions of the input and the output, int where known, the symbol's name where not. In the
+    constant, a known dimension is itself, an unchanged one 0, and one other may be -1.
     """
     target: list[int] = []
     for index, dim in enumerate(result):
@@ -113,12 +113,11 @@ def _dims(shape: ir.Shape) -> list[object]:
     return [dim if isinstance(dim, int) else dim.value for dim in shape]
 
 
-def name_weights(model: ir.Model, stage: Stage) -> None:
-    """Name each weight after its state-dict entry, `.T` where the graph holds it transposed."""
+def name_weights(model: ir.Model, weights: Mapping[str, torch.Tensor]) -> None:
+    """Name each weight after its entry in the state dict `weights`, with `.T` where the graph holds it transposed."""
     known: dict[bytes, str] = {}
-    weights = stage.model.state_dict()
-    for key, value in weights.items():
-        flat = value.detach().flatten(1) if key == "patch_embed.proj.weight" else value.detach()
+    for key, weight in weights.items():
+        flat = weight.detach().flatten(1) if key == "patch_embed.proj.weight" else weight.detach()
         known[flat.contiguous().numpy().tobytes()] = key
         if flat.ndim == 2:
             known[flat.T.contiguous().numpy().tobytes()] = f"{key}.T"
@@ -127,9 +126,9 @@ def name_weights(model: ir.Model, stage: Stage) -> None:
         tensor = value.const_value
         if tensor is None:
             continue
-        # The tracer's own name, and the values only where it is lost: a few equal bytes may well be chance.
-        own = (value.name or "").removeprefix("model.")
-        name = own if own in weights else known.get(tensor.numpy().tobytes()) if tensor.nbytes >= 64 else None
+        # The tracer's name; the bytes only where it is lost, and of large tensors: small ones may be equal by chance.
+        traced = (value.name or "").removeprefix("model.")
+        name = traced if traced in weights else known.get(tensor.numpy().tobytes()) if tensor.nbytes >= 64 else None
         # Equal values (a fresh LayerNorm's ones) share a name only once.
         if name and name not in taken and name not in model.graph.initializers:
             value.name = name
@@ -138,7 +137,7 @@ def name_weights(model: ir.Model, stage: Stage) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's chatter off the user's terminal; its errors are raised, not printed."""
+    """Silence warnings and output of torch's exporter; errors are still raised."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

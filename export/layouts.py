@@ -1,4 +1,4 @@
-"""Recognising a state dict: whose layout it is, its geometry, and what method it was trained with."""
+"""Recognition of a state dict: family, geometry, and the method it was trained with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSED = {
 
 @dataclass
 class Layout:
-    """What a state dict turned out to be; `notes` are said aloud by the export."""
+    """Family and config of a state dict; `notes` are for the user."""
 
     family: str
     config: ModelConfig
@@ -36,28 +36,28 @@ class Layout:
 def recognise(
     tensors: Mapping[str, Tensor], *, heads: int | None = None, family: str | None = None, hint: str = ""
 ) -> Layout:
-    """Infer family, geometry and method from names and shapes.
+    """Infer family, geometry and method from names and shapes of the weights.
 
-    heads: unless given, width / 64. family: overrides the guess between CF-ViT and LF-ViT, whose files look alike.
-    hint: the model name found in the checkpoint's `args`, if any. Raises CheckpointError for other models.
+    heads: width / 64 unless given. family: overrides the guess between CF-ViT and LF-ViT, whose files look alike.
+    hint: the model name in the checkpoint's `args`, if any. Raises CheckpointError for other models.
     """
-    for key, what in REFUSED.items():
+    for key, reason in REFUSED.items():
         if key in tensors:
-            raise CheckpointError(f"this is {what}")
+            raise CheckpointError(f"this is {reason}")
     for key in ("cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"):
         if key not in tensors:
             raise CheckpointError(f"this is no DeiT-shaped model: `{key}` is missing")
     if "head.weight" not in tensors:
         raise CheckpointError("this checkpoint has no classifier (`head.weight` is missing)")
-    ancestors = "pos_embed_list.1" in tensors
-    high = tensors.get("pos_embed_list.1" if ancestors else "pos_embed")
+    two_tables = "pos_embed_list.1" in tensors
+    high = tensors.get("pos_embed_list.1" if two_tables else "pos_embed")
     if high is None:
         raise CheckpointError("this is no DeiT-shaped model: `pos_embed` is missing")
     geometry = _geometry(tensors, high, heads)
     fusion = _fusion(tensors, geometry.width)
     base = Method(fusion=fusion)
-    if ancestors:
-        layout = _ancestor(geometry, base, family, hint)
+    if two_tables:
+        layout = _cf_vit_or_lf_vit(geometry, base, family, hint)
     elif fusion == "none":
         note = (
             "a plain DeiT/ViT: it has no fusion weights, so stage 2 runs with fusion = none; it was not trained for "
@@ -72,8 +72,8 @@ def recognise(
     return layout
 
 
-def _ancestor(geometry: Geometry, base: Method, family: str | None, hint: str) -> Layout:
-    """CF-ViT and LF-ViT: two position tables, bilinear downsampling, one attention over all tokens."""
+def _cf_vit_or_lf_vit(geometry: Geometry, base: Method, family: str | None, hint: str) -> Layout:
+    """Lay out a CF-ViT or LF-ViT: two position tables, bilinear downsampling, attention over all tokens."""
     method = dataclasses.replace(
         base, positions="separate", downsample="bilinear_corners", attention="global", rounding="ceil"
     )
@@ -92,6 +92,7 @@ def _ancestor(geometry: Geometry, base: Method, family: str | None, hint: str) -
 
 
 def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) -> Geometry:
+    """Infer the geometry; `high` is the hi-res position table [1,4N+1,D]. Raises CheckpointError."""
     weight = tensors["patch_embed.proj.weight"]
     if weight.ndim != 4 or weight.shape[1] != 3 or weight.shape[2] != weight.shape[3] or 0 in weight.shape:
         raise CheckpointError(f"`patch_embed.proj.weight` has shape {list(weight.shape)}, not [width, 3, patch, patch]")
@@ -101,10 +102,10 @@ def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) ->
     side = math.isqrt(max(0, high.shape[1] - 1))
     if side * side != high.shape[1] - 1:
         raise CheckpointError(f"the position table has {high.shape[1]} rows, not a square grid plus a class token")
-    found = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", key) for key in tensors) if m}
-    depth = max(found) + 1
-    if len(found) != depth:
-        missing = next(number for number in range(depth) if number not in found)
+    numbers = {int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", key) for key in tensors) if m}
+    depth = max(numbers) + 1
+    if len(numbers) != depth:
+        missing = next(number for number in range(depth) if number not in numbers)
         raise CheckpointError(f"block {missing} of {depth} is missing")
     if heads is None:
         if width % 64:
@@ -129,6 +130,7 @@ def _geometry(tensors: Mapping[str, Tensor], high: Tensor, heads: int | None) ->
 
 
 def _fusion(tensors: Mapping[str, Tensor], width: int) -> Literal["repeat", "expand", "none"]:
+    """Infer the fusion from the output width of the reuse block. Raises CheckpointError."""
     last = tensors.get("reuse_block.1.fc2.weight")
     if last is None:
         return "none"
@@ -141,6 +143,7 @@ def _fusion(tensors: Mapping[str, Tensor], width: int) -> Literal["repeat", "exp
 
 
 def _rows(name: str, matrix: Tensor) -> int:
+    """Return the number of rows of a weight matrix. Raises CheckpointError where it is none."""
     if matrix.ndim != 2:
         raise CheckpointError(f"`{name}` has shape {list(matrix.shape)}, not that of a matrix")
     return int(matrix.shape[0])

@@ -1,4 +1,4 @@
-"""The reference SAC-ViT in torch (arXiv 2503.00060, section 3), written to be read and trained, not to be fast.
+"""Reference SAC-ViT in torch (arXiv 2503.00060), written to be read and trained, not to be fast.
 
 State-dict names follow DeiT/timm (`patch_embed.proj`, `blocks.0.attn.qkv`, ...), plus CF-ViT's `pos_embed_list` and
 `reuse_block`, so the weights of all three load unchanged.
@@ -18,8 +18,8 @@ from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
 
-class StageOne(NamedTuple):
-    """What the EE engine gives: logits [B,C], scores [B,N], features [B,N,D], embeddings [B,N,D]."""
+class StageOneOutputs(NamedTuple):
+    """Outputs of stage 1: logits [B,C], scores [B,N], features [B,N,D], embeddings [B,N,D]."""
 
     logits: Tensor
     scores: Tensor
@@ -27,16 +27,16 @@ class StageOne(NamedTuple):
     embeddings: Tensor
 
 
-class Outputs(NamedTuple):
-    """Both stages of one batch: stage 1, the selected low-res tokens [B,M], and stage 2's logits [B,C]."""
+class ReferenceOutputs(NamedTuple):
+    """Outputs of both stages: those of stage 1, the selected low-res tokens [B,M], and stage 2's logits [B,C]."""
 
-    ee: StageOne
+    ee: StageOneOutputs
     targets: Tensor
     logits: Tensor
 
 
 class ReferenceSACViT(nn.Module):
-    """Both stages over one set of weights. Inputs are normalised pictures [B,3,S,S]."""
+    """Both stages over one set of weights, for normalised images [B,3,S,S]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -61,19 +61,19 @@ class ReferenceSACViT(nn.Module):
             nn.init.trunc_normal_(table, std=0.02)
 
     def position_tables(self) -> list[nn.Parameter]:
-        """The learned tables: one hi-res, or (low-res, hi-res)."""
+        """Return the learned position tables: [hi-res], or [low-res, hi-res]."""
         return [self.pos_embed] if self.config.method.positions == "shared" else list(self.pos_embed_list)
 
     def layers(self) -> list[Block]:
-        """The blocks, typed."""
+        """Return the blocks with their type, which `nn.ModuleList` loses."""
         return cast("list[Block]", list(self.blocks))
 
     def high_positions(self) -> Tensor:
-        """[1, 4N+1, D]: the class token's position, then the 2g x 2g grid."""
+        """Return hi-res positions [1,4N+1,D]: the class token's, then those of the 2g x 2g grid."""
         return self.position_tables()[-1]
 
     def low_positions(self) -> Tensor:
-        """[1, N+1, D]: the class token's position, then the g x g grid."""
+        """Return low-res positions [1,N+1,D]: the class token's, then those of the g x g grid."""
         if self.config.method.positions == "separate":
             return self.position_tables()[0]
         g = self.config.geometry.grid
@@ -83,14 +83,14 @@ class ReferenceSACViT(nn.Module):
         return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1)
 
     def downsample(self, image: Tensor) -> Tensor:
-        """[B,3,S,S] -> [B,3,S/2,S/2], the picture stage 1 looks at."""
+        """Halve images [B,3,S,S] for stage 1, to [B,3,S/2,S/2]."""
         if self.config.method.downsample == "area":
             return F.avg_pool2d(image, 2)
         half = self.config.geometry.image_size // 2
         return F.interpolate(image, size=(half, half), mode="bilinear", align_corners=True)
 
-    def stage_one(self, low: Tensor) -> StageOne:
-        """Classify the half-size picture [B,3,S/2,S/2] and score its tokens."""
+    def stage_one(self, low: Tensor) -> StageOneOutputs:
+        """Classify half-size images [B,3,S/2,S/2] and score their tokens."""
         config = self.config
         positions = self.low_positions()
         embeddings = self.patch_embed(low) + positions[:, 1:]
@@ -106,10 +106,10 @@ class ReferenceSACViT(nn.Module):
                 scores = row if scores is None else scores + row
         assert scores is not None
         x = self.norm(x)
-        return StageOne(self.head(x[:, 0]).float(), scores, x[:, 1:], embeddings)
+        return StageOneOutputs(self.head(x[:, 0]).float(), scores, x[:, 1:], embeddings)
 
     def fuse(self, tokens: Tensor, target_features: Tensor) -> Tensor:
-        """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D] (paper eq. 12)."""
+        """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D]."""
         if self.config.method.fusion == "none":
             return tokens
         parents = self.reuse_block(target_features.to(self.norm.weight.dtype))
@@ -123,11 +123,11 @@ class ReferenceSACViT(nn.Module):
     def stage_two(
         self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor, *, clusters: bool = True
     ) -> Tensor:
-        """Classify from hi-res targets and reused background.
+        """Classify from hi-res target tokens and reused background tokens; returns logits [B,C] fp32.
 
         patches [B,4M,3PP] normalised pixels, channel-major; positions [B,4M] into the 2g x 2g grid;
-        target_features [B,M,D]; background [B,N-M,D]. Returns logits [B,C]. `clusters=False` lets all tokens see
-        each other, as the recipe's first epochs do.
+        target_features [B,M,D]; background [B,N-M,D]. clusters: False lets all tokens see each other, as in the first
+        epochs of training.
         """
         table = self.high_positions()
         tokens = self.patch_embed.tokens(patches) + F.embedding(positions, table[0, 1:])
@@ -145,29 +145,29 @@ class ReferenceSACViT(nn.Module):
         logits: Tensor = self.head(self.norm(x[:, at])).float()
         return logits
 
-    def forward(self, image: Tensor, alpha: float | None = None) -> Outputs:
-        """Run both stages on every picture [B,3,S,S], whatever stage 1 thinks."""
+    def forward(self, image: Tensor, alpha: float | None = None) -> ReferenceOutputs:
+        """Run both stages on all images [B,3,S,S], without early exit; `alpha` is the model's unless given."""
         ee = self.stage_one(self.downsample(image))
         method = self.config.method
         count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
         targets = choose_targets(ee.scores, count, self.config)
-        return Outputs(ee, targets, self.stage_two_from(image, ee, targets))
+        return ReferenceOutputs(ee, targets, self.stage_two_from(image, ee, targets))
 
-    def stage_two_from(self, image: Tensor, ee: StageOne, targets: Tensor, *, clusters: bool = True) -> Tensor:
-        """Run stage 2 for given targets [B,M], taking what it needs from the picture and from stage 1."""
+    def stage_two_from(self, image: Tensor, ee: StageOneOutputs, targets: Tensor, *, clusters: bool = True) -> Tensor:
+        """Run stage 2 for targets [B,M] of images [B,3,S,S], with stage 1's outputs; returns logits [B,C]."""
         children = child_positions(targets, self.config.geometry.grid)
         patches = gather(patchify(image, self.config.geometry.patch_size), children)
         source = ee.embeddings if self.config.method.background == "embeddings" else ee.features
-        background = gather(source, others(targets, self.config.geometry.tokens))
+        background = gather(source, background_tokens(targets, self.config.geometry.tokens))
         return self.stage_two(patches, children, gather(ee.features, targets), background, clusters=clusters)
 
 
 def score_weights(config: ModelConfig) -> list[float]:
-    """Weight of each block's class attention in the scores (paper section 3.2).
+    """Return the weight of each block's class attention in the scores.
 
-    The moving average s <- beta s + (1 - beta) a, started at zero, unrolled: (1 - beta) beta^(last - block). The common
-    factor is left out (it does not change the order, and 0.01 would push half-precision values into subnormals); the
-    weights sum to 1 instead, so the scores are a weighted mean of attention rows.
+    The paper's moving average s <- beta s + (1 - beta) a, started at zero, unrolls to (1 - beta) beta^(last - block).
+    The weights are scaled to sum to 1, which keeps the order of scores and makes them a weighted mean of attention
+    rows; 1 - beta = 0.01 would push half-precision values into subnormals.
     """
     depth, first, beta = config.geometry.depth, config.score_first_block, config.method.score_beta
     if beta == 0:
@@ -178,46 +178,46 @@ def score_weights(config: ModelConfig) -> list[float]:
 
 
 def select_targets(scores: Tensor, count: int) -> Tensor:
-    """[B,N] -> [B,M]: the highest scores, ties to the lower index, indices ascending."""
+    """Return the indices [B,M] of the `count` highest scores [B,N], ascending; ties go to the lower index."""
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
     return order[:, :count].sort(dim=1).values
 
 
-# As glue.PREFERENCES, in torch; `count` may be a symbol while an engine is traced.
+# By policy, in torch what `glue.PREFERENCES` is in numpy; `count` may be a symbol while an engine is traced.
 PREFERENCES: dict[str, Callable[[Tensor, int, int], Tensor]] = {"top_m": lambda scores, count, grid: scores}
 
 
 def choose_targets(scores: Tensor, count: int, config: ModelConfig) -> Tensor:
-    """[B,N] -> [B,M] targets by the model's policy, indices ascending."""
+    """Choose targets [B,M] from scores [B,N] by the model's policy, indices ascending."""
     return select_targets(PREFERENCES[config.method.policy](scores, count, config.geometry.grid), count)
 
 
-def others(targets: Tensor, tokens: int) -> Tensor:
-    """[B,M] -> [B,N-M]: the low-res tokens that were not selected, ascending."""
+def background_tokens(targets: Tensor, tokens: int) -> Tensor:
+    """Return the low-res tokens [B,N-M] that are not among targets [B,M], ascending."""
     batch, count = targets.shape
     kept = torch.ones(batch, tokens, dtype=torch.bool, device=targets.device).scatter(1, targets, False)
     return kept.nonzero()[:, 1].reshape(batch, tokens - count)
 
 
 def child_positions(parents: Tensor, grid: int) -> Tensor:
-    """[B,M] -> [B,4M], parent-major (paper eq. 11)."""
+    """Return the hi-res positions [B,4M] of the children of low-res tokens [B,M], parent-major (paper eq. 11)."""
     first = 4 * parents - 2 * (parents % grid)
     offsets = torch.tensor([0, 1, 2 * grid, 2 * grid + 1], device=parents.device)
     return (first[..., None] + offsets).flatten(1)
 
 
 def patchify(image: Tensor, patch: int) -> Tensor:
-    """[B,3,S,S] -> [B,(S/P)^2,3PP], row-major patches, channel-major within a patch."""
+    """Cut images [B,3,S,S] into patches [B,(S/P)^2,3PP], row-major, channel-major within a patch."""
     return F.unfold(image, patch, stride=patch).transpose(1, 2)
 
 
 def gather(tokens: Tensor, index: Tensor) -> Tensor:
-    """[B,T,D], [B,K] -> [B,K,D]."""
+    """Take tokens [B,K,D] of each image from [B,T,D] by indices [B,K]."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
 
 
 def _init_weights(module: nn.Module) -> None:
-    """DeiT's initialisation."""
+    """Initialise a linear layer as DeiT does."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -1,7 +1,4 @@
-"""The modules that become engines: stage 1, stage 2, and the plain DeiT they are measured against.
-
-Names of inputs and outputs are the engine contract: the same in ONNX, in every backend and in C++.
-"""
+"""Modules that are traced into engines: stage 1, stage 2, and the plain DeiT that is their baseline."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from sacvit_deploy.export.model import ReferenceSACViT
 
 
 class EngineModule(nn.Module):
-    """A module the exporter traces into one engine; names and open axes are those of the engine contract.
+    """Module traced into one engine, with the names and open axes of the engine contract.
 
-    dtype: the variant's element type, that of the tensors between the engines.
+    dtype: element type of the tensors between engines, the variant's.
     """
 
     role: str
@@ -33,23 +30,23 @@ class EngineModule(nn.Module):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs, in order."""
+        """Input names, in order."""
         return tuple(engine_contract(self.role, self.config).inputs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs, in order."""
+        """Output names, in order."""
         return tuple(engine_contract(self.role, self.config).outputs)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with, all zero."""
+        """Make inputs to trace with, all zero."""
         sizes = self.sizes._replace(background=self.config.geometry.tokens - self.sizes.targets)
         types = {"variant": self.dtype, "float32": torch.float32, "int64": torch.int64, "uint8": torch.uint8}
         tensors = engine_contract(self.role, self.config).inputs.values()
         return tuple(torch.zeros(tensor.at(sizes), dtype=types[tensor.dtype]) for tensor in tensors)
 
     def dynamic(self) -> dict[str, dict[int, object]]:
-        """Open axes of each input; each size is one symbol, so alpha is a choice of the runtime."""
+        """Return the open axes by input, one symbol per size, so that the runtime chooses alpha."""
         symbols = {size: torch.export.Dim(size) for size in Sizes._fields}
         return {
             name: {
@@ -61,42 +58,42 @@ class EngineModule(nn.Module):
         }
 
 
-class Stage(EngineModule):
-    """A stage of the model as an engine; the state dict of `model` names the weights."""
+class StageModule(EngineModule):
+    """Module over the reference model, whose state dict names the weights."""
 
     def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model.config, dtype_of(model))
         self.model = model
 
 
-class EEStage(Stage):
-    """image [B,3,S/2,S/2] -> logits [B,C], scores [B,N] (both fp32), features [B,N,D], embeddings [B,N,D]."""
+class EEStage(StageModule):
+    """Stage 1: image [B,3,S/2,S/2] -> logits [B,C] and scores [B,N] in fp32, features and embeddings [B,N,D]."""
 
     role = "ee"
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run stage 1; what goes on to stage 2 leaves in the variant's precision."""
+        """Run stage 1; features and embeddings, which stage 2 reuses, come in the variant's precision."""
         out = self.model.stage_one(image)
         return out.logits, out.scores, out.features.to(image.dtype), out.embeddings.to(image.dtype)
 
 
-class SACStage(Stage):
-    """patches [B,4M,3PP], positions [B,4M], target_features [B,M,D], background [B,N-M,D] -> logits [B,C] fp32."""
+class SACStage(StageModule):
+    """Stage 2: patches [B,4M,3PP], positions [B,4M], target_features [B,M,D], background [B,N-M,D] -> logits [B,C]."""
 
     role = "sac"
 
     def forward(self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor) -> Tensor:
-        """Run stage 2."""
+        """Run stage 2; logits are fp32."""
         return self.model.stage_two(patches, positions, target_features, background)
 
 
-class PlainDeiT(Stage):
-    """image [B,3,S,S] -> logits [B,C]: the same weights as a plain DeiT, the baseline of every comparison."""
+class PlainDeiT(StageModule):
+    """Baseline: image [B,3,S,S] -> logits [B,C] in fp32, by the model's weights used as a plain DeiT."""
 
     role = BASELINE
 
     def forward(self, image: Tensor) -> Tensor:
-        """Run every hi-res token through every block."""
+        """Run all hi-res tokens through all blocks."""
         model = self.model
         table = model.high_positions()
         cls = (model.cls_token + table[:, :1]).expand(image.shape[0], -1, -1)
@@ -108,15 +105,15 @@ class PlainDeiT(Stage):
 
 
 def dtype_of(model: ReferenceSACViT) -> torch.dtype:
-    """The precision of the linear layers, which is that of the tensors between the engines."""
+    """Return the element type of the linear layers, which is that of the tensors between engines."""
     return model.patch_embed.proj.weight.dtype
 
 
 def halve(model: ReferenceSACViT) -> ReferenceSACViT:
-    """Return a copy with half-precision weights and products.
+    """Copy the model with linear layers in half precision.
 
     LayerNorm, softmax, the residual stream, scores, positions and the classifier stay in fp32. Raises ExportError for a
-    weight that half precision can't hold: it would become infinite.
+    weight beyond half precision's range.
     """
     half = copy.deepcopy(model)
     for module in half.modules():
@@ -133,11 +130,11 @@ def halve(model: ReferenceSACViT) -> ReferenceSACViT:
     return half
 
 
-# From the checkpoint's model to the one a variant is traced from, for every precision that `export` makes.
+# By precision: the checkpoint's model to the one that the variant is traced from, for all that `export` makes.
 CONVERSIONS: dict[str, Callable[[ReferenceSACViT], ReferenceSACViT]] = {"fp32": lambda model: model, "fp16": halve}
 
 
-def empty_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
-    """A model with random weights, for benchmarks and tests that measure everything but accuracy."""
+def random_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
+    """Make a model with random weights, for benchmarks and tests where accuracy does not matter."""
     torch.manual_seed(seed)
     return ReferenceSACViT(config).eval()

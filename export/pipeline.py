@@ -1,4 +1,4 @@
-"""The export, step by step: checkpoint in, bundle out."""
+"""Export of a checkpoint as a bundle, step by step."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
+from sacvit_deploy.export.labels import check_labels
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, Stage, dtype_of
-from sacvit_deploy.export.reference import BATCHES, SHIPPED, make_golden, normalised, shipped_pictures
+from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, StageModule, dtype_of
+from sacvit_deploy.export.reference import BATCHES, BUNDLED_ROWS, make_golden, normalise, shipped_images
 from sacvit_deploy.glue import build_request, choose_targets
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import low_view
@@ -37,12 +38,16 @@ from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import Golden
 from sacvit_deploy.verification.parity import Parity, measure_parity
 
-NAMES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
+TITLES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to export and where to. `eta` and `labels` override the checkpoint's own."""
+class ExportRequest:
+    """Options of an export; `eta` and `labels` override the checkpoint's.
+
+    images: real images for the parity check, the shipped photographs unless given. postprocess: called with the folder
+    of the complete bundle before it gets its name.
+    """
 
     source: Path
     target: Path
@@ -50,25 +55,25 @@ class Request:
     replace: bool = False
     eta: float | None = None
     labels: Sequence[str] | None = None
-    pictures: Sequence[ImageSource] = ()
+    images: Sequence[ImageSource] = ()
     threads: int = 1
-    finish: Callable[[Path], None] | None = None  # what is to be done with the whole bundle before anyone sees it
+    postprocess: Callable[[Path], None] | None = None
 
 
-def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Manifest:
+def export_bundle(checkpoint: Checkpoint, request: ExportRequest, progress: Progress) -> Manifest:
     """Write the bundle and return its manifest. Raises ExportError, and then nothing is left behind."""
     model, config = checkpoint.model, checkpoint.model.config
     check_target(request.target, replace=request.replace)
-    labels = pick_labels(checkpoint, request)
-    with say.step("reference outputs on random and real pictures"):
-        golden = make_golden(model, request.pictures or shipped_pictures())
+    labels = check_labels(checkpoint.labels if request.labels is None else request.labels, config.geometry.classes)
+    with progress.step("reference outputs on random and real images"):
+        golden = make_golden(model, request.images or shipped_images())
     with whole_folder(request.target, replace=request.replace) as folder:
         variants = {}
         for precision in request.precisions:
-            variants[precision] = export_variant(folder, model, precision, golden, request.threads, say)
-        with say.step("labels, golden vectors, manifest"):
+            variants[precision] = export_variant(folder, model, precision, golden, request.threads, progress)
+        with progress.step("labels, golden vectors, manifest"):
             (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-            golden.pick([row for row in SHIPPED if row < len(golden.kinds)]).save(folder / "golden.npz")
+            golden.pick([row for row in BUNDLED_ROWS if row < len(golden.kinds)]).save(folder / "golden.npz")
             manifest = Manifest(
                 name=request.target.stem,
                 config=config,
@@ -79,38 +84,42 @@ def export_bundle(checkpoint: Checkpoint, request: Request, say: Progress) -> Ma
                 provenance=provenance(checkpoint, request.source),
             )
             (folder / MANIFEST).write_bytes(manifest.to_bytes())
-        if request.finish is not None:
-            request.finish(folder)
+        if request.postprocess is not None:
+            request.postprocess(folder)
             manifest = open_bundle(folder).manifest
     return manifest
 
 
 def export_variant(
-    folder: Path, model: ReferenceSACViT, precision: str, golden: Golden, threads: int, say: Progress
+    folder: Path, model: ReferenceSACViT, precision: str, golden: Golden, threads: int, progress: Progress
 ) -> Variant:
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
-    weighted = CONVERSIONS[precision](model)
+    converted = CONVERSIONS[precision](model)
     graphs = {}
-    stages: dict[str, Stage] = {"ee": EEStage(weighted), "sac": SACStage(weighted), BASELINE: PlainDeiT(weighted)}
+    stages: dict[str, StageModule] = {"ee": EEStage(converted), "sac": SACStage(converted)}
+    stages[BASELINE] = PlainDeiT(converted)
     for role, stage in stages.items():
-        with say.step(f"{NAMES[role]}, {precision}: trace and simplify"):
+        with progress.step(f"{TITLES[role]}, {precision}: trace and simplify"):
             graphs[role] = trace(stage)
-    with say.step(f"{precision}: write, weights stored once, ONNX checker"):
+    with progress.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
-        for glue in (ViewStage(model.config, dtype_of(weighted)), GatherStage(model.config, dtype_of(weighted))):
+        for glue in (ViewStage(model.config, dtype_of(converted)), GatherStage(model.config, dtype_of(converted))):
             paths[glue.role] = write_graph(folder / f"{glue.role}.{precision}.onnx", trace(glue))
-    with say.step(f"{precision}: parity with the reference"):
+    with progress.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
         check_baseline(paths, PlainDeiT(model), golden, precision, threads)
         check_glue(paths, golden, model.config, OnnxRuntimeBackend("cpu", threads))
-    say.note(parity.summary())
+    progress.note(parity.summary())
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
 
 
 def check_parity(
     paths: dict[str, Path], model: ReferenceSACViT, golden: Golden, precision: str, threads: int
 ) -> Parity:
-    """Compare the written engines, run by ONNX Runtime with the runtime's own glue, with the reference."""
+    """Compare the written engines, run by ONNX Runtime with the runtime's glue, with the reference's golden vectors.
+
+    Raises ExportError unless parity holds.
+    """
     cascade = Cascade(OnnxRuntimeBackend("cpu", threads), paths, model.config)
     parity = measure_parity(cascade, golden, precision, BATCHES)
     if not parity.passed:
@@ -119,32 +128,41 @@ def check_parity(
 
 
 def check_baseline(paths: dict[str, Path], plain: PlainDeiT, golden: Golden, precision: str, threads: int) -> None:
-    """Compare the plain DeiT's engine with the reference on one picture of each kind. Raises ExportError."""
+    """Compare the plain DeiT's engine with the reference on one image of each kind. Raises ExportError."""
     rows = [0, len(golden.images) - 1]
-    images = normalised(golden.images[rows], plain.model.config)
+    images = normalise(golden.images[rows], plain.model.config)
     engine = OnnxRuntimeBackend("cpu", threads).open(paths[BASELINE], paths["weights"])
-    found = engine.run({"image": images.numpy()})["logits"]
+    logits = engine.run({"image": images.numpy()})["logits"]
     with torch.no_grad():
-        expected = plain(images).numpy()
-    error = float(np.abs(found - expected).max() / np.abs(expected).max())
+        reference = plain(images).numpy()
+    error = float(np.abs(logits - reference).max() / np.abs(reference).max())
     if not error <= PRECISIONS[precision].tolerance:  # NaN, too, fails this
         raise ExportError(f"the {precision} engine of the plain DeiT differs from the checkpoint by {error:.1e}")
 
 
-def pick_labels(checkpoint: Checkpoint, request: Request) -> list[str]:
-    """The user's labels, else the checkpoint's, else `class 0`, `class 1`, ..."""
-    classes = checkpoint.model.config.geometry.classes
-    given = checkpoint.labels if request.labels is None else request.labels
-    labels = [f"class {number}" for number in range(classes)] if given is None else list(given)
-    if len(labels) != classes:
-        raise ExportError(f"{len(labels)} labels for {classes} classes; give one a line")
-    if any(label.splitlines() != [label] for label in labels):
-        raise ExportError("a label is empty or spans several lines")
-    return labels
+def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, backend: Backend) -> None:
+    """Compare the glue engines with the runtime's glue, to the last bit. Raises ExportError."""
+    view, gather = (backend.open(paths[role], None) for role in GLUE)
+    images, rows, geometry = golden.images, np.arange(len(golden.images))[::-1], config.geometry
+    dtype = gather.input_dtype("features")
+    low = low_view(images, config.method.downsample, config.preprocessing)
+    pairs = [(view.run({"pictures": images})["image"], low.astype(dtype))]
+    # Arbitrary numbers, as the engine only moves features and embeddings.
+    shape = (len(images), geometry.tokens, geometry.width)
+    features, embeddings = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
+    stage_one = {"scores": golden.scores, "features": features, "embeddings": embeddings}
+    for count in sorted({targets.shape[1] for targets in golden.targets}):
+        targets = choose_targets(golden.scores[rows], count, config)
+        expected = build_request(images, stage_one, rows, targets, config).inputs(config) | {"targets": targets}
+        sizes = {"rows": rows, "slots": np.arange(count), "rest": np.arange(geometry.tokens - count)}
+        outputs = gather.run({"pictures": images, **stage_one, **sizes})
+        pairs += [(outputs[name], value.astype(outputs[name].dtype)) for name, value in expected.items()]
+    if not all(np.array_equal(output, value) for output, value in pairs):
+        raise ExportError("the glue for devices does not do what the runtime's own does")
 
 
 def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
-    """Where the bundle comes from: names and hashes, no paths of this machine."""
+    """Describe the bundle's origin for the manifest: names and hashes, no paths of this machine."""
     return {
         "checkpoint": source.name,
         "checkpoint_sha256": hash_file(source),
@@ -159,24 +177,3 @@ def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
             "onnx": onnx.__version__,
         },
     }
-
-
-def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, backend: Backend) -> None:
-    """Compare the written files with the runtime's own glue, to the last bit. Raises ExportError."""
-    view, gather = (backend.open(paths[role], None) for role in GLUE)
-    pictures, rows, geometry = golden.images, np.arange(len(golden.images))[::-1], config.geometry
-    dtype = gather.input_dtype("features")
-    low = low_view(pictures, config.method.downsample, config.preprocessing)
-    pairs = [(view.run({"pictures": pictures})["image"], low.astype(dtype))]
-    # Any numbers will do for what is only moved.
-    shape = (len(pictures), geometry.tokens, geometry.width)
-    features, embeddings = np.random.default_rng(0).standard_normal((2, *shape)).astype(dtype)
-    out = {"scores": golden.scores, "features": features, "embeddings": embeddings}
-    for count in sorted({targets.shape[1] for targets in golden.targets}):
-        targets = choose_targets(golden.scores[rows], count, config)
-        expected = build_request(pictures, out, rows, targets, config).inputs(config) | {"targets": targets}
-        sizes = {"rows": rows, "slots": np.arange(count), "rest": np.arange(geometry.tokens - count)}
-        found = gather.run({"pictures": pictures, **out, **sizes})
-        pairs += [(found[name], value.astype(found[name].dtype)) for name, value in expected.items()]
-    if not all(np.array_equal(found, expected) for found, expected in pairs):
-        raise ExportError("the glue for devices does not do what the runtime's own does")

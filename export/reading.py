@@ -1,4 +1,4 @@
-"""Reading a checkpoint file without running its code."""
+"""Reading of checkpoint files without running code in them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import torch
 
 from sacvit_deploy.errors import CheckpointError, first_line
 
-METADATA_KEY = "sacvit"  # where our own format keeps config, labels, eta and provenance
+METADATA_KEY = "sacvit"  # metadata entry of SAC-ViT checkpoints: config, labels, eta and provenance
 
 
 def read_file(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Return a checkpoint's top-level dict; a safetensors file gives {"model": tensors, "sacvit": metadata}.
+    """Read a checkpoint's top-level dict; a safetensors file gives {"model": tensors, "sacvit": metadata}.
 
     Pickles are read with weights_only=True; `trust` lets them run code. Raises CheckpointError.
     """
@@ -46,17 +46,17 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error})") from error
-    found: dict[str, Any] = {"model": tensors}
+    content: dict[str, Any] = {"model": tensors}
     if METADATA_KEY in metadata:
         try:
-            found[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
+            content[METADATA_KEY] = json.loads(metadata[METADATA_KEY])
         except (json.JSONDecodeError, RecursionError) as error:
             raise CheckpointError(f"{path}: its config is not valid JSON ({error})") from error
-    return found
+    return content
 
 
 def _harmless_globals() -> list[Any]:
-    """Names that published checkpoints hold beside their tensors and whose loading runs nothing."""
+    """Return the names that published checkpoints refer to beside tensors, and whose loading runs no code."""
     multiarray = getattr(np, "_core", None) or np.core
     scalar = multiarray.multiarray.scalar
     # Numpy 1 and 2 write different names for the same function, and read both.
@@ -72,7 +72,7 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
         head = file.read(64)
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
-            found = torch.load(path, map_location="cpu", weights_only=not trust)
+            content = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         # Torch's long message names the refused function as `GLOBAL module.name`.
         blocked = re.search(r"GLOBAL (\S+)", str(error))
@@ -85,8 +85,8 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
     except Exception as error:
         # torch.load raises many kinds for damaged files: RuntimeError, EOFError, KeyError, UnicodeDecodeError ...
         raise CheckpointError(f"{path} is not a whole PyTorch checkpoint ({first_line(error, 120)})") from error
-    if isinstance(found, torch.nn.Module):
-        found = found.state_dict()
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f"{path} holds a {type(found).__name__}, not a dict of weights")
-    return dict(found)
+    if isinstance(content, torch.nn.Module):
+        content = content.state_dict()
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dict of weights")
+    return dict(content)

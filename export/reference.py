@@ -1,4 +1,4 @@
-"""The reference's answers on pictures: what every engine is compared with."""
+"""Golden vectors: the reference model's outputs on random and real images, which engines are compared with."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sacvit_deploy.verification.golden import Golden
 
 ALPHAS = (0.3, 0.5, 0.9)
 BATCHES = (1, 2, 7)
-SHIPPED = (0, 1, 7, 8)  # two random and two real pictures travel in the bundle
+BUNDLED_ROWS = (0, 1, 7, 8)  # two random and two real images travel in the bundle
 
 
-def make_golden(model: ReferenceSACViT, pictures: Sequence[ImageSource]) -> Golden:
-    """Run the reference on seven random and up to seven real pictures, at three alphas."""
+def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golden:
+    """Run the reference on seven random and up to seven real images, at three alphas. Raises ImageError."""
     config = model.config
     size = config.geometry.image_size
-    random = random_pictures(max(BATCHES), size)
-    real = [fit(load_image(picture), size, config.preprocessing) for picture in pictures[: max(BATCHES)]]
+    random = random_images(max(BATCHES), size)
+    real = [fit(load_image(source), size, config.preprocessing) for source in sources[: max(BATCHES)]]
     images = np.stack([*random, *real])
     kinds = ("random",) * len(random) + ("real",) * len(real)
     alphas = tuple(filter(lambda alpha: _usable(alpha, config), ALPHAS))
     with torch.no_grad():
-        outputs = [model(normalised(images, config), alpha) for alpha in alphas]
+        outputs = [model(normalise(images, config), alpha) for alpha in alphas]
     return Golden(
         images,
         outputs[0].ee.logits.numpy(),
@@ -46,22 +46,21 @@ def make_golden(model: ReferenceSACViT, pictures: Sequence[ImageSource]) -> Gold
 
 
 def _usable(alpha: float, config: ModelConfig) -> bool:
-    """Whether it leaves both clusters something, which on a very small grid it may not."""
+    """Tell whether alpha leaves tokens in both clusters, which on a very small grid it may not."""
     try:
         return num_targets(alpha, config.geometry.tokens, config.method.rounding) > 0
     except UsageError:
         return False
 
 
-def normalised(images: Pixels, config: ModelConfig) -> torch.Tensor:
-    """[B,S,S,3] uint8 -> [B,3,S,S] fp32, written out as the definition says and not as the runtime does it."""
-    recipe = config.preprocessing
-    mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
+def normalise(images: Pixels, config: ModelConfig) -> torch.Tensor:
+    """Normalise images [B,S,S,3] uint8 to [B,3,S,S] fp32 by the definition, independently of the runtime's code."""
+    mean, std = torch.tensor(config.preprocessing.mean), torch.tensor(config.preprocessing.std)
     return ((torch.from_numpy(images).float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def random_pictures(count: int, size: int) -> Pixels:
-    """[count,S,S,3]: coloured noise at several scales, so that tokens differ as they do in pictures."""
+def random_images(count: int, size: int) -> Pixels:
+    """Draw images [count,S,S,3] of coloured noise at several scales, so that tokens differ as in real images."""
     rng = np.random.default_rng(2503)
     out = np.zeros((count, size, size, 3))
     for cells in (4, 14, 56, size):
@@ -71,8 +70,8 @@ def random_pictures(count: int, size: int) -> Pixels:
     return out.astype(np.uint8)
 
 
-def shipped_pictures() -> list[bytes]:
-    """The real pictures that come with the package."""
+def shipped_images() -> list[bytes]:
+    """Return the encoded photographs that come with the package, by file name."""
     folder = resources.files("sacvit_deploy.export") / "pictures"
-    pictures = [entry for entry in folder.iterdir() if entry.name.endswith(".jpg")]
-    return [entry.read_bytes() for entry in sorted(pictures, key=lambda entry: entry.name)]
+    photographs = [entry for entry in folder.iterdir() if entry.name.endswith(".jpg")]
+    return [entry.read_bytes() for entry in sorted(photographs, key=lambda entry: entry.name)]

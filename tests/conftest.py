@@ -22,8 +22,8 @@ from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import empty_model
-from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.modules import random_model
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 
 # No deadline for an example: the first call of a library, or a busy machine, is no failure.
 settings.register_profile("sacvit", deadline=None)
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of our own format, with random weights."""
-    model = empty_model(TINY, seed=3)
+    model = random_model(TINY, seed=3)
     with torch.no_grad():
         # Fresh weights are so small that all pictures look alike and stage 2 only repeats stage 1. With these factors
         # stage 1 gives the photographs probabilities from 0.5 to 0.98, and stage 2 contradicts it on some.
@@ -75,7 +75,7 @@ def reference_model(tiny_checkpoint: Path) -> ReferenceSACViT:
 def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint exported in fp32 and fp16. Shared: never change a file in it, take `bundle_copy`."""
     target = tmp_path_factory.mktemp("bundle") / "tiny.sacvit"
-    request = Request(tiny_checkpoint, target, precisions=("fp32", "fp16"), threads=2)
+    request = ExportRequest(tiny_checkpoint, target, precisions=("fp32", "fp16"), threads=2)
     export_bundle(load_checkpoint(tiny_checkpoint), request, Progress(io.StringIO()))
     return target
 

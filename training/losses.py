@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from sacvit_deploy.export.model import StageOne
+from sacvit_deploy.export.model import StageOneOutputs
 from sacvit_deploy.training.recipe import Recipe
 
 
 def total_loss(
-    recipe: Recipe, one: StageOne, sac: Tensor | None, labels: Tensor, touched: Tensor | None
+    recipe: Recipe, one: StageOneOutputs, sac: Tensor | None, labels: Tensor, touched: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss to minimise and the values to log.
 

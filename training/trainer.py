@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import CheckpointError, UsageError, first_line
-from sacvit_deploy.export.model import Outputs, ReferenceSACViT, StageOne
+from sacvit_deploy.export.model import ReferenceOutputs, ReferenceSACViT, StageOneOutputs
 from sacvit_deploy.files import whole_file
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.datasets import Batch, Dataset, rows_of
@@ -52,8 +52,8 @@ class Trainer:
         if len(dataset) < recipe.batch:
             raise UsageError(f"{len(dataset)} images don't fill a batch of {recipe.batch}; choose a smaller --batch")
         self.model = model.to(self.device).train()
-        self.stage_one: Callable[[Tensor], StageOne] = self.model.stage_one
-        self.forward: Callable[..., Outputs] = self._both_stages
+        self.stage_one: Callable[[Tensor], StageOneOutputs] = self.model.stage_one
+        self.forward: Callable[..., ReferenceOutputs] = self._both_stages
         if compiled:
             self.stage_one, self.forward = torch.compile(self.stage_one), torch.compile(self.forward)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
@@ -122,18 +122,18 @@ class Trainer:
                 one, sac = out.ee, out.logits
         return total_loss(self.recipe, one, sac, labels, touched)
 
-    def _both_stages(self, image: Tensor, clusters: bool, targets: Tensor | None) -> Outputs:
+    def _both_stages(self, image: Tensor, clusters: bool, targets: Tensor | None) -> ReferenceOutputs:
         """Run both stages on every image [B,3,S,S].
 
         clusters: False for a stage 2 that sees all tokens at full resolution. targets: [B,M], instead of the selected.
         """
         if clusters and targets is None:
-            out: Outputs = self.model(image)
+            out: ReferenceOutputs = self.model(image)
             return out
         ee = self.stage_one(self.model.downsample(image))
         if targets is None:
             targets = torch.arange(ee.scores.shape[1], device=image.device).expand(len(image), -1)
-        return Outputs(ee, targets, self.model.stage_two_from(image, ee, targets, clusters=clusters))
+        return ReferenceOutputs(ee, targets, self.model.stage_two_from(image, ee, targets, clusters=clusters))
 
     def _decay(self) -> float:
         """Return the decay of the averaged weights: low early in a run, so that the initial weights are forgotten."""

@@ -26,8 +26,8 @@ from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import PlainDeiT, Stage, empty_model, halve
-from sacvit_deploy.export.reference import normalised, random_pictures
+from sacvit_deploy.export.modules import PlainDeiT, StageModule, halve, random_model
+from sacvit_deploy.export.reference import normalise, random_images
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.precisions import PRECISIONS
 
@@ -69,17 +69,17 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
     return {role: describe_file(path) for role, path in paths.items()}, weights, missing
 
 
-def baseline_stages(model: ReferenceSACViT) -> dict[str, Stage]:
+def baseline_stages(model: ReferenceSACViT) -> dict[str, StageModule]:
     """Wrap the model as each baseline for the exporter; STViT only where the network is deep enough."""
-    stages: dict[str, Stage] = {"sait": SaiT(model), "sait_head": SaiTHead(model), "sait_tail": SaiTTail(model)}
+    stages: dict[str, StageModule] = {"sait": SaiT(model), "sait_head": SaiTHead(model), "sait_tail": SaiTTail(model)}
     if model.config.geometry.depth >= 4:
         stages["stvit"] = STViT(model)
     return stages
 
 
-def example_inputs(stages: Mapping[str, Stage], config: ModelConfig) -> dict[str, dict[str, Array]]:
+def example_inputs(stages: Mapping[str, StageModule], config: ModelConfig) -> dict[str, dict[str, Array]]:
     """Make inputs of every engine by running noise through the references: to calibrate with, and to compare on."""
-    images = normalised(random_pictures(CALIBRATION, config.geometry.image_size), config)
+    images = normalise(random_images(CALIBRATION, config.geometry.image_size), config)
     kept = round(SAIT_KEPT * CHILDREN * config.geometry.tokens)
     with torch.no_grad():
         tokens, scores = stages["sait_head"](images)
@@ -112,7 +112,7 @@ def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     Returns the model and the origin of its weights. Raises ExportError where it differs from the bundle's engine.
     """
     config = bundle.manifest.config
-    model = empty_model(config)
+    model = random_model(config)
     variant = bundle.manifest.variants.get("fp32")
     if variant is None or BASELINE not in variant.files:
         return model, RANDOM
@@ -129,8 +129,8 @@ def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     state["cls_token"] = torch.zeros(1, 1, width)
     state["pos_embed" if config.method.positions == "shared" else "pos_embed_list.1"] = table
     model.load_state_dict(state)
-    images = random_pictures(2, config.geometry.image_size)
-    view = normalised(images, config)
+    images = random_images(2, config.geometry.image_size)
+    view = normalise(images, config)
     engine = OnnxRuntimeBackend("cpu", usable_cores()).open(files[BASELINE], files["weights"])
     logits = engine.run({"image": view.numpy()})["logits"]
     with torch.no_grad():

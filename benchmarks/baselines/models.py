@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sacvit_deploy.benchmarks.baselines.costs import SEMANTIC_TOKENS, sait_dense_blocks, stvit_image_blocks
 from sacvit_deploy.export.blocks import Attention, Block, attend
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import Stage, dtype_of
+from sacvit_deploy.export.modules import StageModule, dtype_of
 
 EXAMPLE_TOKENS = 3  # kept tokens in the inputs to trace with
 
@@ -32,7 +32,7 @@ def classify(model: ReferenceSACViT, token: Tensor) -> Tensor:
     return logits
 
 
-class SaiTHead(Stage):
+class SaiTHead(StageModule):
     """Dense blocks of SaiT (arXiv 2210.05832): image [B,3,S,S] -> tokens [B,4N+1,D], scores [B,4N] fp32.
 
     A token's score is the class token's attention to it in the last dense block, mean over the heads; the scores of an
@@ -60,7 +60,7 @@ class SaiTHead(Stage):
         return {"image": {0: torch.export.Dim("batch")}}
 
 
-class SaiTTail(Stage):
+class SaiTTail(StageModule):
     """Sparse blocks of SaiT: kept tokens [B,K+1,D], the class token first -> logits [B,C]."""
 
     inputs = ("tokens",)
@@ -81,7 +81,7 @@ class SaiTTail(Stage):
         return {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}}
 
 
-class SaiT(Stage):
+class SaiT(StageModule):
     """Whole SaiT at a fixed count: image [B,3,S,S], slots [K] = 0..K-1 -> logits [B,C].
 
     Head, selection of the K best tokens and tail are one graph. K is the length of `slots`, so the kept ratio is chosen
@@ -115,7 +115,7 @@ class SaiT(Stage):
         return {**self.head.dynamic(), "slots": {0: torch.export.Dim("kept")}}
 
 
-class STViT(Stage):
+class STViT(StageModule):
     """STViT (arXiv 2303.08685): image [B,3,S,S] -> logits [B,C], over 16 semantic tokens from an early block on.
 
     The first third of the blocks sees all image tokens. Two blocks then generate semantic tokens. In the first, tokens

@@ -11,8 +11,8 @@ import torch
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.modules import empty_model
-from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.modules import random_model
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 
 GEOMETRY = Geometry(image_size=288, width=64, depth=2, heads=1, classes=10)
 # The example bundle has the defaults; this one has every other choice that the runtime knows.
@@ -30,7 +30,7 @@ def main() -> int:
     target = folder / "other.sacvit"
     if target.exists():
         return 0
-    model = empty_model(CONFIG, seed=3)
+    model = random_model(CONFIG, seed=3)
     with torch.no_grad():
         # Fresh weights are so small that all pictures look alike; so large, some exit and some continue.
         for key, parameter in model.named_parameters():
@@ -42,7 +42,7 @@ def main() -> int:
     checkpoint = folder / "other.safetensors"
     labels = [f"thing {number}" for number in range(GEOMETRY.classes)]
     save_checkpoint(checkpoint, model, labels=labels, eta=0.6, provenance={"data": "none, random weights"})
-    request = Request(checkpoint, target, precisions=("fp32",), threads=2)
+    request = ExportRequest(checkpoint, target, precisions=("fp32",), threads=2)
     export_bundle(load_checkpoint(checkpoint), request, Progress(io.StringIO()))
     return 0
 

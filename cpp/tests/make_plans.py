@@ -17,12 +17,12 @@ from typing import Any
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans
-from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes
+from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges
 from sacvit_deploy.errors import BundleError
 from sacvit_deploy.geometry import num_targets
 
 HERE = Place("tensorrt", "10.3.0.26", "Stand-in", ("8.7",), "12.6")
-BATCH = Span(1, 4, 8)
+BATCH = SizeRange(1, 4, 8)
 ROLES = ("ee", "sac")
 
 
@@ -30,15 +30,15 @@ def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
     """Write a plan folder for one variant; returns it."""
     config = bundle.manifest.config
     greatest = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
-    targets = Span(1, greatest, greatest)
-    record = PlanRecord(place, precision, (1, 4, 8), (targets.least, targets.usual, targets.greatest), {})
+    targets = SizeRange(1, greatest, greatest)
+    record = PlanRecord(place, precision, (1, 4, 8), (targets.min, targets.opt, targets.max), {})
     folder = bundle.path / FOLDER / record.folder_name()
     folder.mkdir(parents=True)
     files = bundle.variant(precision).files
     plans = {}
     for role in ROLES:
         plan = folder / f"{role}.plan"
-        profiles = tuple(stage_shapes(role, config, batch, targets) for batch in batch_spans(BATCH))
+        profiles = tuple(input_ranges(role, config, batch, targets) for batch in batch_ranges(BATCH))
         plan.write_text(json.dumps({"onnx": str(bundle.path / files[role].path), "profiles": profiles}))
         onnx = {entry.path: entry.sha256 for name, entry in files.items() if name in (role, "weights")}
         plans[role] = PlanFile(describe_file(plan), onnx, profiles)

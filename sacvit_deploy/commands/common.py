@@ -88,4 +88,4 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     try:
         return None if value is None else tuple(float(word) for word in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers; write them like 0.4,0.5", ctx, param) from error
+        raise click.BadParameter(f"{value!r} is not a list of numbers separated by commas", ctx, param) from error

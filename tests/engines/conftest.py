@@ -17,7 +17,7 @@ from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.config import Geometry, Method, ModelConfig
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, halve, random_model
 
 Files = dict[str, Path]
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -27,14 +27,14 @@ ROLES = (*STAGES, *GLUE)
 
 
 def tiny(size: int = 224, **method: object) -> ModelConfig:
-    """At 224 the geometry of the bundle that all tests share."""
+    """Make a tiny config, at 224 with the geometry of the bundle that all tests share."""
     depth = 2 if size == 224 else 1
     return ModelConfig(Geometry(size, width=64, depth=depth, heads=1, classes=10), Method(**method))  # type: ignore[arg-type]
 
 
 def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tuple[str, ...] = ROLES) -> Files:
-    """The fp32 or fp16 engines as a bundle holds them; paths by role, `weights` among them."""
-    model = empty_model(config, seed=1)
+    """Write fp32 or fp16 engines as a bundle holds them; returns paths by role, with `weights`."""
+    model = random_model(config, seed=1)
     if precision == "fp16":
         model = halve(model)
     stages = {"ee": EEStage, "sac": SACStage, "deit": PlainDeiT}
@@ -42,13 +42,13 @@ def write_variant(folder: Path, config: ModelConfig, precision: str, roles: tupl
     files = write_engines(folder, {role: trace(stages[role](model)) for role in roles if role in stages}, precision)
     for role in roles:
         if role in glue:
-            stage = glue[role](config, dtype_of(model))
-            files[role] = write_graph(folder / f"{role}.{precision}.onnx", trace(stage))
+            module = glue[role](config, dtype_of(model))
+            files[role] = write_graph(folder / f"{role}.{precision}.onnx", trace(module))
     return files
 
 
-def write_eight_bits(folder: Path, fp32: Files) -> Files:
-    """The int8 engines of fp32 ones, with ranges from nowhere: they change numbers, not the graph."""
+def write_int8(folder: Path, fp32: Files) -> Files:
+    """Write int8 engines made from fp32 ones with arbitrary ranges, which change numbers but not the graph."""
     graphs = {}
     for role in STAGES:
         model = onnx.load(str(fp32[role]))
@@ -59,12 +59,12 @@ def write_eight_bits(folder: Path, fp32: Files) -> Files:
 
 @pytest.fixture(scope="session")
 def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], Files]:
-    """A variant by picture size and precision, written on first use. Shared: change no file."""
+    """Return a variant by image size and precision, written on first use. Shared: change no file."""
     done: dict[tuple[int, str], Files] = {}
 
     def write(size: int, precision: str) -> Files:
         if precision == "int8":
-            return write_eight_bits(tmp_path_factory.mktemp("engines"), variant(size, "fp32"))
+            return write_int8(tmp_path_factory.mktemp("engines"), variant(size, "fp32"))
         if size == 224:
             files = {role: tiny_bundle / f"{role}.{precision}.onnx" for role in ROLES}
             return files | {"weights": tiny_bundle / f"weights.{precision}.bin"}
@@ -80,7 +80,7 @@ def variants(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 @pytest.fixture(scope="session")
 def rtx() -> Library:
-    """TensorRT-RTX; tests that ask for it are skipped where it has no wheel."""
+    """Load TensorRT-RTX; skips the test where it has no wheel."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
     return load_library("tensorrt-rtx")
 
@@ -101,7 +101,7 @@ def onnx_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on several threads."""
+    """Run on one thread, as several slow such small models down."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Every engine of every variant through a real TensorRT-RTX compiler. None is run: that needs a GPU."""
+"""Plans of every engine and variant by the real TensorRT-RTX compiler. None is run, as that needs a GPU."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.config import Geometry, Method, ModelConfig
-from sacvit_deploy.engines.build import Limits, build_plan, make_config
-from sacvit_deploy.engines.network import parse
-from sacvit_deploy.engines.profiles import Shapes, Span, stage_shapes, target_span
+from sacvit_deploy.engines.build import BuildOptions, build_plan, make_config
+from sacvit_deploy.engines.network import parse_network
+from sacvit_deploy.engines.profiles import ShapeRange, SizeRange, input_ranges, target_range
 from sacvit_deploy.errors import BackendError, UsageError
 
 from .conftest import PRECISIONS, ROLES, Files, tiny, write_variant
 
 Variants = Callable[[int, str], Files]
-BATCH = Span(1, 8, 32)
-GPUS = Limits(("8.6", "8.9", "12.0"))
+BATCH = SizeRange(1, 8, 32)
+GPUS = BuildOptions(("8.6", "8.9", "12.0"))
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("size", [224, 288])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_engine_builds(rtx: Library, precision: str, size: int, role: str, variants: Variants) -> None:
-    files, shapes = variants(size, precision), stage_shapes(role, tiny(size), BATCH)
-    parsed = parse(rtx, files[role])
+    files, shapes = variants(size, precision), input_ranges(role, tiny(size), BATCH)
+    parsed = parse_network(rtx, files[role])
     assert set(parsed.inputs) == set(shapes)
     for name, tensor in parsed.inputs.items():
-        closed = [(size, wanted) for size, wanted in zip(tensor.shape, shapes[name].usual, strict=True) if size >= 0]
+        closed = [(size, wanted) for size, wanted in zip(tensor.shape, shapes[name].opt, strict=True) if size >= 0]
         assert all(size == wanted for size, wanted in closed), name
     assert len(build_plan(rtx, files[role], [shapes], GPUS)) > 50_000
 
@@ -44,23 +44,23 @@ CF_VIT = tiny(288, attention="global", rounding="ceil", positions="separate", do
 @pytest.mark.parametrize("config", [WIDE, CF_VIT], ids=["union, as wide as DeiT-S", "CF-ViT"])
 def test_stage_two_builds_for_other_methods(rtx: Library, config: ModelConfig, tmp_path: Path) -> None:
     files = write_variant(tmp_path, config, "fp16", ("sac",))
-    plan = build_plan(rtx, files["sac"], [stage_shapes("sac", config, BATCH, target_span(config, (0.3, 0.9)))], GPUS)
+    plan = build_plan(rtx, files["sac"], [input_ranges("sac", config, BATCH, target_range(config, (0.3, 0.9)))], GPUS)
     assert len(plan) > files["weights"].stat().st_size  # the weights are in it
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_files_precision_is_the_plans(rtx: Library, precision: str, variants: Variants) -> None:
     """Strongly typed, and no TF32, which the library would use for fp32 on its own."""
-    network = parse(rtx, variants(224, precision)["ee"])
-    config, trt = make_config(network, [stage_shapes("ee", tiny(), BATCH)], GPUS), network.library.trt
+    network = parse_network(rtx, variants(224, precision)["ee"])
+    config, trt = make_config(network, [input_ranges("ee", tiny(), BATCH)], GPUS), network.library.trt
     assert network.definition.get_flag(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert not config.get_flag(trt.BuilderFlag.TF32)
 
 
 def test_a_plan_is_for_the_capabilities_asked_for(rtx: Library, variants: Variants) -> None:
     """Read back from the library's settings: the plan's own bytes differ from build to build."""
-    network = parse(rtx, variants(224, "fp16")["ee"])
-    config = make_config(network, [stage_shapes("ee", tiny(), BATCH)], GPUS)
+    network = parse_network(rtx, variants(224, "fp16")["ee"])
+    config = make_config(network, [input_ranges("ee", tiny(), BATCH)], GPUS)
     assert [config.get_compute_capability(index).name for index in range(3)] == ["SM86", "SM89", "SM120"]
 
 
@@ -76,22 +76,24 @@ def test_wrong_capabilities_are_refused(
     rtx: Library, capabilities: list[str], kind: type[Exception], match: str, variants: Variants
 ) -> None:
     with pytest.raises(kind, match=match):
-        build_plan(rtx, variants(224, "fp32")["ee"], [stage_shapes("ee", tiny(), BATCH)], Limits(tuple(capabilities)))
+        build_plan(
+            rtx, variants(224, "fp32")["ee"], [input_ranges("ee", tiny(), BATCH)], BuildOptions(tuple(capabilities))
+        )
 
 
 def test_ranges_for_other_inputs_are_refused(rtx: Library, variants: Variants) -> None:
     with pytest.raises(BackendError, match="has the inputs image, but ranges were given for patches, positions"):
-        build_plan(rtx, variants(224, "fp32")["ee"], [stage_shapes("sac", tiny(), BATCH)], GPUS)
+        build_plan(rtx, variants(224, "fp32")["ee"], [input_ranges("sac", tiny(), BATCH)], GPUS)
 
 
 def test_a_failed_build_gives_the_librarys_reason(rtx: Library, variants: Variants) -> None:
-    """Ranges of another picture size. The next build has its own reasons, if any."""
+    """Ranges of another image size. The next build reports its own reasons alone."""
     engine = variants(224, "fp32")["ee"]
-    wrong = {"image": Shapes(*((count, 3, 100, 112) for count in BATCH))}
-    with pytest.raises(BackendError, match=r"can't build .*ee.fp32.onnx for 8.6, 8.9, 12.0: .*image.*100") as said:
+    wrong = {"image": ShapeRange(*((count, 3, 100, 112) for count in BATCH))}
+    with pytest.raises(BackendError, match=r"can't build .*ee.fp32.onnx for 8.6, 8.9, 12.0: .*image.*100") as caught:
         build_plan(rtx, engine, [wrong], GPUS)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(caught.value)
     # Turing computes no fp32 products in this library.
-    with pytest.raises(BackendError, match="for 7.5: .*SM75") as said:
-        build_plan(rtx, engine, [stage_shapes("ee", tiny(), BATCH)], Limits(("7.5",)))
-    assert "100" not in str(said.value)
+    with pytest.raises(BackendError, match="for 7.5: .*SM75") as caught:
+        build_plan(rtx, engine, [input_ranges("ee", tiny(), BATCH)], BuildOptions(("7.5",)))
+    assert "100" not in str(caught.value)

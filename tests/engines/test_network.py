@@ -1,4 +1,4 @@
-"""Files that TensorRT-RTX reads, and what is said of those it does not."""
+"""ONNX files that TensorRT-RTX reads, and the errors for those it can't."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.engines.network import Tensor, parse
+from sacvit_deploy.engines.network import NetworkTensor, parse_network
 from sacvit_deploy.errors import BackendError
 
 from .conftest import PRECISIONS, Files
@@ -21,28 +21,28 @@ Variants = Callable[[int, str], Files]
 def test_inputs_and_outputs_keep_contract_and_precision(rtx: Library, precision: str, variants: Variants) -> None:
     files = variants(224, precision)
     kind = "half" if precision == "fp16" else "float"
-    ee, sac, deit = (parse(rtx, files[role]) for role in ("ee", "sac", "deit"))
-    assert ee.inputs == {"image": Tensor(kind, (-1, 3, 112, 112))}
+    ee, sac, deit = (parse_network(rtx, files[role]) for role in ("ee", "sac", "deit"))
+    assert ee.inputs == {"image": NetworkTensor(kind, (-1, 3, 112, 112))}
     assert ee.outputs == {
-        "logits": Tensor("float", (-1, 10)),
-        "scores": Tensor("float", (-1, 49)),
-        "features": Tensor(kind, (-1, 49, 64)),
-        "embeddings": Tensor(kind, (-1, 49, 64)),
+        "logits": NetworkTensor("float", (-1, 10)),
+        "scores": NetworkTensor("float", (-1, 49)),
+        "features": NetworkTensor(kind, (-1, 49, 64)),
+        "embeddings": NetworkTensor(kind, (-1, 49, 64)),
     }
     assert sac.inputs == {
-        "patches": Tensor(kind, (-1, -1, 768)),
-        "positions": Tensor("int64", (-1, -1)),
-        "target_features": Tensor(kind, (-1, -1, 64)),
-        "background": Tensor(kind, (-1, -1, 64)),
+        "patches": NetworkTensor(kind, (-1, -1, 768)),
+        "positions": NetworkTensor("int64", (-1, -1)),
+        "target_features": NetworkTensor(kind, (-1, -1, 64)),
+        "background": NetworkTensor(kind, (-1, -1, 64)),
     }
-    assert sac.outputs == deit.outputs == {"logits": Tensor("float", (-1, 10))}
-    assert deit.inputs == {"image": Tensor(kind, (-1, 3, 224, 224))}
+    assert sac.outputs == deit.outputs == {"logits": NetworkTensor("float", (-1, 10))}
+    assert deit.inputs == {"image": NetworkTensor(kind, (-1, 3, 224, 224))}
 
 
 def refuse(rtx: Library, path: Path) -> str:
-    with pytest.raises(BackendError) as said:
-        parse(rtx, path)
-    message = str(said.value)
+    with pytest.raises(BackendError) as caught:
+        parse_network(rtx, path)
+    message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
     return message

@@ -17,8 +17,8 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.pipeline import Request, export_bundle
-from sacvit_deploy.export.reference import make_golden, shipped_pictures
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
+from sacvit_deploy.export.reference import make_golden, shipped_images
 from sacvit_deploy.verification.golden import Golden
 
 from .making import cf_vit_weights, config_of, deit_weights, lively_model
@@ -26,7 +26,7 @@ from .making import cf_vit_weights, config_of, deit_weights, lively_model
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Models this small are slower on several threads, the more so on a busy machine."""
+    """Run on one thread, as several slow such small models down, the more so on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -35,13 +35,13 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Exported:
-    """A checkpoint, the reference loaded from it, and its bundle. Shared: write nothing into the bundle."""
+    """Checkpoint, the reference loaded from it, and the bundle, which tests share: write nothing into it."""
 
     checkpoint: Path
     model: ReferenceSACViT
     bundle: Bundle
     golden: Golden
-    said: str
+    output: str
 
     @property
     def config(self) -> ModelConfig:
@@ -97,11 +97,11 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exporte
             path = tmp_path_factory.mktemp("export") / file
             write(path)
             checkpoint = load_checkpoint(path)
-            said = io.StringIO()
+            output = io.StringIO()
             target = path.with_suffix(".sacvit")
-            export_bundle(checkpoint, Request(path, target, precisions), Progress(said))
-            golden = make_golden(checkpoint.model, shipped_pictures())
-            done[name] = Exported(path, checkpoint.model, open_bundle(target), golden, said.getvalue())
+            export_bundle(checkpoint, ExportRequest(path, target, precisions), Progress(output))
+            golden = make_golden(checkpoint.model, shipped_images())
+            done[name] = Exported(path, checkpoint.model, open_bundle(target), golden, output.getvalue())
         return done[name]
 
     return export
@@ -109,5 +109,5 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exporte
 
 @pytest.fixture(scope="session")
 def plain(exports: Callable[[str], Exported]) -> Exported:
-    """The default method at 224, in fp32 and fp16."""
+    """Export the default method at 224, in fp32 and fp16."""
     return exports("plain")

@@ -15,7 +15,7 @@ Weights = dict[str, Tensor]
 
 
 def config_of(image_size: int = 224, **fields: Any) -> ModelConfig:
-    """A small config; keywords go to the geometry or to the method, whichever has the field."""
+    """Make a small config; keywords go to the geometry or to the method, whichever has the field."""
     geometry: dict[str, Any] = {"image_size": image_size, "width": 32, "depth": 4, "heads": 2, "classes": 5}
     method = {}
     for name, value in fields.items():
@@ -24,7 +24,7 @@ def config_of(image_size: int = 224, **fields: Any) -> ModelConfig:
 
 
 def lively(weights: Weights, seed: int = 0) -> Weights:
-    """Random values for every tensor, biases and norms too, large enough for each to matter.
+    """Draw random values for every tensor, biases and norms too, large enough for each to matter.
 
     A freshly initialised model would hide much: its biases are zero, its norms one, its attention nearly uniform.
     """
@@ -46,7 +46,7 @@ def lively(weights: Weights, seed: int = 0) -> Weights:
 
 
 def lively_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
-    """A model in eval mode with random weights that all matter."""
+    """Make a model in eval mode with random weights that all matter."""
     model = ReferenceSACViT(config).eval()
     model.load_state_dict(lively(model.state_dict(), seed))
     return model
@@ -55,7 +55,7 @@ def lively_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
 def deit_weights(
     size: int = 224, width: int = 64, depth: int = 2, classes: int = 5, *, patch: int = 16, seed: int = 0
 ) -> Weights:
-    """A state dict as timm's VisionTransformer and DeiT name it."""
+    """Make a state dict with the names of timm's VisionTransformer and DeiT."""
     shapes: dict[str, tuple[int, ...]] = {
         "cls_token": (1, 1, width),
         "pos_embed": (1, (size // patch) ** 2 + 1, width),
@@ -90,7 +90,7 @@ def deit_weights(
 def cf_vit_weights(
     size: int = 224, width: int = 64, depth: int = 2, classes: int = 5, *, patch: int = 16, seed: int = 0
 ) -> Weights:
-    """A state dict as CF-ViT names it: DeiT's, two position tables, and the feature reuse block."""
+    """Make a state dict with CF-ViT's names: DeiT's, two position tables, and the feature reuse block."""
     weights = deit_weights(size, width, depth, classes, patch=patch, seed=seed)
     del weights["pos_embed"]
     coarse = (size // (2 * patch)) ** 2
@@ -108,7 +108,7 @@ def cf_vit_weights(
 
 
 def images_for(config: ModelConfig, count: int = 2, seed: int = 0) -> Tensor:
-    """[count,3,S,S] normalised pictures: smooth patterns with noise on top, each different."""
+    """Draw normalised images [count,3,S,S]: smooth patterns with noise on top, each different."""
     size = config.geometry.image_size
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.normal(size=(count, 3, 7, 7))).float()

@@ -1,4 +1,4 @@
-"""The method written a second time, as slowly and plainly as it can be: numpy in fp64, one picture at a time.
+"""Second implementation of the method, as plain as it can be: numpy in fp64, one image at a time.
 
 Shares no code with the package. Clusters are masks over one attention of all tokens, children are found by walking the
 two grids, downsampling and resizing are written as sums over their taps, scores in the recursive form.
@@ -27,7 +27,7 @@ class NaiveStageOne:
 
 
 class Naive:
-    """Weights by state-dict name, the config as the plain dict that a manifest holds."""
+    """Second implementation, over weights by state-dict name and the config as a manifest's plain dict."""
 
     def __init__(self, weights: dict[str, Any], config: dict[str, Any]) -> None:
         self.w = {key: np.asarray(value, dtype=np.float64) for key, value in weights.items()}
@@ -50,7 +50,7 @@ class Naive:
         return self.linear(f"{name}.fc2", hidden)
 
     def embed(self, image: Array) -> Array:
-        """[3, H, W] -> [(H/P)(W/P), D], a dot product for each patch."""
+        """Embed an image [3, H, W] as tokens [(H/P)(W/P), D], by a dot product for each patch."""
         kernel = self.w["patch_embed.proj.weight"]
         rows = []
         for top in range(0, image.shape[1], self.patch):
@@ -60,7 +60,7 @@ class Naive:
         return np.stack(rows)
 
     def attention(self, block: int, x: Array, allowed: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
-        """Tokens [T, D] and who may look at whom [T, T] -> (update [T, D], probabilities averaged over heads)."""
+        """Attend among tokens [T, D] where `allowed` [T, T]; returns updates [T, D] and head-averaged probabilities."""
         heads, tokens, width = self.geometry["heads"], *x.shape
         size = width // heads
         q, k, v = np.split(self.linear(f"blocks.{block}.attn.qkv", x), 3, axis=1)
@@ -76,7 +76,7 @@ class Naive:
         return self.linear(f"blocks.{block}.attn.proj", values), mean
 
     def block(self, number: int, x: Array, masks: list[npt.NDArray[np.bool_]]) -> tuple[Array, Array]:
-        """One block; updates of several masks are averaged. Also gives the first mask's mean attention."""
+        """Run a block, averaging the updates of several masks; also returns the first mask's mean attention."""
         seen = [self.attention(number, self.norm(f"blocks.{number}.norm1", x), mask) for mask in masks]
         x = x + np.mean([update for update, _ in seen], axis=0)
         return x + self.mlp(f"blocks.{number}.mlp", self.norm(f"blocks.{number}.norm2", x)), seen[0][1]
@@ -85,7 +85,7 @@ class Naive:
         return [np.ones((tokens, tokens), dtype=bool)]
 
     def half_size(self, image: Array) -> Array:
-        """[3, S, S] -> [3, S/2, S/2]."""
+        """Halve an image [3, S, S] to [3, S/2, S/2]."""
         size = image.shape[1]
         half = size // 2
         if self.method["downsample"] == "area":
@@ -103,7 +103,7 @@ class Naive:
         return self.w["pos_embed" if self.method["positions"] == "shared" else "pos_embed_list.1"][0]
 
     def low_table(self) -> Array:
-        """[1 + N, D]: the table for stage 1."""
+        """Return the position table [1 + N, D] of stage 1."""
         if self.method["positions"] == "separate":
             return self.w["pos_embed_list.0"][0]
         table = self.high_table()
@@ -139,7 +139,7 @@ class Naive:
         return sorted(sorted(range(len(scores)), key=lambda token: (-scores[token], token))[:count])
 
     def children(self, parent: int) -> list[int]:
-        """The four hi-res tokens over the same part of the picture, row by row."""
+        """Return the four hi-res tokens over the same part of the image, row by row."""
         row, column = divmod(parent, self.grid)
         return [y * self.side + x for y in (2 * row, 2 * row + 1) for x in (2 * column, 2 * column + 1)]
 
@@ -162,7 +162,7 @@ class Naive:
         return self.linear("head", self.norm("norm", x)[0])
 
     def cluster_masks(self, tokens: int, count: int) -> list[npt.NDArray[np.bool_]]:
-        """Class token 0, targets 1..count, then the background."""
+        """Make masks for the class token 0, targets 1..count, then the background."""
         if self.method["attention"] == "global":
             return self.everybody(tokens)
         kind = np.where(np.arange(tokens) <= count, 1, 2)
@@ -176,7 +176,7 @@ class Naive:
         return [with_targets, with_background]
 
     def deit(self, image: Array) -> Array:
-        """The same weights as a plain DeiT at full resolution."""
+        """Classify an image by the weights as a plain DeiT at full resolution."""
         table = self.high_table()
         x = np.concatenate([self.w["cls_token"][0] + table[:1], self.embed(image) + table[1:]])
         for number in range(self.geometry["depth"]):
@@ -185,7 +185,7 @@ class Naive:
 
 
 def cubic(distance: float, a: float = -0.75) -> float:
-    """Keys' kernel."""
+    """Evaluate Keys' bicubic kernel."""
     if distance <= 1:
         return (a + 2) * distance**3 - (a + 3) * distance**2 + 1
     if distance < 2:

@@ -124,13 +124,13 @@ def test_our_own_format_round_trips(case: str, tmp_path: Path) -> None:
     config = OWN[case]
     model = lively_model(config)
     labels = [f"Klasse {number} ä 猫" for number in range(config.geometry.classes)]
-    said = {"data": "none", "epochs": 3, "top1": {"ee": 0.5, "sac": 0.6}}
+    provenance = {"data": "none", "epochs": 3, "top1": {"ee": 0.5, "sac": 0.6}}
     path = tmp_path / "own.safetensors"
-    save_checkpoint(path, model, labels=labels, eta=0.73, provenance=said)
+    save_checkpoint(path, model, labels=labels, eta=0.73, provenance=provenance)
     loaded = load_checkpoint(path)
     assert loaded.family == "sac-vit"
     assert loaded.model.config == config
-    assert (loaded.labels, loaded.eta, loaded.provenance) == (labels, 0.73, said)
+    assert (loaded.labels, loaded.eta, loaded.provenance) == (labels, 0.73, provenance)
     assert same(loaded.model, model.state_dict())
     assert [entry.name for entry in tmp_path.iterdir()] == ["own.safetensors"]
     images = images_for(config, count=1)
@@ -198,15 +198,15 @@ def test_a_plain_deit_gives_a_plain_deits_answers(heads: int | None, size: int, 
     model = load_checkpoint(tmp_path / "deit.pth", heads=heads).model
     images = images_for(model.config, count=1)
     with torch.no_grad():
-        found = PlainDeiT(model)(images)[0].numpy()
+        logits = PlainDeiT(model)(images)[0].numpy()
     geometry = {"image_size": size, "patch_size": 16, "width": 64, "depth": 2, "heads": heads or 1}
     expected = Naive(weights, {"geometry": geometry, "method": {"positions": "shared"}}).deit(images[0].numpy())
-    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("hidden", [64, 100, 192, 193, 250, 255, 256, 511])
 def test_any_width_of_the_mlp_is_read_back_exactly(hidden: int, tmp_path: Path) -> None:
-    """The config keeps it as a ratio to the width, which may not be a round number."""
+    """The config keeps the hidden width as a ratio to the width, which may not be a round number."""
     weights = deit_weights(64, depth=1)
     for name, shape in {"fc1.weight": (hidden, 64), "fc1.bias": (hidden,), "fc2.weight": (64, hidden)}.items():
         weights[f"blocks.0.mlp.{name}"] = torch.ones(shape)
@@ -224,7 +224,7 @@ def test_every_mlp_width_survives_as_a_ratio() -> None:
 
 
 def cf_vit_file(weights: Weights, model: str = "cf_deit_small") -> dict[str, Any]:
-    """The dict that CF-ViT's training script saves."""
+    """Make the dict that CF-ViT's training script saves."""
     parameters = [nn.Parameter(torch.ones(3))]
     optimizer = torch.optim.AdamW(parameters)
     parameters[0].grad = torch.ones(3)
@@ -286,7 +286,7 @@ class CFViT:
         grid = math.isqrt(tokens)
         order = torch.argsort(scores, dim=1, descending=True)
         important, unimportant = order[:, : math.ceil(alpha * tokens)], order[:, math.ceil(alpha * tokens) :]
-        # Fine stage: every token of the picture, with the reused features laid over them.
+        # Fine stage: every token of the image, with the reused features laid over them.
         fine = self.tokens(image, 1)
         reused = self.mlp("reuse_block.1", self.norm("reuse_block.0", first_features[:, 1:]))
         reused = reused.transpose(1, 2).reshape(batch, -1, grid, grid)
@@ -317,12 +317,12 @@ def test_a_cf_vit_is_served_exactly(size: int, depth: int, width: int, tmp_path:
     assert same(loaded.model, weights)
     images = images_for(loaded.model.config, count=3)
     with torch.no_grad():
-        found = loaded.model(images)
+        outputs = loaded.model(images)
         first, important, second = CFViT(weights, depth, width // 64)(images)
-    assert found.targets.shape[1] == math.ceil(0.5 * (size // 32) ** 2)
-    assert torch.equal(found.targets, important)
-    assert (found.ee.logits - first).abs().max() <= 1e-5 * first.abs().max()
-    assert (found.logits - second).abs().max() <= 1e-5 * second.abs().max()
+    assert outputs.targets.shape[1] == math.ceil(0.5 * (size // 32) ** 2)
+    assert torch.equal(outputs.targets, important)
+    assert (outputs.ee.logits - first).abs().max() <= 1e-5 * first.abs().max()
+    assert (outputs.logits - second).abs().max() <= 1e-5 * second.abs().max()
 
 
 def test_a_cf_vit_loads_without_being_trusted_and_its_notes_say_what_it_is(tmp_path: Path) -> None:
@@ -335,9 +335,9 @@ def test_a_cf_vit_loads_without_being_trusted_and_its_notes_say_what_it_is(tmp_p
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 def test_numbers_written_by_any_numpy_are_harmless(module: str, tmp_path: Path) -> None:
     """Published checkpoints were written by numpy 1, whose modules have other names than numpy 2's."""
-    found = cf_vit_file(cf_vit_weights(64, depth=1))
-    found |= {"top1": np.float32(79.8), "steps": np.int64(3)}
-    torch.save(found, tmp_path / "new.pth")
+    content = cf_vit_file(cf_vit_weights(64, depth=1))
+    content |= {"top1": np.float32(79.8), "steps": np.int64(3)}
+    torch.save(content, tmp_path / "new.pth")
     replaced = 0
     with zipfile.ZipFile(tmp_path / "new.pth") as source, zipfile.ZipFile(tmp_path / "old.pth", "w") as target:
         for entry in source.infolist():
@@ -372,10 +372,10 @@ def test_without_args_the_notes_point_at_the_family_option(tmp_path: Path) -> No
 def test_lf_vit_is_told_by_its_args_or_by_the_user(
     name: str, asked: str | None, family: str, kind: str, tmp_path: Path
 ) -> None:
-    found = cf_vit_file(cf_vit_weights(64, depth=1), name)
+    content = cf_vit_file(cf_vit_weights(64, depth=1), name)
     if kind == "dict":
-        found["args"] = vars(found["args"])
-    torch.save(found, tmp_path / "a.pth")
+        content["args"] = vars(content["args"])
+    torch.save(content, tmp_path / "a.pth")
     loaded = load_checkpoint(tmp_path / "a.pth", family=asked)
     assert loaded.family == family
     assert any("window" in note for note in loaded.notes) == (family == "lf-vit")

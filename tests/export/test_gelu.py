@@ -57,7 +57,7 @@ def products(model: ir.Model) -> list[set[str | None]]:
 
 
 def evaluate(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    """Node by node in the graph's own precision; ONNX Runtime's CPU kernels would compute half graphs in fp32."""
+    """Evaluate node by node in the graph's precision; ONNX Runtime's CPU kernels would compute half graphs in fp32."""
     return np.asarray(ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})[0])
 
 
@@ -97,10 +97,10 @@ def test_the_order_changes_no_bit_and_overflows_nowhere(kind: str) -> None:
     x = np.concatenate([np.linspace(-9, 9, 1001), [edge, -edge, 40000, -40000]]).astype(dtype)
     torchs, ours = gelu(kind), gelu(kind)
     reorder_gelus(ours)
-    expected, found = evaluate(torchs, x), evaluate(ours, x)
-    assert found.dtype == dtype
-    assert np.array_equal(found, expected)
-    assert found[-4:].tolist() == [edge, 0, 40000, 0]
+    expected, outputs = evaluate(torchs, x), evaluate(ours, x)
+    assert outputs.dtype == dtype
+    assert np.array_equal(outputs, expected)
+    assert outputs[-4:].tolist() == [edge, 0, 40000, 0]
 
 
 @engines
@@ -137,7 +137,7 @@ def test_onnx_runtime_fuses_gelu_and_the_bias_before_it(name: str, role: str, ex
 
 
 def fused(engine: Path, target: Path) -> Counter[str]:
-    """The operators of the graph that ONNX Runtime makes of an engine for a CPU."""
+    """Count the operators of the graph that ONNX Runtime makes of an engine for a CPU."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(target)
     options.intra_op_num_threads = 1
@@ -150,7 +150,7 @@ def fused(engine: Path, target: Path) -> Counter[str]:
 def test_an_engine_without_the_order_is_not_fused_and_answers_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order is what makes the difference, and it makes none to the answers."""
+    """Only the order decides about fusion, and it changes no answer."""
     model = lively_model(config_of(depth=2))
     image = model.downsample(images_for(model.config))
     paths = {}
@@ -165,5 +165,5 @@ def test_an_engine_without_the_order_is_not_fused_and_answers_the_same(
         expected = [value.numpy() for value in model.stage_one(image)]
     for path in paths.values():
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        for found, wanted in zip(session.run(None, {"image": image.numpy()}), expected, strict=True):
-            assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
+        for output, wanted in zip(session.run(None, {"image": image.numpy()}), expected, strict=True):
+            assert np.abs(output - wanted).max() <= 1e-4 * np.abs(wanted).max()

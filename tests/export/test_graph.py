@@ -42,14 +42,14 @@ def load(path: Path, *, weights: bool = False) -> onnx.ModelProto:
 
 
 def types(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every value, inferred from the inputs, not read from what the file says."""
+    """Infer the element type of every value from the inputs, ignoring the types in the file."""
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.value_info[:]
     inferred = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
     values = [*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info]
-    found = {value.name: value.type.tensor_type.elem_type for value in values}
-    return found | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    types_by_name = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types_by_name | {tensor.name: tensor.data_type for tensor in model.graph.initializer}
 
 
 def signature(values: object) -> dict[str, tuple[int, list[str | int]]]:
@@ -124,7 +124,7 @@ def test_operators_are_plain_and_shapes_fixed(name: str, precision: str, role: s
 
 
 def cluster_queries(exported: Exported) -> list[str]:
-    """The attentions of one stage-2 block."""
+    """Name the attentions of one stage-2 block."""
     method = exported.config.method
     if method.attention == "global":
         return ["all"]
@@ -180,13 +180,13 @@ def assert_weights(exported: Exported, precision: str) -> None:
     for key, value in model.state_dict().items():
         flat = value.flatten(1) if key == "patch_embed.proj.weight" else value
         expected[key], expected[f"{key}.T"] = flat.numpy(), flat.numpy().T
-    found = set()
+    named = set()
     for role in ("ee", "sac"):
         for tensor in load(exported.file(role, precision), weights=True).graph.initializer:
             if tensor.name in expected:
                 assert np.array_equal(onnx.numpy_helper.to_array(tensor), expected[tensor.name]), tensor.name
-                found.add(tensor.name.removesuffix(".T"))
-    nameless = {key for key in model.state_dict() if key not in found}
+                named.add(tensor.name.removesuffix(".T"))
+    nameless = {key for key in model.state_dict() if key not in named}
     # Added up or cut to pieces while constants were folded.
     attention = {key for key in nameless if key.endswith((".attn.qkv.bias", ".attn.proj.bias"))}
     assert nameless - attention <= {"cls_token", "pos_embed", "pos_embed_list.0", "pos_embed_list.1"}
@@ -201,12 +201,12 @@ def test_all_engines_point_into_one_weights_file(name: str, precision: str, expo
     for role in ("ee", "sac", "deit"):
         ranges[role] = {}
         for tensor in load(exported.file(role, precision)).graph.initializer:
-            said = {entry.key: entry.value for entry in tensor.external_data}
-            if not said:
+            location = {entry.key: entry.value for entry in tensor.external_data}
+            if not location:
                 assert len(tensor.raw_data) < 1024, f"{tensor.name} should stand in the weights file"
                 continue
-            assert said["location"] == weights.name
-            offset, length = int(said["offset"]), int(said["length"])
+            assert location["location"] == weights.name
+            offset, length = int(location["offset"]), int(location["length"])
             assert offset % (4096 if length >= 4096 else 64) == 0
             assert offset + length <= size
             ranges[role][tensor.name] = (offset, length)
@@ -238,7 +238,7 @@ def test_the_fp32_files_are_hardly_larger_than_one_copy_of_the_weights(plain: Ex
 
 
 def strings(message: object) -> Iterator[str]:
-    """All text in a protobuf message."""
+    """Yield all text in a protobuf message."""
     for field, value in message.ListFields():  # type: ignore[attr-defined]
         for item in value if hasattr(value, "__len__") and not isinstance(value, (str, bytes)) else [value]:
             if isinstance(item, str):
@@ -305,7 +305,7 @@ def test_reshape_target(source: list[object], result: list[object], target: list
 def test_a_reshape_target_means_the_same_for_every_size(
     source: list[object], order: list[int], split: int, sizes: dict[str, int]
 ) -> None:
-    """Whatever the open dimensions turn out to be, the constant gives the computed shape."""
+    """The constant gives the computed shape for all sizes of the open dimensions."""
     result = [source[at] for at in order if at < len(source)]
     result.insert(min(split, len(result)), 1)
     target = reshape_target(source, result)

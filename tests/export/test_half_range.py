@@ -25,8 +25,8 @@ from sacvit_deploy.export.blocks import Mlp
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, halve
-from sacvit_deploy.export.pipeline import Request, export_bundle, export_variant
-from sacvit_deploy.export.reference import make_golden, shipped_pictures
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle, export_variant
+from sacvit_deploy.export.reference import make_golden, shipped_images
 from sacvit_deploy.precisions import PRECISIONS
 
 from .making import config_of, images_for, lively_model
@@ -37,12 +37,12 @@ UP, DOWN, SINK, SIGNAL = 0, 1, 2, 3  # residual channels: the outliers, what mar
 STEADY = 0.89  # the outliers after LayerNorm
 MARK = 20.0  # the class token's mark, in the residual stream; the others' is its negative
 COUNT = 40
-# Pictures at which the answer may differ, of COUNT.
+# Number of images, of COUNT, whose answer may differ.
 CHANGED = COUNT // 10
 
 
 def edge_model(**fields: object) -> ReferenceSACViT:
-    """Three blocks: the first one's MLP, the second one's attention and the third one's bias reach the edge."""
+    """Make three blocks: the first one's MLP, the second one's attention and the third one's bias reach the edge."""
     model = lively_model(config_of(width=WIDTH, heads=2, depth=3, **fields))
     first, second, third = model.layers()
     with torch.no_grad():
@@ -84,12 +84,12 @@ def edge_model(**fields: object) -> ReferenceSACViT:
 
 
 def naive_half(model: ReferenceSACViT) -> ReferenceSACViT:
-    """What is often done: everything in half precision."""
+    """Convert everything to half precision, as is often done."""
     return copy.deepcopy(model).half()
 
 
 def test_the_model_reaches_the_edge_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the tests below would show nothing."""
+    """Guards the tests below, which would show nothing otherwise."""
     model = edge_model()
     reach: dict[str, float] = {}
 
@@ -117,7 +117,7 @@ def test_the_model_reaches_the_edge_everywhere(monkeypatch: pytest.MonkeyPatch) 
     for name in ("embeddings", "scaled logits", "values", "hidden", "products", "weights"):
         assert 0.9 * EDGE < reach[name] < 0.999 * EDGE, (name, reach)
     assert min(reach["bare logits"], reach["residual"]) > 1.2 * EDGE
-    # And it tells pictures apart: one answer for all would always agree.
+    # And it tells images apart: one answer for all would always agree.
     for logits in (out.ee.logits, out.logits):
         assert logits.argmax(dim=1).bincount().max() < COUNT - CHANGED
 
@@ -139,27 +139,27 @@ def test_halved_stages_do_not_overflow_in_any_step(fields: dict[str, object]) ->
     half = halve(model)
     with torch.no_grad():
         expected, low = model(images), model.downsample(images)
-        found = EEStage(half)(low.half())
-        assert all(value.isfinite().all() for value in found)
-        compare(found[0].numpy(), expected.ee.logits)
+        outputs = EEStage(half)(low.half())
+        assert all(value.isfinite().all() for value in outputs)
+        compare(outputs[0].numpy(), expected.ee.logits)
         compare(PlainDeiT(half)(images.half()).numpy(), PlainDeiT(model)(images))
         ee = expected.ee
         ee = ee._replace(features=ee.features.half(), embeddings=ee.embeddings.half())
         compare(half.stage_two_from(images.half(), ee, expected.targets).numpy(), expected.logits)
 
 
-def compare(found: np.ndarray, expected: Tensor) -> None:
-    """Logits [B,C]: finite, within the fp16 tolerance of the largest, and the same answer for nine pictures in ten."""
+def compare(logits: np.ndarray, expected: Tensor) -> None:
+    """Expect finite logits [B,C], within the fp16 tolerance of the largest, and equal answers for 9 images in 10."""
     wanted = expected.numpy()
-    assert np.isfinite(found).all()
-    assert np.abs(found - wanted).max() <= PRECISIONS["fp16"].tolerance * np.abs(wanted).max()
-    assert (found.argmax(axis=1) != wanted.argmax(axis=1)).sum() <= CHANGED
+    assert np.isfinite(logits).all()
+    assert np.abs(logits - wanted).max() <= PRECISIONS["fp16"].tolerance * np.abs(wanted).max()
+    assert (logits.argmax(axis=1) != wanted.argmax(axis=1)).sum() <= CHANGED
 
 
 @pytest.mark.slow
 def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     model = edge_model()
-    golden = make_golden(model, shipped_pictures())
+    golden = make_golden(model, shipped_images())
     # The export's own parity check passes, too.
     export_variant(tmp_path, model, "fp16", golden, 1, Progress(io.StringIO()))
     paths = {role: tmp_path / f"{role}.fp16.onnx" for role in ("ee", "sac", "deit")}
@@ -176,21 +176,21 @@ def test_engines_at_the_edge_agree_with_the_reference(tmp_path: Path) -> None:
     compare(backend.open(paths["deit"], paths["weights"]).run({"image": images.numpy()})["logits"], plain)
     names, given = SACStage(model).inputs, inputs_of_stage_two(model, images, out, expected.targets)
     compare(cascade.stage_two(dict(zip(names, given, strict=True))), expected.logits)
-    # The files node by node, each result rounded to half, on two pictures: it is slow.
+    # The files node by node, each result rounded to half, on two images: it is slow.
     feeds = {"ee": {"image": model.downsample(images[:2]).half().numpy()}}
     feeds["sac"] = {
         name: value[:2].astype(np.int64 if name == "positions" else np.float16)
         for name, value in zip(names, given, strict=True)
     }
     for role, reference in (("ee", expected.ee.logits[:2]), ("sac", expected.logits[:2])):
-        found = np.asarray(ReferenceEvaluator(str(paths[role])).run(["logits"], feeds[role])[0])
-        assert np.abs(found - reference.numpy()).max() <= PRECISIONS["fp16"].tolerance * reference.abs().max()
+        logits = np.asarray(ReferenceEvaluator(str(paths[role])).run(["logits"], feeds[role])[0])
+        assert np.abs(logits - reference.numpy()).max() <= PRECISIONS["fp16"].tolerance * reference.abs().max()
 
 
 def inputs_of_stage_two(
     model: ReferenceSACViT, images: Tensor, out: dict[str, np.ndarray], targets: Tensor
 ) -> tuple[np.ndarray, ...]:
-    """From the EE engine's own half-precision outputs, as the runtime would."""
+    """Make stage 2's inputs from the EE engine's half-precision outputs, as the runtime would."""
     seen: list[tuple[np.ndarray, ...]] = []
 
     def stage_two(*inputs: Tensor, clusters: bool) -> None:
@@ -230,7 +230,7 @@ def test_an_export_with_such_a_weight_leaves_nothing(tmp_path: Path) -> None:
     with torch.no_grad():
         model.layers()[0].attn.proj.weight[0, 0] = 1e5
     save_checkpoint(tmp_path / "large.safetensors", model)
-    request = Request(tmp_path / "large.safetensors", tmp_path / "large.sacvit", ("fp16",))
+    request = ExportRequest(tmp_path / "large.safetensors", tmp_path / "large.sacvit", ("fp16",))
     with pytest.raises(ExportError, match="`blocks.0.attn.proj.weight`, which reaches 100000 "):
         export_bundle(load_checkpoint(request.source), request, Progress(io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["large.safetensors"]

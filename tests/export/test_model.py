@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.model import (
     ReferenceSACViT,
+    background_tokens,
     child_positions,
     gather,
-    others,
     patchify,
     score_weights,
     select_targets,
@@ -92,7 +92,7 @@ VISIBLE = [
 
 
 def double_model(config: ModelConfig, seed: int = 0) -> ReferenceSACViT:
-    """The reference in fp64, so that a difference is a difference in meaning and not in rounding."""
+    """Make the reference in fp64, so that a difference is one in meaning and not in rounding."""
     return lively_model(config, seed).double()
 
 
@@ -100,10 +100,10 @@ def naive_of(model: ReferenceSACViT) -> Naive:
     return Naive({key: value.numpy() for key, value in model.state_dict().items()}, model.config.to_dict())
 
 
-def assert_close(found: torch.Tensor, expected: npt.ArrayLike, tolerance: float = TOLERANCE) -> None:
+def assert_close(values: torch.Tensor, expected: npt.ArrayLike, tolerance: float = TOLERANCE) -> None:
     wanted = np.asarray(expected)
-    assert found.shape == wanted.shape
-    error = np.abs(found.detach().numpy() - wanted).max() / np.abs(wanted).max()
+    assert values.shape == wanted.shape
+    error = np.abs(values.detach().numpy() - wanted).max() / np.abs(wanted).max()
     assert error <= tolerance, f"off by {error:.1e} of the largest value"
 
 
@@ -113,19 +113,19 @@ def test_both_stages_equal_a_naive_implementation(case: str) -> None:
     naive = naive_of(model)
     images = images_for(model.config).double()
     with torch.no_grad():
-        found = model(images)
+        outputs = model(images)
     for row, image in enumerate(images.numpy()):
         one = naive.stage_one(image)
         targets = naive.targets(one.scores)
-        assert_close(found.ee.logits[row], one.logits)
-        assert_close(found.ee.features[row], one.features)
-        assert_close(found.ee.embeddings[row], one.embeddings)
+        assert_close(outputs.ee.logits[row], one.logits)
+        assert_close(outputs.ee.features[row], one.features)
+        assert_close(outputs.ee.embeddings[row], one.embeddings)
         # The reference leaves a common factor of the scores out: ratios and order stay.
-        scores = found.ee.scores[row].numpy()
+        scores = outputs.ee.scores[row].numpy()
         assert_close(torch.from_numpy(scores / scores.sum()), one.scores / one.scores.sum())
         assert np.array_equal(np.argsort(-scores), np.argsort(-one.scores))
-        assert found.targets[row].tolist() == targets
-        assert_close(found.logits[row], naive.stage_two(image, one, targets))
+        assert outputs.targets[row].tolist() == targets
+        assert_close(outputs.logits[row], naive.stage_two(image, one, targets))
 
 
 @pytest.mark.parametrize("case", VISIBLE)
@@ -151,12 +151,12 @@ def test_alpha_can_be_chosen_for_each_call(alpha: float, size: int) -> None:
     naive = naive_of(model)
     images = images_for(model.config, count=1).double()
     with torch.no_grad():
-        found = model(images, alpha)
+        outputs = model(images, alpha)
     image = images[0].numpy()
     one = naive.stage_one(image)
     targets = naive.targets(one.scores, alpha)
-    assert found.targets[0].tolist() == targets
-    assert_close(found.logits[0], naive.stage_two(image, one, targets))
+    assert outputs.targets[0].tolist() == targets
+    assert_close(outputs.logits[0], naive.stage_two(image, one, targets))
 
 
 @pytest.mark.parametrize("class_token", ["mean", "union"])
@@ -167,15 +167,15 @@ def test_without_clusters_stage_two_lets_all_tokens_see_each_other(class_token: 
     with torch.no_grad():
         ee = model.stage_one(model.downsample(images))
         targets = select_targets(ee.scores, 24)
-        found = model.stage_two_from(images, ee, targets, clusters=False)
+        unclustered = model.stage_two_from(images, ee, targets, clusters=False)
         clustered = model.stage_two_from(images, ee, targets)
     one = naive.stage_one(images[0].numpy())
     expected = naive.stage_two(images[0].numpy(), one, targets[0].tolist(), clusters=False)
-    assert_close(found[0], expected)
-    assert (found - clustered).abs().max() > 0.01
+    assert_close(unclustered[0], expected)
+    assert (unclustered - clustered).abs().max() > 0.01
 
 
-def test_a_picture_gets_the_same_answer_alone_and_in_a_batch() -> None:
+def test_an_image_gets_the_same_answer_alone_and_in_a_batch() -> None:
     model = double_model(config_of())
     images = images_for(model.config, count=5).double()
     with torch.no_grad():
@@ -238,35 +238,35 @@ def test_selection_breaks_ties_towards_the_lower_index(scores: list[float], coun
     count=st.integers(1, 48),
 )
 def test_selection_is_what_sorting_by_score_and_index_gives(scores: list[list[int]], count: int) -> None:
-    found = select_targets(torch.tensor(scores, dtype=torch.float32), count)
-    rest = others(found, 49)
+    targets = select_targets(torch.tensor(scores, dtype=torch.float32), count)
+    rest = background_tokens(targets, 49)
     for row, values in enumerate(scores):
         order = sorted(range(49), key=lambda token: (-values[token], token))
-        assert found[row].tolist() == sorted(order[:count])
+        assert targets[row].tolist() == sorted(order[:count])
         assert rest[row].tolist() == sorted(order[count:])
 
 
 @pytest.mark.parametrize("grid", [2, 7, 9])
-def test_children_cover_the_same_part_of_the_picture_as_their_parent(grid: int) -> None:
-    found = child_positions(torch.arange(grid**2)[None], grid)[0].reshape(-1, 4).tolist()
-    for parent, children in enumerate(found):
+def test_children_cover_the_same_part_of_the_image_as_their_parent(grid: int) -> None:
+    positions = child_positions(torch.arange(grid**2)[None], grid)[0].reshape(-1, 4).tolist()
+    for parent, children in enumerate(positions):
         row, column = divmod(parent, grid)
         corners = [(2 * row + y) * 2 * grid + 2 * column + x for y in (0, 1) for x in (0, 1)]
         assert children == corners
-    assert sorted(itertools.chain(*found)) == list(range(4 * grid**2))
+    assert sorted(itertools.chain(*positions)) == list(range(4 * grid**2))
 
 
 def test_patches_are_row_major_and_channel_major_inside() -> None:
     image = torch.arange(3 * 64 * 64, dtype=torch.float32).reshape(1, 3, 64, 64)
-    found = patchify(image, 16)
-    assert found.shape == (1, 16, 768)
-    assert torch.equal(found[0, 6].reshape(3, 16, 16), image[0, :, 16:32, 32:48])
+    patches = patchify(image, 16)
+    assert patches.shape == (1, 16, 768)
+    assert torch.equal(patches[0, 6].reshape(3, 16, 16), image[0, :, 16:32, 32:48])
 
 
-def test_gather_takes_rows_of_each_picture() -> None:
+def test_gather_takes_rows_of_each_image() -> None:
     tokens = torch.arange(2 * 5 * 3).reshape(2, 5, 3)
-    found = gather(tokens, torch.tensor([[4, 0], [1, 1]]))
-    assert torch.equal(found, torch.stack([tokens[0, [4, 0]], tokens[1, [1, 1]]]))
+    taken = gather(tokens, torch.tensor([[4, 0], [1, 1]]))
+    assert torch.equal(taken, torch.stack([tokens[0, [4, 0]], tokens[1, [1, 1]]]))
 
 
 def test_fusion_gives_each_child_its_own_share_only_with_expand() -> None:

@@ -22,7 +22,7 @@ from .making import Weights, cf_vit_weights, config_of, deit_weights, lively_mod
 
 
 def refuse(path: Path, match: str, **options: Any) -> str:
-    """Load, expect one line that names the file and matches; returns it."""
+    """Load, expect a one-line error that names the file and matches; returns the line."""
     with pytest.raises(CheckpointError, match=match) as caught:
         load_checkpoint(path, **options)
     message = str(caught.value)
@@ -64,7 +64,7 @@ CONTENTS = {
     "lfs-pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 88000000\n",
     "zip": b"PK\x03\x04" + bytes(100),
     "one-byte": b"\x80",
-    "picture": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(2000),
+    "image": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(2000),
 }
 
 
@@ -117,7 +117,7 @@ def test_a_pickle_of_something_else(content: Any, match: str, tmp_path: Path) ->
 
 
 class Touch:
-    """Creates a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -302,34 +302,34 @@ def test_a_family_that_it_is_not(weights: Weights, family: str, looks: str, tmp_
 # Our own format with a spoilt description.
 
 SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "no-config": (lambda said: said.pop("config"), "has no config"),
-    "config-is-text": (lambda said: said.update(config="yes"), "has no config"),
-    "unknown-section": (lambda said: said["config"].update(magic={}), "unknown section 'magic'"),
-    "unknown-field": (lambda said: said["config"]["method"].update(gamma=1), "unknown field method.gamma"),
-    "unknown-choice": (lambda said: said["config"]["method"].update(fusion="add"), "fusion is 'add'; it must be"),
-    "text-for-a-number": (lambda said: said["config"]["geometry"].update(width="64"), "geometry.width can't be '64'"),
-    "fraction-of-a-block": (lambda said: said["config"]["geometry"].update(depth=1.5), "geometry.depth can't be 1.5"),
-    "section-is-a-list": (lambda said: said["config"].update(geometry=[1]), "geometry must be an object"),
-    "heads": (lambda said: said["config"]["geometry"].update(heads=5), "does not divide into 5 heads"),
-    "negative-depth": (lambda said: said["config"]["geometry"].update(depth=-1), "depth must be positive"),
-    "negative-mlp": (lambda said: said["config"]["geometry"].update(mlp_ratio=-4.0), "mlp_ratio"),
-    "no-mlp": (lambda said: said["config"]["geometry"].update(mlp_ratio=0), "mlp_ratio"),
-    "another-width": (lambda said: said["config"]["geometry"].update(width=128), "has shape"),
-    "another-size": (lambda said: said["config"]["geometry"].update(image_size=96), "`pos_embed` has shape"),
-    "another-depth": (lambda said: said["config"]["geometry"].update(depth=2), "weights are missing"),
-    "alpha": (lambda said: said["config"]["method"].update(alpha=1.5), "alpha is 1.5"),
-    "alpha-too-small": (lambda said: said["config"]["method"].update(alpha=0.1), "alpha 0.1 selects 0 of 4 tokens"),
-    "score-block": (lambda said: said["config"]["method"].update(score_first_block=7), "score_first_block 7"),
-    "too-few-labels": (lambda said: said["labels"].pop(), "labels are not 5 strings"),
-    "labels-are-numbers": (lambda said: said.update(labels=[1, 2, 3, 4, 5]), "labels are not 5 strings"),
-    "labels-are-text": (lambda said: said.update(labels="abcde"), "labels are not 5 strings"),
-    "eta-too-high": (lambda said: said.update(eta=1.01), "eta is 1.01"),
-    "eta-negative": (lambda said: said.update(eta=-0.1), "eta is -0.1"),
-    "eta-nan": (lambda said: said.update(eta=float("nan")), "eta is nan"),
-    "eta-text": (lambda said: said.update(eta="half"), "eta is 'half'"),
-    "eta-nothing": (lambda said: said.update(eta=None), "eta is None"),
-    "provenance-is-text": (lambda said: said.update(provenance="a friend"), "provenance"),
-    "provenance-is-a-list": (lambda said: said.update(provenance=[1]), "provenance"),
+    "no-config": (lambda data: data.pop("config"), "has no config"),
+    "config-is-text": (lambda data: data.update(config="yes"), "has no config"),
+    "unknown-section": (lambda data: data["config"].update(magic={}), "unknown section 'magic'"),
+    "unknown-field": (lambda data: data["config"]["method"].update(gamma=1), "unknown field method.gamma"),
+    "unknown-choice": (lambda data: data["config"]["method"].update(fusion="add"), "fusion is 'add'; it must be"),
+    "text-for-a-number": (lambda data: data["config"]["geometry"].update(width="64"), "geometry.width can't be '64'"),
+    "fraction-of-a-block": (lambda data: data["config"]["geometry"].update(depth=1.5), "geometry.depth can't be 1.5"),
+    "section-is-a-list": (lambda data: data["config"].update(geometry=[1]), "geometry must be an object"),
+    "heads": (lambda data: data["config"]["geometry"].update(heads=5), "does not divide into 5 heads"),
+    "negative-depth": (lambda data: data["config"]["geometry"].update(depth=-1), "depth must be positive"),
+    "negative-mlp": (lambda data: data["config"]["geometry"].update(mlp_ratio=-4.0), "mlp_ratio"),
+    "no-mlp": (lambda data: data["config"]["geometry"].update(mlp_ratio=0), "mlp_ratio"),
+    "another-width": (lambda data: data["config"]["geometry"].update(width=128), "has shape"),
+    "another-size": (lambda data: data["config"]["geometry"].update(image_size=96), "`pos_embed` has shape"),
+    "another-depth": (lambda data: data["config"]["geometry"].update(depth=2), "weights are missing"),
+    "alpha": (lambda data: data["config"]["method"].update(alpha=1.5), "alpha is 1.5"),
+    "alpha-too-small": (lambda data: data["config"]["method"].update(alpha=0.1), "alpha 0.1 selects 0 of 4 tokens"),
+    "score-block": (lambda data: data["config"]["method"].update(score_first_block=7), "score_first_block 7"),
+    "too-few-labels": (lambda data: data["labels"].pop(), "labels are not 5 strings"),
+    "labels-are-numbers": (lambda data: data.update(labels=[1, 2, 3, 4, 5]), "labels are not 5 strings"),
+    "labels-are-text": (lambda data: data.update(labels="abcde"), "labels are not 5 strings"),
+    "eta-too-high": (lambda data: data.update(eta=1.01), "eta is 1.01"),
+    "eta-negative": (lambda data: data.update(eta=-0.1), "eta is -0.1"),
+    "eta-nan": (lambda data: data.update(eta=float("nan")), "eta is nan"),
+    "eta-text": (lambda data: data.update(eta="half"), "eta is 'half'"),
+    "eta-nothing": (lambda data: data.update(eta=None), "eta is None"),
+    "provenance-is-text": (lambda data: data.update(provenance="a friend"), "provenance"),
+    "provenance-is-a-list": (lambda data: data.update(provenance=[1]), "provenance"),
 }
 
 
@@ -339,10 +339,10 @@ def test_our_own_format_with_a_spoilt_description(case: str, tmp_path: Path) -> 
     config = config_of(64, width=64, heads=1, depth=1)
     save_checkpoint(path, lively_model(config), labels=list("abcde"), provenance={"by": "nobody"})
     with safetensors.safe_open(str(path), framework="pt") as file:
-        said = json.loads(file.metadata()["sacvit"])
+        described = json.loads(file.metadata()["sacvit"])
     change, match = SPOILT[case]
-    change(said)
-    metadata = {"sacvit": json.dumps(said)}
+    change(described)
+    metadata = {"sacvit": json.dumps(described)}
     safetensors.torch.save_file(lively_model(config).state_dict(), path, metadata=metadata)
     refuse(path, match)
 
@@ -356,6 +356,6 @@ def test_our_own_format_with_a_description_that_is_no_json_object(text: str, tmp
 
 def test_our_own_format_with_weights_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    said = {"config": config_of(64, width=64, heads=1, depth=2).to_dict(), "labels": None, "eta": 0.5}
-    safetensors.torch.save_file(deit_weights(64), path, metadata={"sacvit": json.dumps(said)})
+    described = {"config": config_of(64, width=64, heads=1, depth=2).to_dict(), "labels": None, "eta": 0.5}
+    safetensors.torch.save_file(deit_weights(64), path, metadata={"sacvit": json.dumps(described)})
     refuse(path, "6 weights are missing, `reuse_block")

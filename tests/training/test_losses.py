@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sacvit_deploy.export.model import StageOne
+from sacvit_deploy.export.model import StageOneOutputs
 from sacvit_deploy.training.losses import accuracy, divergence, total_loss
 from sacvit_deploy.training.recipe import Recipe
 
@@ -16,10 +16,10 @@ LABELS = torch.tensor([0, 2, 1])
 PLAIN = Recipe(smoothing=0.0, ee_loss="ce")
 
 
-def outputs(seed: int = 0) -> tuple[StageOne, torch.Tensor]:
+def outputs(seed: int = 0) -> tuple[StageOneOutputs, torch.Tensor]:
     torch.manual_seed(seed)
     scores = torch.rand(3, 4).softmax(1)
-    return StageOne(torch.randn(3, 5, requires_grad=True), scores, torch.empty(0), torch.empty(0)), torch.randn(
+    return StageOneOutputs(torch.randn(3, 5, requires_grad=True), scores, torch.empty(0), torch.empty(0)), torch.randn(
         3, 5, requires_grad=True
     )
 

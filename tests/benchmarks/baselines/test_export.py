@@ -13,22 +13,22 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.modules import PlainDeiT, empty_model
-from sacvit_deploy.export.pipeline import Request, export_bundle
+from sacvit_deploy.export.modules import PlainDeiT, random_model
+from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("heads", [1, 2])
 def test_weights_are_read_back_whatever_the_biases(tmp_path: Path, heads: int) -> None:
     # The exporter folds attention's biases into one another, which fresh models, whose biases are zero, don't show.
-    model = empty_model(ModelConfig(Geometry(image_size=224, width=64, depth=2, heads=heads, classes=10)), seed=5)
+    model = random_model(ModelConfig(Geometry(image_size=224, width=64, depth=2, heads=heads, classes=10)), seed=5)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(0, 0.3)
     checkpoint, target = tmp_path / "biased.safetensors", tmp_path / "biased.sacvit"
     save_checkpoint(checkpoint, model, labels=[f"thing {number}" for number in range(10)])
-    request = Request(checkpoint, target, precisions=("fp32",), threads=2)
+    request = ExportRequest(checkpoint, target, precisions=("fp32",), threads=2)
     export_bundle(load_checkpoint(checkpoint), request, Progress(io.StringIO()))
     found, whose = dense_model(open_bundle(target))
     assert whose == OWN

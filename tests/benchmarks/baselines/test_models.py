@@ -22,7 +22,7 @@ from sacvit_deploy.costs import costs
 from sacvit_deploy.export.blocks import attend
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import PlainDeiT, empty_model
+from sacvit_deploy.export.modules import PlainDeiT, random_model
 
 SMALL = ModelConfig(Geometry(image_size=96, patch_size=16, width=32, depth=4, heads=2, classes=5))
 TOKENS = 36
@@ -30,7 +30,7 @@ TOKENS = 36
 
 @pytest.fixture(scope="module")
 def small() -> ReferenceSACViT:
-    model = empty_model(SMALL, seed=11)
+    model = random_model(SMALL, seed=11)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and name.startswith("blocks"):

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from sacvit_deploy.backends.tensorrt.device import Profile, choose_profile
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.device.protocol import DeviceTensor
-from sacvit_deploy.engines.profiles import Span, batch_spans, stage_shapes, target_span
+from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges, target_range
 from sacvit_deploy.errors import BackendError
 
 CONFIG = ModelConfig()
 FLOAT = np.dtype(np.float32)
 
 
-def built(role: str, batch: Span, alphas: tuple[float, ...] | None = None) -> list[Profile]:
+def built(role: str, batch: SizeRange, alphas: tuple[float, ...] | None = None) -> list[Profile]:
     """The profiles that `sacvit build` gives an engine."""
-    targets = target_span(CONFIG, alphas)
+    targets = target_range(CONFIG, alphas)
     return [
-        {name: (tuple(its.least), tuple(its.usual), tuple(its.greatest)) for name, its in shapes.items()}
-        for shapes in (stage_shapes(role, CONFIG, span, targets) for span in batch_spans(batch))
+        {name: (tuple(shapes.min), tuple(shapes.opt), tuple(shapes.max)) for name, shapes in ranges.items()}
+        for ranges in (input_ranges(role, CONFIG, sizes, targets) for sizes in batch_ranges(batch))
     ]
 
 
@@ -38,12 +38,14 @@ def sac_call(batch: int, count: int) -> dict[str, DeviceTensor]:
 
 @given(batch=st.integers(1, 32), count=st.integers(1, 48))
 def test_every_call_in_range_finds_the_narrowest_profile(batch: int, count: int) -> None:
-    assert choose_profile(built("sac", Span(1, 8, 32)), sac_call(batch, count), "sac.plan") == (0 if batch == 1 else 1)
+    assert choose_profile(built("sac", SizeRange(1, 8, 32)), sac_call(batch, count), "sac.plan") == (
+        0 if batch == 1 else 1
+    )
 
 
 @pytest.mark.parametrize(("batch", "count"), [(33, 24), (8, 13), (8, 45)])
 def test_calls_out_of_range_name_the_input_and_its_range(batch: int, count: int) -> None:
-    profiles = built("sac", Span(1, 8, 32), (0.3, 0.9))
+    profiles = built("sac", SizeRange(1, 8, 32), (0.3, 0.9))
     with pytest.raises(BackendError) as said:
         choose_profile(profiles, sac_call(batch, count), "sac.plan")
     message = str(said.value)

@@ -1,4 +1,4 @@
-"""`sacvit-export` as people and scripts meet it: exit codes, one-line errors, signals, what is left on disk."""
+"""`sacvit-export` from outside: exit codes, one-line errors, signals, files left on disk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def export(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A tiny checkpoint alone in its folder."""
+    """Write a tiny checkpoint, alone in a folder."""
     folder = tmp_path / "work"
     folder.mkdir()
     path = folder / "model.safetensors"
@@ -79,7 +79,7 @@ def assert_one_line(result: Result, code: int, match: str) -> None:
 
 
 def listing(folder: Path) -> dict[str, bytes | None]:
-    """Every file below, with its bytes."""
+    """Return every file below a folder, with its bytes."""
     paths = folder.rglob("*")
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
@@ -170,7 +170,7 @@ def test_labels_that_are_no_text(checkpoint: Path, export: Run, tmp_path: Path) 
     assert_one_line(export("--ckpt", checkpoint, "--labels", tmp_path / "labels.txt"), 1, "can't read labels from")
 
 
-def test_pictures_that_are_none(checkpoint: Path, export: Run, tmp_path: Path) -> None:
+def test_images_that_are_none(checkpoint: Path, export: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     result = export("--ckpt", checkpoint, "--pictures", tmp_path / "broken.jpg")
     assert_one_line(result, 1, "broken.jpg is not an image")
@@ -272,7 +272,7 @@ def test_an_older_bundle_stays_where_the_last_rename_fails(
 
 @dataclass(frozen=True)
 class Finished:
-    """A whole export by the command, over what an older and a killed export had left."""
+    """Complete export by the command, over the remains of an older and a killed export."""
 
     folder: Path
     result: Result
@@ -299,7 +299,7 @@ def finished(plain: Exported, tmp_path_factory: pytest.TempPathFactory) -> Finis
 
 
 def start(checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the installed command in a folder of no meaning, with signals as in a shell."""
+    """Start the installed command in the root folder, with signals as in a shell."""
     return start_process(
         [str(COMMAND), "--ckpt", str(checkpoint), *arguments],
         stdout=subprocess.PIPE,

@@ -25,16 +25,23 @@ from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import ReferenceSACViT, child_positions, gather, others, patchify, select_targets
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, Stage
-from sacvit_deploy.export.pipeline import Request, check_parity, export_bundle
+from sacvit_deploy.export.model import (
+    ReferenceSACViT,
+    background_tokens,
+    child_positions,
+    gather,
+    patchify,
+    select_targets,
+)
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, StageModule
+from sacvit_deploy.export.pipeline import ExportRequest, check_parity, export_bundle
 from sacvit_deploy.export.reference import (
     ALPHAS,
     BATCHES,
     make_golden,
-    normalised,
-    random_pictures,
-    shipped_pictures,
+    normalise,
+    random_images,
+    shipped_images,
 )
 from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import load_golden
@@ -56,7 +63,7 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def run(engine: onnxruntime.InferenceSession, *inputs: torch.Tensor) -> list[Array]:
-    """Inputs in the contract's order, cast to what the engine takes."""
+    """Run an engine on inputs in the contract's order, cast to its types."""
     feed = {}
     for wanted, given in zip(engine.get_inputs(), inputs, strict=True):
         half = wanted.type == "tensor(float16)"
@@ -64,39 +71,39 @@ def run(engine: onnxruntime.InferenceSession, *inputs: torch.Tensor) -> list[Arr
     return list(engine.run(None, feed))
 
 
-def error(found: Array, expected: torch.Tensor) -> float:
-    assert found.shape == tuple(expected.shape)
-    return float(np.abs(found.astype(np.float64) - expected.numpy()).max() / expected.abs().max())
+def error(values: Array, expected: torch.Tensor) -> float:
+    assert values.shape == tuple(expected.shape)
+    return float(np.abs(values.astype(np.float64) - expected.numpy()).max() / expected.abs().max())
 
 
 def stage_two_inputs(model: ReferenceSACViT, image: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What the SAC engine is asked with, made by torch and from the reference's stage 1."""
+    """Make the SAC engine's inputs by torch, from the reference's stage 1."""
     geometry = model.config.geometry
     ee = model.stage_one(model.downsample(image))
     children = child_positions(targets, geometry.grid)
     source = ee.embeddings if model.config.method.background == "embeddings" else ee.features
     patches = gather(patchify(image, geometry.patch_size), children)
-    return patches, children, gather(ee.features, targets), gather(source, others(targets, geometry.tokens))
+    return patches, children, gather(ee.features, targets), gather(source, background_tokens(targets, geometry.tokens))
 
 
 @variants
-def test_engines_answer_like_the_reference_on_random_and_real_pictures(
+def test_engines_answer_like_the_reference_on_random_and_real_images(
     name: str, precision: str, exports: Export
 ) -> None:
-    """Through ONNX Runtime alone, without the package's runtime."""
+    """Engines run by ONNX Runtime alone, without the package's runtime."""
     exported = exports(name)
     model, golden = exported.model, exported.golden
     ee, sac = (session(exported.file(role, precision)) for role in ("ee", "sac"))
     tolerance = PRECISIONS[precision].tolerance
     for kind in ("random", "real"):
-        rows = [row for row, its in enumerate(golden.kinds) if its == kind]
+        rows = [row for row, golden_kind in enumerate(golden.kinds) if golden_kind == kind]
         assert len(rows) == 7
         for batch in (1, 2, 7):
-            image = normalised(golden.images[rows[:batch]], model.config)
+            image = normalise(golden.images[rows[:batch]], model.config)
             with torch.no_grad():
                 expected = model.stage_one(model.downsample(image))
-            for found, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
-                assert error(found, wanted) <= tolerance
+            for output, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
+                assert error(output, wanted) <= tolerance
             for alpha in (0.3, 0.5, 0.9):
                 with torch.no_grad():
                     out = model(image, alpha)
@@ -109,7 +116,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_pictures(
 def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
     engine = session(exported.file("deit", precision))
-    image = normalised(exported.golden.images[[0, 7, 13]], exported.config)
+    image = normalise(exported.golden.images[[0, 7, 13]], exported.config)
     with torch.no_grad():
         expected = PlainDeiT(exported.model)(image)
     (logits,) = run(engine, image)
@@ -133,19 +140,19 @@ def test_engines_and_glue_answer_like_the_reference(name: str, precision: str, e
 @variants
 def test_the_manifest_reports_the_parity_that_was_measured(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
-    said = exported.bundle.manifest.variants[precision].parity
+    reported = exported.bundle.manifest.variants[precision].parity
     parity = measure_parity(exported.cascade(precision), exported.golden, precision, BATCHES)
-    assert said["tolerance"] == PRECISIONS[precision].tolerance
-    assert said["largest_error"] == pytest.approx(parity.error, rel=0.5)
-    assert len(said["cases"]) == len(parity.cases)
-    assert f"{precision}: parity with the reference" in exported.said
+    assert reported["tolerance"] == PRECISIONS[precision].tolerance
+    assert reported["largest_error"] == pytest.approx(parity.error, rel=0.5)
+    assert len(reported["cases"]) == len(parity.cases)
+    assert f"{precision}: parity with the reference" in exported.output
 
 
 def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
     """From the authors' forward pass to the engines and the glue, with nothing of this package between."""
     exported = exports("cf-vit-288")
     weights = torch.load(exported.checkpoint)["model"]
-    image = normalised(exported.golden.images, exported.config)
+    image = normalise(exported.golden.images, exported.config)
     with torch.no_grad():
         first, important, second = CFViT(weights, 2, 2)(image)
     cascade = exported.cascade("fp32")
@@ -168,7 +175,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
 def test_one_sac_engine_serves_every_number_of_targets(name: str, batch: int, count: int, exports: Export) -> None:
     exported = exports(name)
     model = exported.model
-    image = normalised(random_pictures(batch, 224), model.config)
+    image = normalise(random_images(batch, 224), model.config)
     with torch.no_grad():
         ee = model.stage_one(model.downsample(image))
         targets = select_targets(ee.scores, count)
@@ -184,13 +191,13 @@ def test_one_ee_engine_serves_every_batch(batch: int, precision: str, plain: Exp
     low = torch.randn(batch, 3, 112, 112, generator=torch.Generator().manual_seed(batch))
     with torch.no_grad():
         expected = plain.model.stage_one(low)
-    for found, wanted in zip(run(session(plain.file("ee", precision)), low), expected, strict=True):
-        assert error(found, wanted) <= PRECISIONS[precision].tolerance
+    for output, wanted in zip(run(session(plain.file("ee", precision)), low), expected, strict=True):
+        assert error(output, wanted) <= PRECISIONS[precision].tolerance
 
 
 def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
     """The engine takes positions as they come: a server may ask for tokens of its own choice."""
-    image = normalised(random_pictures(2, 224), plain.config)
+    image = normalise(random_images(2, 224), plain.config)
     targets = torch.tensor([[48, 0, 7], [3, 2, 1]])
     with torch.no_grad():
         inputs = stage_two_inputs(plain.model, image, targets)
@@ -203,11 +210,11 @@ def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answers(name: str, exports: Export) -> None:
+def test_the_bundle_carries_two_random_and_two_real_images_with_the_right_answers(name: str, exports: Export) -> None:
     exported = exports(name)
     golden = load_golden(exported.bundle.path / "golden.npz")
     assert golden.kinds == ("random", "random", "real", "real")
-    image = normalised(golden.images, exported.config)
+    image = normalise(golden.images, exported.config)
     with torch.no_grad():
         for number, alpha in enumerate(golden.alphas):
             out = exported.model(image, alpha)
@@ -217,7 +224,7 @@ def test_the_bundle_carries_two_random_and_two_real_pictures_with_the_right_answ
             assert error(golden.sac_logits[number], out.logits) <= 1e-5
 
 
-def test_parity_pictures_are_seven_random_and_seven_real_ones(plain: Exported) -> None:
+def test_parity_images_are_seven_random_and_seven_real_ones(plain: Exported) -> None:
     golden = plain.golden
     assert golden.kinds == ("random",) * 7 + ("real",) * 7
     assert golden.images.shape == (14, 224, 224, 3)
@@ -226,8 +233,8 @@ def test_parity_pictures_are_seven_random_and_seven_real_ones(plain: Exported) -
     assert [targets.shape for targets in golden.targets] == [(14, 14), (14, 24), (14, 44)]
 
 
-def test_random_pictures_are_the_same_everywhere() -> None:
-    assert np.array_equal(random_pictures(2, 64), random_pictures(2, 64))
+def test_random_images_are_the_same_everywhere() -> None:
+    assert np.array_equal(random_images(2, 64), random_images(2, 64))
 
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
@@ -236,7 +243,7 @@ def test_small_grids_can_be_checked_too(size: int, rounding: str) -> None:
     """Of four or nine tokens, 0.9 rounded up would be all."""
     model = lively_model(config_of(size, depth=1, rounding=rounding))
     try:
-        golden = make_golden(model, shipped_pictures())
+        golden = make_golden(model, shipped_images())
     except UsageError as refused:
         pytest.fail(str(refused))
     assert all(1 <= targets.shape[1] < (size // 32) ** 2 for targets in golden.targets)
@@ -246,7 +253,7 @@ def test_small_grids_can_be_checked_too(size: int, rounding: str) -> None:
 
 
 def wrong(model: ReferenceSACViT, name: str, amount: float) -> ReferenceSACViT:
-    """A copy with one weight row off by `amount` of its largest value."""
+    """Copy a model with one weight row off by `amount` of the largest value."""
     changed = copy.deepcopy(model)
     weight = dict(changed.named_parameters())[name]
     with torch.no_grad():
@@ -273,13 +280,13 @@ def test_engines_of_a_slightly_other_model_fail_the_parity_check(name: str, amou
     paths = plain.bundle.checked_files("fp32")
     check_parity(paths, plain.model, plain.golden, "fp32", 1)
     with pytest.raises(ExportError, match="fp32 engines do not do what the checkpoint does: largest error"):
-        check_parity(paths, other, make_golden(other, shipped_pictures()), "fp32", 1)
+        check_parity(paths, other, make_golden(other, shipped_images()), "fp32", 1)
 
 
 def test_half_precision_engines_of_another_model_fail_the_parity_check(plain: Exported) -> None:
     other = wrong(plain.model, "blocks.0.mlp.fc2.weight", 1.0)
     with pytest.raises(ExportError, match="fp16 engines do not do"):
-        golden = make_golden(other, shipped_pictures())
+        golden = make_golden(other, shipped_images())
         check_parity(plain.bundle.checked_files("fp16"), other, golden, "fp16", 1)
 
 
@@ -302,14 +309,14 @@ def small_checkpoint(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [EEStage, SACStage, PlainDeiT])
 def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
-    which: type[Stage], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    which: type[StageModule], small_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(stage: Stage) -> ir.Model:
-        """A tracer that gets one weight of one engine wrong."""
+    def careless(stage: StageModule) -> ir.Model:
+        """Trace with one wrong weight in one engine."""
         return trace(which(wrong(stage.model, "blocks.0.mlp.fc2.weight", 0.2)) if isinstance(stage, which) else stage)
 
     monkeypatch.setattr(pipeline, "trace", careless)
-    request = Request(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
+    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
     with pytest.raises(ExportError, match="do not do what the checkpoint does|differs from the checkpoint"):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert list(small_checkpoint.parent.iterdir()) == [small_checkpoint]
@@ -317,22 +324,22 @@ def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
 
 @pytest.mark.parametrize("over", ["nothing", "an older bundle"])
 @pytest.mark.parametrize(
-    "what", [OSError(28, "No space left on device"), ExportError("parity"), KeyboardInterrupt(), SystemExit(143)]
+    "stopped_by", [OSError(28, "No space left on device"), ExportError("parity"), KeyboardInterrupt(), SystemExit(143)]
 )
 def test_whatever_stops_an_export_leaves_what_was_there(
-    what: BaseException, over: str, small_checkpoint: Path, plain: Exported, monkeypatch: pytest.MonkeyPatch
+    stopped_by: BaseException, over: str, small_checkpoint: Path, plain: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(folder: Path, *rest: object) -> None:
         (folder / "weights.fp32.bin").write_bytes(bytes(1000))
-        raise what
+        raise stopped_by
 
     monkeypatch.setattr(pipeline, "export_variant", stop)
-    request = Request(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
+    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
     expected = {small_checkpoint}
     if over == "an older bundle":
         shutil.copytree(plain.bundle.path, request.target)
         expected.add(request.target)
-    with pytest.raises(ExportError if isinstance(what, OSError) else type(what)):
+    with pytest.raises(ExportError if isinstance(stopped_by, OSError) else type(stopped_by)):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert set(small_checkpoint.parent.iterdir()) == expected
     if over == "an older bundle":

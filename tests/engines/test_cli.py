@@ -43,9 +43,9 @@ def test_plans_are_built_recorded_found_and_shown(rtx: Library, bundle_copy: Pat
     assert record.plans["sac"].facts["precisions"]["half"] > 0
     assert [profile["image"][2][0] for profile in record.plans["ee"].profiles] == [1, 16]
     bundle = open_bundle(bundle_copy)
-    found = find_plans(bundle, "fp16", BuildTarget("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))
-    assert found["sac"] == folder / "sac.plan"
-    # The same again replaces the folder as a whole.
+    plans = find_plans(bundle, "fp16", BuildTarget("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))
+    assert plans["sac"] == folder / "sac.plan"
+    # Another build replaces the folder as a whole.
     assert sacvit("build", bundle_copy, *RTX, "--batch", "1,1,1", "--workspace", 512).exit_code == 0
     assert set(read_record(folder).plans) == {"view", "ee", "gather", "sac"}
     assert len(list((bundle_copy / "plans").iterdir())) == 1
@@ -73,19 +73,23 @@ def test_a_dry_run_builds_nothing(rtx: Library, bundle_copy: Path) -> None:
 def test_bad_usage(rtx: Library, bundle_copy: Path) -> None:
     assert "MIN,OPT,MAX" in refused("build", bundle_copy, *RTX, "--batch", "1,8")
     assert "keeps no timings" in refused("build", bundle_copy, *RTX, "--timing-cache", "timings")
-    assert "MIN,OPT,MAX" in refused("build", bundle_copy, *RTX, "--batch", "one,8,64")
-    assert "least <= usual" in refused("build", bundle_copy, *RTX, "--batch", "8,1,64")
+    assert "whole numbers, MIN,OPT,MAX" in refused("build", bundle_copy, *RTX, "--batch", "1.5,8,64")
+    assert "min <= opt" in refused("build", bundle_copy, *RTX, "--batch", "8,1,64")
     assert "alpha" in refused("build", bundle_copy, *RTX, "--alpha", "0,1")
     assert "no int8 variant" in refused("build", bundle_copy, *RTX, "--precision", "int8")
     assert "compute capability 7.0" in refused("build", bundle_copy, *RTX[:2], "--compute-capability", "70")
+    assert "--alpha takes up to three" in refused("build", bundle_copy, *RTX, "--alpha", "0.1,0.2,0.3,0.4")
     assert isinstance(sacvit("build", bundle_copy, *RTX, "--batch", "8,1,64").exception, UsageError)
+    garbled = sacvit("build", bundle_copy, *RTX, "--batch", "one,8,64")
+    assert garbled.exit_code == 2
+    assert "'one,8,64' is not a list of numbers" in garbled.output
 
 
 def test_a_bundle_of_an_older_version_is_told_to_be_exported_anew(rtx: Library, bundle_copy: Path) -> None:
     manifest = open_bundle(bundle_copy).manifest
     variants = {
-        name: Variant({role: entry for role, entry in its.files.items() if role not in GLUE}, its.parity)
-        for name, its in manifest.variants.items()
+        name: Variant({role: entry for role, entry in variant.files.items() if role not in GLUE}, variant.parity)
+        for name, variant in manifest.variants.items()
     }
     old = dataclasses.replace(manifest, variants=variants)
     (bundle_copy / "manifest.json").write_bytes(old.to_bytes())

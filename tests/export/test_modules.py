@@ -1,4 +1,4 @@
-"""The modules that become engines."""
+"""Modules that are traced into engines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, empty_model, halve
+from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, halve, random_model
 
 from .making import config_of, images_for, lively_model
 from .naive import Naive
@@ -24,9 +24,9 @@ def test_plain_deit_is_a_plain_deit(fields: dict[str, object]) -> None:
     images = images_for(config).double()
     naive = Naive({key: value.numpy() for key, value in model.state_dict().items()}, config.to_dict())
     with torch.no_grad():
-        found = PlainDeiT(model)(images).numpy()
+        logits = PlainDeiT(model)(images).numpy()
     expected = np.stack([naive.deit(image) for image in images.numpy()])
-    assert np.abs(found - expected).max() < 3e-6 * np.abs(expected).max()
+    assert np.abs(logits - expected).max() < 3e-6 * np.abs(expected).max()
 
 
 def test_stages_give_what_the_reference_gives() -> None:
@@ -94,7 +94,7 @@ def test_half_precision_survives_activations_beyond_its_range() -> None:
 
 def test_an_empty_model_is_the_same_for_the_same_seed() -> None:
     config = config_of()
-    one, two, other = (empty_model(config, seed).state_dict() for seed in (1, 1, 2))
+    one, two, other = (random_model(config, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["pos_embed"], other["pos_embed"])
-    assert not empty_model(config).training
+    assert not random_model(config).training

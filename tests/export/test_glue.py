@@ -1,4 +1,4 @@
-"""The glue as engines: to the last bit what the runtime's own glue does."""
+"""The glue as engines: equal to the runtime's own glue to the last bit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONFIGS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:
-    """Every batch size, every number of continuing pictures and targets, scores full of ties."""
+    """Every batch size, every number of continuing images and targets, scores full of ties."""
     view, gather = (
         onnxruntime.InferenceSession(str(write_graph(tmp_path / f"{stage.role}.onnx", trace(stage))))
         for stage in (ViewStage(config, dtype), GatherStage(config, dtype))
@@ -45,19 +45,19 @@ def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype,
     rng, geometry = np.random.default_rng(3), config.geometry
     size, tokens, kind = geometry.image_size, geometry.tokens, torch.empty(0, dtype=dtype).numpy().dtype
     for batch, rows, count in ((1, [0], 1), (3, [2, 0], tokens - 1), (4, [3], tokens // 2), (2, [0, 1], 7)):
-        pictures = rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-        expected = low_view(pictures, config.method.downsample, config.preprocessing).astype(kind)
-        np.testing.assert_array_equal(view.run(None, {"pictures": pictures})[0], expected)
+        images = rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+        expected = low_view(images, config.method.downsample, config.preprocessing).astype(kind)
+        np.testing.assert_array_equal(view.run(None, {"pictures": images})[0], expected)
         scores = rng.integers(0, 9, (batch, tokens)).astype(np.float32)
         features, embeddings = rng.standard_normal((2, batch, tokens, geometry.width)).astype(kind)
         out = {"scores": scores, "features": features, "embeddings": embeddings}
-        feed = {**out, "pictures": pictures, "rows": np.array(rows)}
+        feed = {**out, "pictures": images, "rows": np.array(rows)}
         feed |= {"slots": np.arange(count), "rest": np.arange(tokens - count)}
         expected_names = [item.name for item in gather.get_outputs()]
-        found = gather.run(None, {item.name: feed[item.name] for item in gather.get_inputs()})
+        outputs = gather.run(None, {item.name: feed[item.name] for item in gather.get_inputs()})
         targets = select_targets(scores[rows], count)
-        request = build_request(pictures, out, np.array(rows), targets, config).inputs(config) | {"targets": targets}
-        for name, value in zip(expected_names, found, strict=True):
+        request = build_request(images, out, np.array(rows), targets, config).inputs(config) | {"targets": targets}
+        for name, value in zip(expected_names, outputs, strict=True):
             np.testing.assert_array_equal(value, request[name].astype(value.dtype), err_msg=name)
 
 
@@ -65,11 +65,9 @@ def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype,
 @given(st.lists(st.sampled_from([0.0, 1e-38, 0.5, 0.5 + 2**-24, 1.0]), min_size=49, max_size=49), st.integers(1, 48))
 def test_selection_with_ties(scores: list[float], count: int) -> None:
     stage = GatherStage(CONFIGS["224"], torch.float32)
-    pictures, _, rows, _, _, features, embeddings = stage.example()
+    images, _, rows, _, _, features, embeddings = stage.example()
     given_scores = torch.tensor(scores).repeat(3, 1)
-    *_, targets = stage(
-        pictures, given_scores, rows, torch.arange(count), torch.arange(49 - count), features, embeddings
-    )
+    *_, targets = stage(images, given_scores, rows, torch.arange(count), torch.arange(49 - count), features, embeddings)
     np.testing.assert_array_equal(targets.numpy(), select_targets(given_scores[rows].numpy(), count))
 
 
@@ -79,7 +77,7 @@ def test_every_variant_of_a_bundle_has_them(tiny_bundle: Path) -> None:
 
 
 def test_export_fails_where_they_differ(tiny_bundle: Path, tmp_path: Path) -> None:
-    """Graphs of a model with another background, and of one that looks at pictures in another way."""
+    """Graphs of a model with another background, and of one that preprocesses images in another way."""
     bundle = open_bundle(tiny_bundle)
     golden, config = load_golden(tiny_bundle / "golden.npz"), bundle.manifest.config
     backend = OnnxRuntimeBackend("cpu", 1)
