@@ -27,12 +27,14 @@ class Run:
     """A command that a test runs. Its result is a file, or a line of output that the pattern matches.
 
     more: options that make it short enough for a test. absent: what the command makes, and so must not be there.
+    slow: it takes more than a few seconds.
     """
 
     makes: str = ""
     prints: str = ""
     more: str = ""
     absent: str = ""
+    slow: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Target:
 
 # Every command of a code block in README.md. `model.pth` is a tiny random checkpoint, `model.sacvit` its bundle.
 CHECKS: dict[str, Run | Target] = {
-    "sacvit-export --ckpt model.pth --fp16": Run(makes="model.sacvit/ee.fp16.onnx", absent="model.sacvit"),
+    "sacvit-export --ckpt model.pth --fp16": Run(makes="model.sacvit/ee.fp16.onnx", absent="model.sacvit", slow=True),
     "sacvit-infer image.jpg --eta 0.6": Run(prints=r"^image\.jpg +thing \d +\d+\.\d% +(1 EE|2 SAC) "),
     "sacvit bench model.sacvit --out bench": Run(
         makes="bench/report.html",
@@ -94,7 +96,14 @@ def test_every_command_is_known_here() -> None:
     assert set(shell_commands()) == set(CHECKS)
 
 
-@pytest.mark.parametrize("command", [command for command, check in CHECKS.items() if isinstance(check, Run)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=[pytest.mark.slow] if check.slow else [])
+        for command, check in CHECKS.items()
+        if isinstance(check, Run)
+    ],
+)
 def test_command_runs(command: str, folder: Path) -> None:
     check = CHECKS[command]
     assert isinstance(check, Run)
