@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from sacvit_deploy import Prediction, SACViT
-from sacvit_deploy.precisions import PRECISIONS
 from tests.data import record
 
 RECORD: dict[str, Any] = json.loads(record.ANSWERS.read_text(encoding="utf-8"))
@@ -43,7 +42,7 @@ def check(found: Answers, recorded: Answers, eta: float, precision: str) -> None
 
 def check_roughly(found: Answers, recorded: Answers, eta: float, precision: str) -> None:
     """Compare answers within the tolerance; reduced precision may decide a few near-ties differently."""
-    allowed = PRECISIONS[precision].tolerance
+    allowed = TOLERANCES[precision]
     differing = 0
     for name, before in recorded.items():
         now = found[name]
@@ -82,7 +81,7 @@ def test_a_stream_gives_the_same_answers(precision: str) -> None:
     model = SACViT(record.BEFORE, backend="onnxruntime", precision=precision, threads=1)
     results = list(model.stream(record.TINY_IMAGES, batch_size=5, workers=2))
     found = {
-        path.name: record.answer(result)
+        record.recorded_name(path): record.answer(result)
         for path, result in zip(record.TINY_IMAGES, results, strict=True)
         if isinstance(result, Prediction)
     }
@@ -93,7 +92,7 @@ def test_a_stream_gives_the_same_answers(precision: str) -> None:
 @pytest.mark.slow
 def test_the_checkpoint_still_becomes_the_same_bundle(tmp_path: Path) -> None:
     """In all three precisions, int8's calibration included."""
-    options = ("--fp16", "--int8", "--calib", str(record.ROOT / "examples/pictures"))
+    options = ("--fp16", "--int8", "--calib", str(record.calibration_images(tmp_path / "pictures")))
     record.export(record.TINY, tmp_path / "tiny.sacvit", *options)
     compare_files(record.hashes(tmp_path / "tiny.sacvit"), RECORD["files"]["tiny"])
     before, now = (manifest(folder) for folder in (record.BEFORE, tmp_path / "tiny.sacvit"))

@@ -19,6 +19,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -35,18 +36,20 @@ BEFORE, ANSWERS, TINY = DATA / "before", DATA / "answers.json", DATA / "tiny.saf
 EXAMPLE = ROOT / "examples/model.safetensors"
 PRECISIONS = ("fp32", "fp16", "int8")
 ANSWERING = ("numpy", "onnxruntime", "pillow")  # what the bits of an answer depend on
-EXPORTING = (
-    "numpy",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "onnxruntime",
-    "pillow",
-    "torch",
-)  # and those of a bundle's files
+# And those of a bundle's files.
+EXPORTING = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "pillow", "torch")
 VECTORS = ("sse4", "avx", "amx", "fma", "f16c", "asimd", "sve", "i8mm", "bf16", "fphp")
 
-EXAMPLE_IMAGES = sorted((ROOT / "examples/pictures").iterdir())
+# Two example images have changed places since; the record, and the order of calibration, keep the names they had.
+RECORDED_NAMES = {"00_clock-6_small.png": "30_clock-6_small.png", "30_cow_small.png": "00_cow_small.png"}
+
+
+def recorded_name(path: Path) -> str:
+    """Return the name of an image when the answers were recorded."""
+    return RECORDED_NAMES.get(path.name, path.name)
+
+
+EXAMPLE_IMAGES = sorted((ROOT / "examples/pictures").iterdir(), key=recorded_name)
 TINY_IMAGES = [*sorted((ROOT / "export/pictures").glob("*.jpg")), *EXAMPLE_IMAGES[:12]]
 
 
@@ -73,7 +76,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def answers(bundle: Path, precision: str, images: Iterable[Path]) -> dict[str, Any]:
     """Return one model's answers by file name; floats are exact, as JSON keeps every digit of them."""
     model = SACViT(bundle, backend="onnxruntime", precision=precision, threads=1)
-    return {path.name: answer(model.predict(path)) for path in images}
+    return {recorded_name(path): answer(model.predict(path)) for path in images}
 
 
 def answer(prediction: Prediction) -> dict[str, Any]:
@@ -90,6 +93,14 @@ def answer(prediction: Prediction) -> dict[str, Any]:
 def hashes(bundle: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a bundle."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(bundle.iterdir())}
+
+
+def calibration_images(folder: Path) -> Path:
+    """Copy the example images into a new folder under their recorded names, and return it."""
+    folder.mkdir()
+    for path in EXAMPLE_IMAGES:
+        shutil.copy(path, folder / recorded_name(path))
+    return folder
 
 
 def export(checkpoint: Path, target: Path, *options: str) -> None:
