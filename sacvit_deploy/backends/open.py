@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError, UsageError
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 WEIGHTS = ("packed", "mapped")
+
+
+def _onnxruntime(provider: str | None, threads: int, weights: str) -> Backend:
+    from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(provider or "cpu", threads, weights)
+
+
+def _openvino(provider: str | None, threads: int, weights: str) -> Backend:
+    from sacvit_deploy.backends.openvino.backend import OpenVINOBackend
+
+    return OpenVINOBackend(threads)
+
+
+def _tensorrt(runtime: str) -> Callable[[str | None, int, str], Backend]:
+    def opened(provider: str | None, threads: int, weights: str) -> Backend:
+        from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
+
+        return TensorRTBackend(runtime)
+
+    return opened
+
+
+# By name: (provider, threads, weights) -> the backend. Raises BackendError where its library is missing.
+BACKENDS: dict[str, Callable[[str | None, int, str], Backend]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "tensorrt": _tensorrt("tensorrt"),
+    "tensorrt-rtx": _tensorrt("tensorrt-rtx"),
+}
 
 
 def open_backend(
@@ -29,14 +60,4 @@ def open_backend(
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
     if provider is not None and name not in ("auto", "onnxruntime"):
         raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
-    if name == "openvino":
-        from sacvit_deploy.backends.openvino.backend import OpenVINOBackend
-
-        return OpenVINOBackend(threads or usable_cores())
-    if name in ("tensorrt", "tensorrt-rtx"):
-        from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
-
-        return TensorRTBackend(name)
-    from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend(provider or "cpu", threads or usable_cores(), weights)
+    return BACKENDS["onnxruntime" if name == "auto" else name](provider, threads or usable_cores(), weights)
