@@ -8,7 +8,7 @@
 #include <string>
 
 #include "arguments.hpp"
-#include "pictures.hpp"
+#include "paths.hpp"
 #include "sacvit/sacvit.hpp"
 
 namespace {

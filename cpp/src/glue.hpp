@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "config.hpp"
-#include "engine.hpp"
-#include "preprocess.hpp"
+#include "backends/engine.hpp"
+#include "images/preprocess.hpp"
 
 namespace sacvit::detail {
 

@@ -1,62 +1,16 @@
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "backends.hpp"
-#include "bundle.hpp"
-#include "decode.hpp"
+#include "backends/backends.hpp"
+#include "backends/machine.hpp"
+#include "bundle/bundle.hpp"
 #include "errors.hpp"
-#include "machine.hpp"
-#include "prefetch.hpp"
+#include "images/prefetch.hpp"
 #include "scheduler.hpp"
 
 namespace sacvit {
 
 using namespace detail;
-
-namespace {
-
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::string name_of(const Source& source) {
-    if (const auto* path = std::get_if<std::string>(&source)) {
-        return *path;
-    }
-    return std::holds_alternative<Bytes>(source) ? "<bytes>" : "<pixels>";
-}
-
-// Decodes and fits one picture; an error goes into the item.
-Item prepare(const Source& source, const Config& config) {
-    Item item;
-    item.source = name_of(source);
-    try {
-        const double start = seconds();
-        Picture picture;
-        ImageView view;
-        if (const auto* given = std::get_if<ImageView>(&source)) {
-            view = *given;
-        } else {
-            if (const auto* bytes = std::get_if<Bytes>(&source)) {
-                picture = decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the picture's bytes");
-            } else {
-                picture = decode_file(std::get<std::string>(source));
-            }
-            view = picture.view();
-        }
-        const double decoded = seconds();
-        item.pixels = fit(view, static_cast<int>(config.geometry.image_size), config.preprocessing,
-                          picture.data ? item.source : "the picture");
-        item.timing.decode = decoded - start;
-        item.timing.preprocess = seconds() - decoded;
-    } catch (const Error& error) {
-        item.error = error;
-    }
-    return item;
-}
-
-}  // namespace
 
 struct Model::Impl {
     Impl(const std::string& path, const Options& options);

@@ -1,12 +1,38 @@
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "sacvit/sacvit.hpp"
 #include "text.hpp"
 
 namespace sacvit {
+namespace {
 
-using detail::json_rounded;
+using json = nlohmann::ordered_json;
+
+// The number that is nearest to the one written with so many decimals, as Python's `round` gives it.
+double rounded(double value, int digits) {
+    char buffer[400];
+    std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+    return std::strtod(buffer, nullptr);
+}
+
+// In one line, spaced as Python's json writes it. Line breaks inside strings are escaped, so all others separate.
+std::string one_line(const json& data) {
+    std::string out;
+    for (const char character : data.dump(0, ' ', true)) {
+        if (character != '\n') {
+            out += character;
+        } else if (out.back() == ',') {
+            out += ' ';
+        }
+    }
+    return out;
+}
+
+}  // namespace
 
 std::string json_string(const std::string& value) { return detail::json_string(value); }
 
@@ -36,41 +62,30 @@ std::vector<std::uint8_t> Prediction::target_mask() const {
 }
 
 std::string Prediction::to_json(int k) const {
-    std::string out = "{\"source\": " + json_string(source) + ", \"label\": " + json_string(label()) +
-                      ", \"index\": " + std::to_string(index) +
-                      ", \"probability\": " + json_rounded(static_cast<double>(probability()), 6) +
-                      ", \"stage\": " + std::to_string(stage) +
-                      ", \"stage_one_probability\": " + json_rounded(stage_one_probability, 6) + ", \"topk\": [";
-    const char* comma = "";
+    json best = json::array();
     for (const auto& [i, p] : topk(k)) {
-        out += comma + ("{\"label\": " + json_string((*labels)[static_cast<std::size_t>(i)])) +
-               ", \"probability\": " + json_rounded(static_cast<double>(p), 6) + "}";
-        comma = ", ";
+        best.push_back({{"label", (*labels)[static_cast<std::size_t>(i)]}, {"probability", rounded(p, 6)}});
     }
-    out += "], \"targets\": ";
-    if (stage == 1) {
-        out += "null";
-    } else {
-        comma = "";
-        out += '[';
-        for (const std::int64_t target : targets) {
-            out += comma + std::to_string(target);
-            comma = ", ";
-        }
-        out += ']';
-    }
-    out += ", \"grid\": " + std::to_string(grid) + ", \"timing_ms\": {";
-    const std::pair<const char*, double> steps[] = {{"decode", timing.decode}, {"preprocess", timing.preprocess},
-                                                    {"glue", timing.glue},     {"ee", timing.ee},
-                                                    {"sac", timing.sac}};
-    comma = "";
-    for (const auto& [name, seconds] : steps) {
-        if (stage == 2 || std::string(name) != "sac") {
-            out += std::string(comma) + "\"" + name + "\": " + json_rounded(1000 * seconds, 3);
-            comma = ", ";
+    json steps;
+    const std::pair<const char*, double> seconds[] = {{"decode", timing.decode}, {"preprocess", timing.preprocess},
+                                                      {"glue", timing.glue},     {"ee", timing.ee},
+                                                      {"sac", timing.sac}};
+    for (const auto& [step, spent] : seconds) {
+        if (stage == 2 || step != std::string("sac")) {
+            steps[step] = rounded(1000 * spent, 3);
         }
     }
-    return out + "}}";
+    const json rest = {{"label", label()},
+                       {"index", index},
+                       {"probability", rounded(probability(), 6)},
+                       {"stage", stage},
+                       {"stage_one_probability", rounded(stage_one_probability, 6)},
+                       {"topk", best},
+                       {"targets", stage == 1 ? json() : json(targets)},
+                       {"grid", grid},
+                       {"timing_ms", steps}};
+    // A path may be no UTF-8, which the JSON library would refuse.
+    return "{\"source\": " + json_string(source) + ", " + one_line(rest).substr(1);
 }
 
 }  // namespace sacvit

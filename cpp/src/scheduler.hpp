@@ -3,56 +3,19 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <optional>
-#include <string>
 #include <vector>
 
-#include "config.hpp"
-#include "engine.hpp"
+#include "cascade.hpp"
 #include "glue.hpp"
-#include "preprocess.hpp"
-#include "sacvit/sacvit.hpp"
+#include "images/item.hpp"
 
 namespace sacvit::detail {
 
-// The two engines of one variant. Safe to use from several threads.
-class Cascade {
-public:
-    Cascade(std::unique_ptr<Backend> backend, std::map<std::string, std::string> files, const Config& config);
-
-    const Config& config() const { return config_; }
-    const Normalise& normalise() const { return normalise_; }
-    const Backend& backend() const { return *backend_; }
-    // B pictures -> logits, scores, features, embeddings; `low` is [B,3,S/2,S/2].
-    Outputs stage_one(const std::vector<float>& low, std::size_t batch) const;
-    // -> logits [B,C]. The first call opens the SAC engine.
-    Outputs stage_two(const StageTwoRequest& request, const std::vector<float>& patches) const;
-
-private:
-    std::unique_ptr<Engine> open(const char* role) const;
-
-    Config config_;
-    Normalise normalise_;
-    std::map<std::string, std::string> files_;
-    std::unique_ptr<Backend> backend_;
-    std::unique_ptr<Engine> ee_;
-    mutable std::unique_ptr<Engine> sac_;
-    mutable std::mutex opening_;
-};
-
-// One picture on its way in: pixels, or the error it met.
-struct Item {
-    std::string source;
-    Pixels pixels;
-    std::optional<Error> error;
-    Timing timing;
-};
-
-// One picture on its way out; an error where there are no probabilities.
+// One image on its way out; the item has an error where there are no probabilities.
 struct Answer {
     Item item;
     std::vector<double> probabilities;

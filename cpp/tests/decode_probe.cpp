@@ -4,9 +4,9 @@
 #include <sstream>
 #include <string>
 
-#include "decode.hpp"
-#include "preprocess.hpp"
-#include "sha256.hpp"
+#include "images/decode.hpp"
+#include "images/preprocess.hpp"
+#include "bundle/sha256.hpp"
 
 int main() {
     using namespace sacvit::detail;
@@ -18,7 +18,7 @@ int main() {
         in >> size >> recipe.crop >> recipe.interpolation;
         std::getline(in >> std::ws, path);
         try {
-            const Picture picture = decode_file(path);
+            const Image picture = decode_file(path);
             const Pixels pixels = fit(picture.view(), size, recipe, path);
             std::cout << sha256({{reinterpret_cast<const char*>(pixels.data()), pixels.size()}}) << std::endl;
         } catch (const sacvit::Error& error) {

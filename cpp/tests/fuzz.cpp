@@ -5,12 +5,12 @@
 #include <string>
 #include <string_view>
 
-#include "decode.hpp"
-#include "exif.hpp"
-#include "manifest.hpp"
-#include "onnx_weights.hpp"
-#include "preprocess.hpp"
-#include "sha256.hpp"
+#include "images/decode.hpp"
+#include "images/exif.hpp"
+#include "bundle/manifest.hpp"
+#include "bundle/onnx_weights.hpp"
+#include "images/preprocess.hpp"
+#include "bundle/sha256.hpp"
 #include "text.hpp"
 
 namespace {
@@ -35,7 +35,7 @@ void feed(int kind, std::string_view data) {
             return;
         case 1: {
             // A picture of many pixels costs a fuzzer its time; the limit itself has a test of its own.
-            const Picture picture = decode_bytes(data, "picture");
+            const Image picture = decode_bytes(data, "picture");
             if (picture.width * static_cast<std::int64_t>(picture.height) < 1'000'000) {
                 fit(picture.view(), 32, {}, "picture");
             }

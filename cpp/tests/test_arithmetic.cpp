@@ -7,10 +7,10 @@
 #include "check.hpp"
 #include "config.hpp"
 #include "glue.hpp"
-#include "machine.hpp"
-#include "mix.hpp"
-#include "preprocess.hpp"
-#include "sha256.hpp"
+#include "backends/machine.hpp"
+#include "images/mix.hpp"
+#include "images/preprocess.hpp"
+#include "bundle/sha256.hpp"
 #include "text.hpp"
 
 using namespace sacvit::detail;

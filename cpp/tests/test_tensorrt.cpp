@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "check.hpp"
-#include "cuda.hpp"
-#include "plans.hpp"
-#include "profiles.hpp"
-#include "trt_engine.hpp"
-#include "trt_log.hpp"
+#include "backends/tensorrt/cuda.hpp"
+#include "bundle/plans.hpp"
+#include "backends/tensorrt/profiles.hpp"
+#include "backends/tensorrt/trt_engine.hpp"
+#include "backends/tensorrt/trt_log.hpp"
 #include "standin/standin.hpp"
 
 using namespace sacvit::detail;

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "ort_library.hpp"
+#include "backends/onnxruntime/ort_library.hpp"
 
 namespace standin {
 std::atomic<int> gpus{1}, contexts{0}, refuse_copies{0}, refuse_calls{0}, off_device{0};

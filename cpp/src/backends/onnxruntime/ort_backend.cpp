@@ -1,0 +1,147 @@
+#include "backends/onnxruntime/ort_backend.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <vector>
+
+#include "bundle/bundle.hpp"
+#include "errors.hpp"
+#include "bundle/onnx_weights.hpp"
+#include "text.hpp"
+#include "backends/onnxruntime/ort_engine.hpp"
+
+namespace sacvit::detail {
+namespace {
+
+const std::map<std::string, std::string> kShortNames = {{"cpu", "CPUExecutionProvider"},
+                                                        {"cuda", "CUDAExecutionProvider"},
+                                                        {"tensorrt", "TensorrtExecutionProvider"}};
+constexpr const char* kSuffix = "ExecutionProvider";
+
+class OrtBackend final : public Backend {
+public:
+    OrtBackend(const Options& options, int threads)
+        : shared_(std::make_shared<Shared>()), threads_(threads), weights_(options.weights) {
+        const auto full = kShortNames.find(lower_case(options.provider));
+        provider_ = full == kShortNames.end() ? options.provider : full->second;
+        shared_->library = load_ort(options.library);
+        guarded("ONNX Runtime can't be used", [&] {
+            const std::vector<std::string> offered = Ort::GetAvailableProviders();
+            if (std::find(offered.begin(), offered.end(), provider_) == offered.end()) {
+                fail(ErrorCode::backend, "this ONNX Runtime has no provider ", options.provider, "; it offers ",
+                     joined(offered));
+            }
+            OrtPrepackedWeightsContainer* container = nullptr;
+            Ort::ThrowOnError(Ort::GetApi().CreatePrepackedWeightsContainer(&container));
+            shared_->prepacked.reset(container);
+        });
+        device_ = provider_.substr(0, provider_.rfind(kSuffix));
+        description_ = text("ONNX Runtime ", shared_->library->version, ", ", device_, ", ", threads_, " threads");
+    }
+
+    const std::string& description() const override { return description_; }
+
+    std::vector<std::string> precisions(const Bundle& bundle) const override { return bundle.manifest.precisions; }
+
+    std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) override {
+        return bundle.checked_files(precision);
+    }
+
+    std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) override {
+        return guarded("ONNX Runtime can't load " + stage, [&] {
+            Ort::SessionOptions options;
+            options.SetIntraOpNumThreads(threads_);
+            options.SetLogSeverityLevel(3);
+            // Threads that spin while a stage runs make it faster at batch 1; spinning on after it, they would take
+            // the cores from the other stage's session and from decoding.
+            options.AddConfigEntry("session.intra_op.allow_spinning", "1");
+            options.AddConfigEntry("session.force_spinning_stop", "1");
+            // On x86 without VNNI or AMX it would add up byte products in 16 bits, which full-range weights overflow.
+            options.AddConfigEntry("session.x64quantprecision", "1");
+            if (weights_ == Weights::mapped) {
+                options.AddConfigEntry("session.disable_prepacking", "1");
+            }
+            append_provider(options);
+            share_weights(options, stage, weights);
+            Ort::Session session(shared_->library->env, stage.c_str(), options, shared_->prepacked.get());
+            if (weights_ == Weights::packed) {
+                // The engines now read their packed copy; what they still need of the file they get from it again.
+                for (const auto& [path, file] : shared_->files) {
+                    file->release();
+                }
+            }
+            return std::make_unique<OrtEngine>(shared_, std::move(session),
+                                               std::filesystem::path(stage).filename().string());
+        });
+    }
+
+private:
+    // Unlike Python's binding, the C API fails where a provider can't be loaded: nothing falls back in silence.
+    void append_provider(Ort::SessionOptions& options) const {
+        if (provider_ == "CPUExecutionProvider") {
+            return;
+        }
+        if (provider_ == "CUDAExecutionProvider") {
+            OrtCUDAProviderOptionsV2* cuda = nullptr;
+            Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&cuda));
+            const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(
+                cuda, [](OrtCUDAProviderOptionsV2* p) { Ort::GetApi().ReleaseCUDAProviderOptions(p); });
+            options.AppendExecutionProvider_CUDA_V2(*cuda);
+        } else if (provider_ == "TensorrtExecutionProvider") {
+            OrtTensorRTProviderOptionsV2* tensorrt = nullptr;
+            Ort::ThrowOnError(Ort::GetApi().CreateTensorRTProviderOptions(&tensorrt));
+            const std::unique_ptr<OrtTensorRTProviderOptionsV2, void (*)(OrtTensorRTProviderOptionsV2*)> owner(
+                tensorrt, [](OrtTensorRTProviderOptionsV2* p) { Ort::GetApi().ReleaseTensorRTProviderOptions(p); });
+            options.AppendExecutionProvider_TensorRT_V2(*tensorrt);
+        } else {
+            options.AppendExecutionProvider(device_);
+        }
+    }
+
+    // Hands the session the weights that stand in the weights file, so that both sessions read the same memory.
+    // Only on the CPU: another device has its own memory.
+    void share_weights(Ort::SessionOptions& options, const std::string& stage, const std::string& weights) {
+        if (weights.empty() || provider_ != "CPUExecutionProvider") {
+            return;
+        }
+        const std::string location = std::filesystem::path(weights).filename().string();
+        std::shared_ptr<MappedFile>& file = shared_->files[weights];
+        if (!file) {
+            file = std::make_shared<MappedFile>(weights, ErrorCode::backend);
+        }
+        const MappedFile model(stage, ErrorCode::backend);
+        const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+        for (const ExternalTensor& tensor : external_tensors(model.bytes(), stage)) {
+            const std::size_t size = file->bytes().size();
+            if (tensor.location != location || tensor.offset > size || tensor.length > size - tensor.offset) {
+                continue;  // ONNX Runtime says what is wrong with it
+            }
+            std::string key = text(weights, ' ', tensor.offset, ' ', tensor.length, ' ', tensor.type);
+            for (const std::int64_t length : tensor.shape) {
+                key += text(' ', length);
+            }
+            auto shared = shared_->tensors.find(key);
+            if (shared == shared_->tensors.end()) {
+                Ort::Value value = Ort::Value::CreateTensor(
+                    memory, static_cast<char*>(file->data()) + tensor.offset, tensor.length, tensor.shape.data(),
+                    tensor.shape.size(), static_cast<ONNXTensorElementDataType>(tensor.type));
+                shared = shared_->tensors.emplace(std::move(key), std::move(value)).first;
+            }
+            options.AddInitializer(tensor.name.c_str(), shared->second);
+        }
+    }
+
+    std::shared_ptr<Shared> shared_;
+    int threads_;
+    Weights weights_;
+    std::string provider_, device_, description_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads) {
+    return std::make_unique<OrtBackend>(options, threads);
+}
+
+}  // namespace sacvit::detail

@@ -1,0 +1,58 @@
+#include "backends/tensorrt/cuda.hpp"
+
+#include "errors.hpp"
+
+namespace sacvit::detail {
+
+void check_cuda(cudaError_t status, const char* call) {
+    if (status == cudaSuccess) {
+        return;
+    }
+    cudaGetLastError();  // what can be forgotten is: the process goes on
+    const char* hint = status == cudaErrorMemoryAllocation ? "; ask for smaller batches"
+                       : status == cudaErrorInsufficientDriver
+                           ? "; there is no NVIDIA driver here, or it is older than these CUDA libraries need"
+                       : status == cudaErrorNoDevice ? "; no NVIDIA GPU can be seen from here"
+                                                     : "";
+    fail(ErrorCode::backend, "CUDA: ", call, " failed, ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")",
+         hint);
+}
+
+Gpu find_gpu() {
+    int count = 0;
+    check_cuda(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+    if (count < 1) {
+        fail(ErrorCode::backend, "there is no GPU 0 in this machine");
+    }
+    cudaDeviceProp facts{};
+    check_cuda(cudaGetDeviceProperties(&facts, 0), "cudaGetDeviceProperties");
+    return {facts.name, text(facts.major, '.', facts.minor)};
+}
+
+CudaStream::CudaStream() {
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+}
+
+CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
+
+DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
+
+void* DeviceBuffer::reserve(std::size_t bytes) {
+    if (bytes > size_) {
+        check_cuda(cudaFree(data_), "cudaFree");
+        data_ = nullptr;
+        size_ = 0;
+        check_cuda(cudaMalloc(&data_, bytes), "cudaMalloc");
+        size_ = bytes;
+    }
+    return data_;
+}
+
+OnFirstGpu::OnFirstGpu() {
+    check_cuda(cudaGetDevice(&before_), "cudaGetDevice");
+    check_cuda(cudaSetDevice(0), "cudaSetDevice");
+}
+
+OnFirstGpu::~OnFirstGpu() { cudaSetDevice(before_); }
+
+}  // namespace sacvit::detail

@@ -1,0 +1,32 @@
+// Opening a bundle: nothing reaches a backend before its hash is checked.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bundle/manifest.hpp"
+
+namespace sacvit::detail {
+
+// Manifest and labels are checked, engine files are checked when a variant is asked for.
+struct Bundle {
+    std::string path;
+    Manifest manifest;
+    std::vector<std::string> labels;
+
+    // Default gate of a variant that is there.
+    double eta_of(const std::string& precision) const;
+    // A variant that must be there. Throws Error (bundle).
+    const Variant& variant(const std::string& precision) const;
+    // Paths by role (`ee`, `sac`, `weights`), after checking every one's size and hash. Throws Error (bundle).
+    std::map<std::string, std::string> checked_files(const std::string& precision) const;
+};
+
+// The path of a file, after checking its size and hash; `remedy` ends the error's sentence. Throws Error (bundle).
+std::string check_file(const std::string& folder, const FileEntry& entry, const std::string& remedy);
+
+// Opens the bundle folder at `path`. Throws Error (bundle).
+Bundle open_bundle(const std::string& path);
+
+}  // namespace sacvit::detail
