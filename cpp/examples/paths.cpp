@@ -15,7 +15,7 @@ using sacvit::ErrorCode;
 
 namespace {
 
-bool is_picture(const fs::path& path) {
+bool is_image(const fs::path& path) {
     std::string suffix = path.extension().string();
     std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
     return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
@@ -60,13 +60,13 @@ std::vector<std::string> expand(const std::vector<std::string>& arguments) {
         std::vector<std::string> found;
         if (fs::is_directory(argument, error)) {
             for (const auto& entry : fs::directory_iterator(argument, error)) {
-                if (is_picture(entry.path())) {
+                if (is_image(entry.path())) {
                     found.push_back((fs::path(argument) / entry.path().filename()).lexically_normal().string());
                 }
             }
             if (found.empty()) {
                 throw Error(ErrorCode::usage,
-                            "no pictures in the folder " + argument + " (looked for .jpg, .jpeg, .png)");
+                            "no images in the folder " + argument + " (looked for .jpg, .jpeg, .png)");
             }
         } else if (argument.find_first_of("*?[") != argument.npos && !fs::exists(argument, error)) {
             found = matches(argument);
@@ -82,15 +82,15 @@ std::vector<std::string> expand(const std::vector<std::string>& arguments) {
     return out;
 }
 
-std::string find_bundle(const std::vector<std::string>& pictures) {
+std::string find_bundle(const std::vector<std::string>& images) {
     if (const char* named = std::getenv("SACVIT_BUNDLE"); named != nullptr && *named != '\0') {
         return named;
     }
     std::error_code error;
     const fs::path here = fs::current_path();
     std::vector<fs::path> places = {here}, above;
-    for (const std::string& picture : pictures) {
-        const fs::path folder = fs::is_directory(picture, error) ? fs::path(picture) : fs::path(picture).parent_path();
+    for (const std::string& image : images) {
+        const fs::path folder = fs::is_directory(image, error) ? fs::path(image) : fs::path(image).parent_path();
         places.push_back(fs::weakly_canonical(here / folder, error));
         above.push_back(places.back().parent_path());
     }
@@ -114,6 +114,6 @@ std::string find_bundle(const std::vector<std::string>& pictures) {
         }
     }
     throw Error(ErrorCode::bundle,
-                "no *.sacvit bundle in the current folder, beside the pictures or in the folder above them; name one "
+                "no *.sacvit bundle in the current folder, beside the images or in the folder above them; name one "
                 "with --bundle or $SACVIT_BUNDLE, or make one with: sacvit-export --ckpt model.pth");
 }

@@ -1,13 +1,13 @@
-// Which pictures and which bundle are meant, as the Python command decides it.
+// Which images and which bundle are meant, as the Python command decides it.
 #pragma once
 
 #include <string>
 #include <vector>
 
-// Files stay, folders give the pictures inside, globs what they match; sorted within each argument. Throws
-// sacvit::Error (usage) for a folder or glob without pictures; a file that does not exist is reported later.
+// Files stay, folders give the images inside, globs what they match; sorted within each argument. Throws
+// sacvit::Error (usage) for a folder or glob without images; a file that does not exist is reported later.
 std::vector<std::string> expand(const std::vector<std::string>& arguments);
 
-// The bundle named by $SACVIT_BUNDLE, else the one in the nearest place that has one: the current folder, the pictures'
+// The bundle named by $SACVIT_BUNDLE, else the one in the nearest place that has one: the current folder, the images'
 // folders, the folders above those. Throws sacvit::Error (bundle).
-std::string find_bundle(const std::vector<std::string>& pictures);
+std::string find_bundle(const std::vector<std::string>& images);

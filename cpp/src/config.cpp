@@ -39,26 +39,29 @@ public:
         }
     }
 
-    void read_number(const char* field, double& out) const {
+    // A number, a text, or an array of numbers.
+    template <typename Value>
+    void read(const char* field, Value& out) const {
         if (const json* value = find(field)) {
-            value->get_to(out);
+            try {
+                value->get_to(out);
+            } catch (const json::exception&) {
+                check(false, field);
+            }
         }
     }
 
     void read_choice(const char* field, std::string& out, const Names& choices) const {
-        if (const json* value = find(field)) {
-            value->get_to(out);
-            check(contains(choices, out), field);
-        }
+        read(field, out);
+        check(contains(choices, out), field);
     }
 
     // One finite number for each channel.
     void read_channels(const char* field, std::array<double, 3>& out) const {
-        if (const json* value = find(field)) {
-            check(value->is_array() && value->size() == 3, field);
-            value->get_to(out);
-            check(std::all_of(out.begin(), out.end(), [](double v) { return std::fabs(v) < 1e300; }), field);
-        }
+        read(field, out);
+        const json* value = find(field);
+        check(value == nullptr || value->size() == 3, field);
+        check(std::all_of(out.begin(), out.end(), [](double v) { return std::fabs(v) < 1e300; }), field);
     }
 
     void check(bool good, const char* field) const {
@@ -97,7 +100,7 @@ Method parse_method(const json& manifest) {
                           {"downsample", "positions", "score_first_block", "score_beta", "alpha", "rounding", "fusion",
                            "background", "class_token", "attention"});
     section.read_choice("downsample", out.downsample, {"area", "bilinear_corners"});
-    section.read_number("alpha", out.alpha);
+    section.read("alpha", out.alpha);
     section.read_choice("rounding", out.rounding, {"floor", "ceil"});
     section.read_choice("background", out.background, {"embeddings", "features"});
     return out;
@@ -107,7 +110,7 @@ Preprocessing parse_preprocessing(const json& manifest) {
     Preprocessing out;
     const Section section(manifest, "preprocessing", {"interpolation", "crop", "mean", "std"});
     section.read_choice("interpolation", out.interpolation, {"bicubic", "bilinear"});
-    section.read_number("crop", out.crop);
+    section.read("crop", out.crop);
     section.check(out.crop >= 0.1 && out.crop <= 1.0, "crop");
     section.read_channels("mean", out.mean);
     section.read_channels("std", out.std);

@@ -25,9 +25,9 @@ std::vector<std::int64_t> child_positions(const std::vector<std::int64_t>& paren
 void gather_patches(const Pixels& image, const std::vector<std::int64_t>& targets, const Geometry& geometry,
                     std::vector<std::uint8_t>& out);
 
-// All stage 2 needs to know of some pictures with the same M, as plain values that could as well cross a network.
+// All stage 2 needs to know of some images with the same M, as plain values that could as well cross a network.
 struct StageTwoRequest {
-    std::size_t size = 0;                   // pictures
+    std::size_t size = 0;                   // images
     std::vector<std::uint8_t> patches;      // [B,4M,3PP]
     std::vector<std::int64_t> positions;    // [B,4M]
     std::vector<std::byte> target_features; // [B,M,D] in the variant's precision
@@ -39,7 +39,7 @@ struct StageTwoRequest {
     // Appends row `row` of a stage-1 batch.
     void add(const Pixels& image, const Outputs& stage_one, std::size_t row, const std::vector<std::int64_t>& chosen,
              const Config& config);
-    // Takes the first `count` pictures out.
+    // Takes the first `count` images out.
     StageTwoRequest take(std::size_t count);
 };
 

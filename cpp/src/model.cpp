@@ -73,14 +73,14 @@ struct Stream::Impl {
         : model(std::move(model_)),
           batch_size(batch_size_),
           scheduler(model->scheduler(gate, batch_size)),
-          pictures(std::move(sources),
+          images(std::move(sources),
                    [this](const Source& source) { return prepare(source, model->bundle.manifest.config); },
                    2 * batch_size, workers) {}
 
     std::shared_ptr<const Model::Impl> model;
     std::size_t batch_size;
     Scheduler scheduler;
-    Prefetch pictures;
+    Prefetch images;
     bool ended = false;
 };
 
@@ -99,7 +99,7 @@ std::optional<Result> Stream::next() {
         }
         std::vector<Item> batch;
         while (batch.size() < impl_->batch_size && !impl_->ended) {
-            std::optional<Item> item = impl_->pictures.next();
+            std::optional<Item> item = impl_->images.next();
             impl_->ended = !item;
             if (item) {
                 batch.push_back(std::move(*item));

@@ -1,38 +1,14 @@
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "errors.hpp"
 #include "sacvit/sacvit.hpp"
 #include "text.hpp"
 
 namespace sacvit {
-namespace {
-
-using json = nlohmann::ordered_json;
-
-// The number that is nearest to the one written with so many decimals, as Python's `round` gives it.
-double rounded(double value, int digits) {
-    char buffer[400];
-    std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
-    return std::strtod(buffer, nullptr);
-}
-
-// In one line, spaced as Python's json writes it. Line breaks inside strings are escaped, so all others separate.
-std::string one_line(const json& data) {
-    std::string out;
-    for (const char character : data.dump(0, ' ', true)) {
-        if (character != '\n') {
-            out += character;
-        } else if (out.back() == ',') {
-            out += ' ';
-        }
-    }
-    return out;
-}
-
-}  // namespace
+using detail::joined;
+using detail::json_number;
+using detail::text;
 
 std::string json_string(const std::string& value) { return detail::json_string(value); }
 
@@ -62,30 +38,29 @@ std::vector<std::uint8_t> Prediction::target_mask() const {
 }
 
 std::string Prediction::to_json(int k) const {
-    json best = json::array();
+    std::vector<std::string> best, tokens, steps;
     for (const auto& [i, p] : topk(k)) {
-        best.push_back({{"label", (*labels)[static_cast<std::size_t>(i)]}, {"probability", rounded(p, 6)}});
+        best.push_back(text("{\"label\": ", detail::json_string((*labels)[static_cast<std::size_t>(i)]), ", \"probability\": ",
+                            json_number(p, 6), "}"));
     }
-    json steps;
-    const std::pair<const char*, double> seconds[] = {{"decode", timing.decode}, {"preprocess", timing.preprocess},
-                                                      {"glue", timing.glue},     {"ee", timing.ee},
-                                                      {"sac", timing.sac}};
-    for (const auto& [step, spent] : seconds) {
-        if (stage == 2 || step != std::string("sac")) {
-            steps[step] = rounded(1000 * spent, 3);
-        }
+    for (const std::int64_t target : targets) {
+        tokens.push_back(std::to_string(target));
     }
-    const json rest = {{"label", label()},
-                       {"index", index},
-                       {"probability", rounded(probability(), 6)},
-                       {"stage", stage},
-                       {"stage_one_probability", rounded(stage_one_probability, 6)},
-                       {"topk", best},
-                       {"targets", stage == 1 ? json() : json(targets)},
-                       {"grid", grid},
-                       {"timing_ms", steps}};
-    // A path may be no UTF-8, which the JSON library would refuse.
-    return "{\"source\": " + json_string(source) + ", " + one_line(rest).substr(1);
+    const auto add_step = [&](const char* step, double seconds) {
+        steps.push_back(text('"', step, "\": ", json_number(1000 * seconds, 3)));
+    };
+    add_step("decode", timing.decode);
+    add_step("preprocess", timing.preprocess);
+    add_step("glue", timing.glue);
+    add_step("ee", timing.ee);
+    if (stage == 2) {
+        add_step("sac", timing.sac);
+    }
+    return text("{\"source\": ", detail::json_string(source), ", \"label\": ", detail::json_string(label()), ", \"index\": ", index,
+                ", \"probability\": ", json_number(probability(), 6), ", \"stage\": ", stage,
+                ", \"stage_one_probability\": ", json_number(stage_one_probability, 6), ", \"topk\": [",
+                joined(best), "], \"targets\": ", stage == 1 ? "null" : "[" + joined(tokens) + "]",
+                ", \"grid\": ", grid, ", \"timing_ms\": {", joined(steps), "}}");
 }
 
 }  // namespace sacvit

@@ -10,7 +10,7 @@
 namespace sacvit::detail {
 namespace {
 
-// Seconds by step, shared equally by the pictures of one batch.
+// Seconds by step, shared equally by the images of one batch.
 class Clock {
 public:
     explicit Clock(std::size_t share) : share_(static_cast<double>(share)) {}
@@ -114,7 +114,7 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     std::vector<bool> goes_on(rows);
     for (std::size_t row = 0; row < rows; ++row) {
         Answer& answer = answers[row];
-        // Row by row: a picture on which the variant overflows must not cost the others their answers.
+        // Row by row: an image on which the variant overflows must not cost the others their answers.
         if (!finite(logits + row * classes, classes) || !finite(scores + row * tokens, tokens)) {
             answer.item.error = overflow(answer.item.source, "EE");
             continue;

@@ -1,4 +1,4 @@
-// The order in which pictures pass through the two engines: gate, compaction, re-batching, answers in order.
+// The order in which images pass through the two engines: gate, compaction, re-batching, answers in order.
 // As sacvit_deploy/scheduler.py.
 #pragma once
 
@@ -24,7 +24,7 @@ struct Answer {
     std::vector<std::int64_t> targets;
 };
 
-// Continuing pictures wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
+// Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
 // many finished answers may wait behind them.
 class Scheduler {
 public:
@@ -34,7 +34,7 @@ public:
     void take(std::vector<Item> batch);
     // Runs stage 2 on all that still wait.
     void finish();
-    // The next answer in the pictures' order, if it is there.
+    // The next answer in the images' order, if it is there.
     std::optional<Answer> next();
 
 private:
@@ -44,7 +44,7 @@ private:
     const Cascade& cascade_;
     double eta_;
     std::size_t count_, sac_batch_, patience_;
-    std::map<std::size_t, Answer> answers_;  // finished, by the picture's number
+    std::map<std::size_t, Answer> answers_;  // finished, by the image's number
     std::map<std::size_t, Answer> held_;     // waiting for stage 2
     std::deque<std::size_t> waiting_;        // their numbers, in the order of the request
     StageTwoRequest request_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 namespace sacvit::detail {
@@ -30,6 +32,18 @@ std::string json_string(std::string_view value) {
         }
     }
     return '"' + out + '"';
+}
+
+std::string json_number(double value, int digits) {
+    char buffer[400];
+    std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+    const double rounded = std::strtod(buffer, nullptr);
+    if (rounded != 0 && rounded < 1e-4) {
+        return json(rounded).dump();  // with an exponent
+    }
+    std::string out = buffer;
+    out.erase(out.find_last_not_of('0') + 1);
+    return out.back() == '.' ? out + '0' : out;
 }
 
 bool is_utf8(std::string_view value) {

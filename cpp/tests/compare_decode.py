@@ -1,6 +1,6 @@
-"""Compare the two decoders: pictures of every kind, whole and damaged, through Python and through `decode_probe`.
+"""Compare the two decoders: images of every kind, whole and damaged, through Python and through `decode_probe`.
 
-Exits with 1 if a picture comes out different, if a whole one is refused, or if one runtime answers where the other
+Exits with 1 if an image comes out different, if a whole one is refused, or if one runtime answers where the other
 refuses; but C++ may refuse a PNG whose checksums are wrong or whose last bytes are missing, which Python shows.
 """
 
@@ -29,7 +29,7 @@ from sacvit_deploy.preprocess import fit
 
 # Bit depth and colour type, without palettes.
 DEPTHS = ((1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6))
-BAD = ("different", "only C++ refuses", "only Python refuses", "a whole picture is refused")
+BAD = ("different", "only C++ refuses", "only Python refuses", "a whole image is refused")
 
 # libjpeg-turbo's code for one processor saturates wild coefficients otherwise than that for another.
 TOLERATED = "damaged JPEGs different on another processor"
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--damaged", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--other-processor", action="store_true", help="damaged JPEGs may come out different")
-    parser.add_argument("--keep", type=Path, help="folder for the pictures that differ")
+    parser.add_argument("--keep", type=Path, help="folder for the images that differ")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(arguments.seed)
@@ -155,7 +155,7 @@ def main() -> int:
     process = subprocess.Popen(arguments.probe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture"
+        path = Path(folder) / "image"
         for number, (kind, raw) in enumerate(files):
             path.write_bytes(raw)
             interpolation = "bicubic" if rng.random() < 0.5 else "bilinear"
@@ -173,15 +173,15 @@ def main() -> int:
                 if arguments.keep:
                     (arguments.keep / str(number)).write_bytes(raw)
     process.stdin.close()
-    print(f"{len(files)} pictures:", ", ".join(f"{count} {name}" for name, count in counts.items()))
+    print(f"{len(files)} images:", ", ".join(f"{count} {name}" for name, count in counts.items()))
     return int(any(counts[name] for name in BAD) or process.wait() != 0)
 
 
 def judge(theirs: str, ours: str, kind: str, whole: bool) -> str:
-    """What the two answers for one picture mean."""
+    """What the two answers for one image mean."""
     cpp_refuses, python_refuses = (answer.startswith("error: ") for answer in (theirs, ours))
     if cpp_refuses and python_refuses:
-        return "a whole picture is refused" if whole else "both refuse"
+        return "a whole image is refused" if whole else "both refuse"
     if cpp_refuses:
         return "only C++ refuses a damaged PNG" if kind.startswith("png") and not whole else "only C++ refuses"
     if python_refuses:

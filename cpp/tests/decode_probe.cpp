@@ -1,4 +1,4 @@
-// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints what the picture becomes: the SHA-256 of its
+// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints what the image becomes: the SHA-256 of its
 // fitted pixels, or `error: MESSAGE`.
 #include <iostream>
 #include <sstream>
@@ -18,8 +18,8 @@ int main() {
         in >> size >> recipe.crop >> recipe.interpolation;
         std::getline(in >> std::ws, path);
         try {
-            const Image picture = decode_file(path);
-            const Pixels pixels = fit(picture.view(), size, recipe, path);
+            const Image image = decode_file(path);
+            const Pixels pixels = fit(image.view(), size, recipe, path);
             std::cout << sha256({{reinterpret_cast<const char*>(pixels.data()), pixels.size()}}) << std::endl;
         } catch (const sacvit::Error& error) {
             std::cout << "error: " << error.what() << std::endl;

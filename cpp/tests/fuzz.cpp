@@ -1,4 +1,4 @@
-// What hostile input reaches: manifests, pictures, their orientation blocks, ONNX files, texts. The first byte of an input
+// What hostile input reaches: manifests, images, their orientation blocks, ONNX files, texts. The first byte of an input
 // chooses. Nothing but sacvit::Error may come out.
 #include <cstddef>
 #include <cstdint>
@@ -34,10 +34,10 @@ void feed(int kind, std::string_view data) {
             parse_manifest(sealed(std::string(data)));
             return;
         case 1: {
-            // A picture of many pixels costs a fuzzer its time; the limit itself has a test of its own.
-            const Image picture = decode_bytes(data, "picture");
-            if (picture.width * static_cast<std::int64_t>(picture.height) < 1'000'000) {
-                fit(picture.view(), 32, {}, "picture");
+            // An image of many pixels costs a fuzzer its time; the limit itself has a test of its own.
+            const Image image = decode_bytes(data, "image");
+            if (image.width * static_cast<std::int64_t>(image.height) < 1'000'000) {
+                fit(image.view(), 32, {}, "image");
             }
             return;
         }

@@ -1,5 +1,5 @@
 // Drives fuzz.cpp where libFuzzer (clang) is not there: mutates seed files for some seconds, without coverage.
-// argv: SECONDS SEED_FILE..., of which manifest.json, *.onnx and pictures are told apart by their names.
+// argv: SECONDS SEED_FILE..., of which manifest.json, *.onnx and images are told apart by their names.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>

@@ -1,6 +1,7 @@
 """Bundles with plans for the C++ tests: the plans name ONNX files, which the tests' stand-in for TensorRT runs.
 
-Beside them cases.json: a bundle, a precision, a machine, and what Python's `find_plans` says of the three.
+Beside them cases.json: a bundle, a precision, a machine, and what Python's `find_plans` answers: the plans, or an error,
+with what both runtimes must name in it.
 """
 
 from __future__ import annotations
@@ -64,43 +65,44 @@ def main() -> None:
     precisions = list(good.manifest.variants)
     for precision in precisions:
         add_plans(good, precision)
-    cases: list[tuple[Path, str, Place]] = [(good.path, precision, HERE) for precision in precisions]
+    cases: list[tuple[Path, str, Place, str]] = [(good.path, precision, HERE, "") for precision in precisions]
     others = {
         "version": replace(HERE, version="10.4.0"),
         "gpu": replace(HERE, device="Another"),
         "capability": replace(HERE, capabilities=("8.9",)),
         "runtime": replace(HERE, runtime="tensorrt-rtx"),
     }
-    cases += [(good.path, precisions[0], place) for place in others.values()]
+    named = {"version": "10.4.0", "gpu": "Another", "capability": "Stand-in", "runtime": "tensorrt-rtx"}
+    cases += [(good.path, precisions[0], place, named[name]) for name, place in others.items()]
 
     ahead = copy(good.path, options.folder / "ahead.sacvit")
     add_plans(ahead, precisions[0], replace(HERE, device=None, capabilities=("8.6", "8.7")))
-    cases += [(ahead.path, precisions[0], HERE), (ahead.path, precisions[0], others["capability"])]
+    cases += [(ahead.path, precisions[0], HERE, ""), (ahead.path, precisions[0], others["capability"], "8.9")]
     both = copy(good.path, options.folder / "both.sacvit")
     add_plans(both, precisions[0], others["version"])
-    cases += [(both.path, precisions[0], HERE), (both.path, "fp64", HERE)]
+    cases += [(both.path, precisions[0], HERE, "10.4.0"), (both.path, "fp64", HERE, "fp64")]
     add_plans(both, precisions[0])
-    cases.append((both.path, precisions[0], HERE))
+    cases.append((both.path, precisions[0], HERE, ""))
 
-    def damaged(name: str) -> Path:
+    def damaged(name: str, named: str) -> Path:
         bundle = copy(good.path, options.folder / f"{name}.sacvit")
         folder = add_plans(bundle, precisions[0])
-        cases.append((bundle.path, precisions[0], HERE))
+        cases.append((bundle.path, precisions[0], HERE, named))
         return folder
 
-    record = damaged("digest") / RECORD
+    record = damaged("digest", RECORD) / RECORD
     record.write_bytes(record.read_bytes().replace(b"Stand-in", b"Stand-on"))
-    record = damaged("newer") / RECORD
+    record = damaged("newer", "newer") / RECORD
     record.write_bytes(record.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
-    plan = damaged("changed") / "sac.plan"
+    plan = damaged("changed", "sac.plan") / "sac.plan"
     plan.write_text(plan.read_text()[:-1] + "?")
-    (damaged("missing") / "ee.plan").unlink()
-    plan = damaged("shorter") / "ee.plan"
+    (damaged("missing", "ee.plan") / "ee.plan").unlink()
+    plan = damaged("shorter", "ee.plan") / "ee.plan"
     plan.write_text("?")
 
-    def edited(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    def edited(name: str, named: str, edit: Callable[[dict[str, Any]], None]) -> None:
         """A record that says something else, but bears its own digest."""
-        record = damaged(name) / RECORD
+        record = damaged(name, named) / RECORD
         data = json.loads(record.read_text())
         edit(data)
         schema = data.pop("schema")
@@ -110,19 +112,20 @@ def main() -> None:
     def other_engines(data: dict[str, Any]) -> None:
         data["plans"]["ee"]["onnx"] = dict.fromkeys(data["plans"]["ee"]["onnx"], "0" * 64)
 
-    edited("stale", other_engines)
-    edited("half", lambda data: data["plans"].pop("sac"))
-    edited("none", lambda data: data["plans"].clear())
+    edited("stale", f"ee.{precisions[0]}.onnx", other_engines)
+    edited("half", "sac", lambda data: data["plans"].pop("sac"))
+    edited("none", "ee", lambda data: data["plans"].clear())
 
-    found = []
-    for path, precision, place in cases:
+    answers = []
+    for path, precision, place, word in cases:
         try:
             plans = find_plans(open_bundle(path), precision, place)
             answer = {"plans": {role: str(plan) for role, plan in plans.items()}}
         except BundleError as error:
-            answer = {"error": str(error)}
-        found.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)
-    (options.folder / "cases.json").write_text(json.dumps(found, indent=1))
+            assert word and word in str(error), (word, str(error))
+            answer = {"error": str(error), "named": word}
+        answers.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)
+    (options.folder / "cases.json").write_text(json.dumps(answers, indent=1))
 
 
 if __name__ == "__main__":

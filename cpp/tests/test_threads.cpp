@@ -1,4 +1,4 @@
-// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE PICTURES COUNT.
+// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE IMAGES COUNT.
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -12,7 +12,7 @@
 
 namespace {
 
-std::vector<std::string> pictures_in(const char* folder, std::size_t count) {
+std::vector<std::string> images_in(const char* folder, std::size_t count) {
     std::vector<std::string> out;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
         out.push_back(entry.path().string());
@@ -106,7 +106,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     CHECK(!model.stream([]() -> std::optional<sacvit::Source> { return std::nullopt; }).next());
     EQUAL(model.predict_batch({}).size(), 0u);
 
-    // Memory is bounded: no more pictures are taken than two batches ahead of the one at work.
+    // Memory is bounded: no more images are taken than two batches ahead of the one at work.
     std::atomic<int> taken{0};
     std::vector<std::string> many;
     for (int i = 0; i < 20; ++i) {
@@ -116,7 +116,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
         sacvit::Stream stream = model.stream(source(many, &taken), {2, 2}, {0.0});
         CHECK(stream.next().has_value());
         CHECK(taken <= 2 + 2 * 2, taken.load());
-    }  // ended early, with pictures under way
+    }  // ended early, with images under way
 
     sacvit::Stream moved = model.stream(source(paths), {2, 2});
     sacvit::Stream stream = std::move(moved);
@@ -132,7 +132,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     }
     REFUSES(usage, "batch_size must be at least 1", model.stream(source(paths), {0, 1}));
     REFUSES(usage, "eta is 1.5", model.predict(paths[0], {1.5}));
-    REFUSES(usage, "alpha is 0.0", model.predict(paths[0], {std::nullopt, 0.0}));
+    REFUSES(usage, "alpha is 0;", model.predict(paths[0], {std::nullopt, 0.0}));
     REFUSES(image, "none.jpg does not exist", model.predict("none.jpg"));
 }
 
@@ -144,8 +144,8 @@ void test_sources(const sacvit::Model& model, const std::string& path) {
     EQUAL(found.source, "<bytes>");
     found.source = path;
     same(found, model.predict(path, {1.0}));
-    REFUSES(image, "the picture's bytes is empty", model.predict(sacvit::Bytes{raw.data(), 0}));
-    REFUSES(image, "the picture's bytes is damaged or truncated", model.predict(sacvit::Bytes{raw.data(), 700}));
+    REFUSES(image, "the image's bytes is empty", model.predict(sacvit::Bytes{raw.data(), 0}));
+    REFUSES(image, "the image's bytes is damaged or truncated", model.predict(sacvit::Bytes{raw.data(), 700}));
     const auto results = model.predict_batch({path, sacvit::Bytes{raw.data(), 700}, path, "none.jpg"}, {1.0});
     CHECK(results[0].index() == 0 && results[1].index() == 1 && results[2].index() == 0 && results[3].index() == 1);
     EQUAL(std::get<sacvit::Error>(results[3]).code() == sacvit::ErrorCode::image, true);
@@ -154,7 +154,7 @@ void test_sources(const sacvit::Model& model, const std::string& path) {
 }  // namespace
 
 int main(int, char** argv) {
-    const std::vector<std::string> paths = pictures_in(argv[2], std::stoul(argv[3]));
+    const std::vector<std::string> paths = images_in(argv[2], std::stoul(argv[3]));
     test_shared_model(argv[1], paths);
     sacvit::Options options;
     options.threads = 1;

@@ -19,7 +19,7 @@ extern "C" {
 
 typedef enum sacvit_status {
     SACVIT_OK = 0,
-    SACVIT_ERROR_IMAGE = 1,   /* a picture that can't be decoded or is refused */
+    SACVIT_ERROR_IMAGE = 1,   /* an image that can't be decoded or is refused */
     SACVIT_ERROR_BUNDLE = 2,  /* a bundle that is missing, incomplete, changed, or of another schema */
     SACVIT_ERROR_BACKEND = 3, /* an inference library that is missing, or did not give what was asked for */
     SACVIT_ERROR_OUTPUT = 4,  /* an engine whose outputs can't be an answer */
@@ -48,7 +48,7 @@ typedef struct sacvit_options {
     const char* backend;   /* "tensorrt" where it was built in; NULL is "onnxruntime" */
 } sacvit_options;
 
-/* What a picture comes from: `path`, or else pixels at `data` if `width` is not 0, or else the `size` bytes of a file at
+/* What an image comes from: `path`, or else pixels at `data` if `width` is not 0, or else the `size` bytes of a file at
  * `data`. Nothing is kept after the call. */
 typedef struct sacvit_source {
     const char* path;
@@ -63,11 +63,11 @@ typedef struct sacvit_source {
 SACVIT_C_API sacvit_status sacvit_open(const char* bundle, const sacvit_options* options, sacvit_model** out);
 SACVIT_C_API void sacvit_close(sacvit_model* model);
 
-/* Classifies one picture. eta and alpha below 0 take the bundle's defaults. *out is NULL after a failure. */
+/* Classifies one image. eta and alpha below 0 take the bundle's defaults. *out is NULL after a failure. */
 SACVIT_C_API sacvit_status sacvit_predict(const sacvit_model* model, const sacvit_source* source, double eta,
                                           double alpha, sacvit_prediction** out);
-/* Classifies pictures in one EE call and at most one SAC call. statuses[i] and out[i] are those of sources[i]; a bad
- * picture costs the others nothing, and the result is OK unless the whole batch failed. The last error is that of the
+/* Classifies images in one EE call and at most one SAC call. statuses[i] and out[i] are those of sources[i]; a bad
+ * image costs the others nothing, and the result is OK unless the whole batch failed. The last error is that of the
  * last bad one. */
 SACVIT_C_API sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_source* sources, size_t count,
                                                 double eta, double alpha, sacvit_status* statuses,

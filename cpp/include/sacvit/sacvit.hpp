@@ -25,7 +25,7 @@
 namespace sacvit {
 
 enum class ErrorCode {
-    image = 1,  // a picture that can't be decoded or is refused
+    image = 1,  // an image that can't be decoded or is refused
     bundle,     // a bundle that is missing, incomplete, changed, or of another schema
     backend,    // an inference library that is missing, or did not give what was asked for
     output,     // an engine whose outputs can't be an answer (NaN or infinite)
@@ -49,7 +49,7 @@ struct ImageView {
     const std::uint8_t* data = nullptr;
     int width = 0;
     int height = 0;
-    std::ptrdiff_t pitch = 0;  // bytes from one row to the next, negative where the picture is stored upside down
+    std::ptrdiff_t pitch = 0;  // bytes from one row to the next, negative where the image is stored upside down
     PixelFormat format = PixelFormat::rgb;
 };
 
@@ -59,7 +59,7 @@ struct Bytes {
     std::size_t size = 0;
 };
 
-// What a picture comes from; a string is the path of a JPEG or PNG file.
+// What an image comes from; a string is the path of a JPEG or PNG file.
 using Source = std::variant<std::string, Bytes, ImageView>;
 
 enum class Weights {
@@ -111,10 +111,10 @@ struct SACVIT_API Prediction {
     std::string to_json(int k = 5) const;
 };
 
-// An answer, or the error one picture met.
+// An answer, or the error one image met.
 using Result = std::variant<Prediction, Error>;
 
-// Answers in the order of the pictures; see Model::stream. To be used from one thread.
+// Answers in the order of the images; see Model::stream. To be used from one thread.
 class SACVIT_API Stream {
 public:
     // The next answer; nothing at the end.
@@ -141,12 +141,12 @@ class SACVIT_API Model {
 public:
     explicit Model(const std::string& bundle, const Options& options = {});
 
-    // Classify one picture; throws its error.
+    // Classify one image; throws its error.
     Prediction predict(const Source& source, const Gate& gate = {}) const;
-    // Classify pictures in one EE call and at most one SAC call; a bad one gives its error in its place.
+    // Classify images in one EE call and at most one SAC call; a bad one gives its error in its place.
     std::vector<Result> predict_batch(const std::vector<Source>& sources, const Gate& gate = {}) const;
-    // Classify any number of pictures with bounded memory. `sources` is called from Stream::next until it gives
-    // nothing. Continuing pictures of several EE batches are joined to whole SAC batches.
+    // Classify any number of images with bounded memory. `sources` is called from Stream::next until it gives
+    // nothing. Continuing images of several EE batches are joined to whole SAC batches.
     Stream stream(std::function<std::optional<Source>()> sources, const StreamOptions& options = {},
                   const Gate& gate = {}) const;
 

@@ -104,7 +104,8 @@ std::vector<std::string> incompatibilities(const Record& record, const Bundle& b
     const std::vector<std::string>& built = record.capabilities;
     if (record.device) {
         if (*record.device != here.device || built != std::vector<std::string>{here.capability}) {
-            reasons.push_back(text("built on ", *record.device, ", here is ", here.device));
+            reasons.push_back(text("built on ", *record.device, " (", joined(built), "), here is ", here.device, " (",
+                                   here.capability, ")"));
         }
     } else if (std::find(built.begin(), built.end(), here.capability) == built.end()) {
         reasons.push_back(text("built for compute capability ", joined(built), ", this GPU has ", here.capability));

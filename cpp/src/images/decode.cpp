@@ -19,7 +19,7 @@ Image decode_bytes(std::string_view data, const std::string& name) {
     if (data.substr(0, 8) == "\x89PNG\r\n\x1a\n") {
         return decode_png(data, name);
     }
-    fail(ErrorCode::image, name, " is not a picture in a supported format (JPEG, PNG)");
+    fail(ErrorCode::image, name, " is not an image in a supported format (JPEG, PNG)");
 }
 
 void check_size(std::int64_t width, std::int64_t height, const std::string& name) {

@@ -19,7 +19,7 @@ Image decode_file(const std::string& path);
 // The same for a file's bytes; `name` stands in messages.
 Image decode_bytes(std::string_view data, const std::string& name);
 
-// Throws Error (image) for pictures without pixels or with more than kMaxPixels.
+// Throws Error (image) for images without pixels or with more than kMaxPixels.
 void check_size(std::int64_t width, std::int64_t height, const std::string& name);
 
 // The decoders of the two formats; `data` begins with the format's mark.

@@ -122,23 +122,23 @@ int orientation(std::string_view exif, std::string_view xmp) {
     return read_xmp(xmp);
 }
 
-Image upright(Image picture, int orientation) {
+Image upright(Image image, int orientation) {
     if (orientation < 2 || orientation > 8) {
-        return picture;
+        return image;
     }
     const bool swapped = orientation >= 5;
     const bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
     const bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    Image out(swapped ? picture.height : picture.width, swapped ? picture.width : picture.height, picture.channels);
-    const auto channels = static_cast<std::size_t>(picture.channels);
+    Image out(swapped ? image.height : image.width, swapped ? image.width : image.height, image.channels);
+    const auto channels = static_cast<std::size_t>(image.channels);
     for (int y = 0; y < out.height; ++y) {
         std::uint8_t* to = out.row(y);
         for (int x = 0; x < out.width; ++x, to += channels) {
-            // Where this pixel stands in the stored picture.
+            // Where this pixel stands in the stored image.
             const int column = swapped ? y : x, line = swapped ? x : y;
-            const int from_x = mirror_x ? picture.width - 1 - column : column;
-            const int from_y = mirror_y ? picture.height - 1 - line : line;
-            std::memcpy(to, picture.row(from_y) + static_cast<std::size_t>(from_x) * channels, channels);
+            const int from_x = mirror_x ? image.width - 1 - column : column;
+            const int from_y = mirror_y ? image.height - 1 - line : line;
+            std::memcpy(to, image.row(from_y) + static_cast<std::size_t>(from_x) * channels, channels);
         }
     }
     return out;

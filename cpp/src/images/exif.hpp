@@ -1,4 +1,4 @@
-// How a camera was held: the orientation that a picture file states.
+// How a camera was held: the orientation that an image file states.
 #pragma once
 
 #include <string_view>
@@ -11,7 +11,7 @@ namespace sacvit::detail {
 // EXIF block says nothing of the orientation.
 int orientation(std::string_view exif, std::string_view xmp);
 
-// The picture as a viewer shows it. Orientations outside 2..8 change nothing.
-Image upright(Image picture, int orientation);
+// The image as a viewer shows it. Orientations outside 2..8 change nothing.
+Image upright(Image image, int orientation);
 
 }  // namespace sacvit::detail

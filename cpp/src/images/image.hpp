@@ -1,4 +1,4 @@
-// A decoded picture in memory.
+// A decoded image in memory.
 #pragma once
 
 #include <cstddef>

@@ -80,7 +80,7 @@ bool start(Reader& reader, std::string_view data) {
     return true;
 }
 
-bool decompress(Reader& reader, Image& picture) {
+bool decompress(Reader& reader, Image& image) {
     jpeg_decompress_struct& info = reader.info;
     std::strcpy(reader.errors.message, "it ends before its last row");
     if (setjmp(reader.errors.jump)) {
@@ -95,7 +95,7 @@ bool decompress(Reader& reader, Image& picture) {
                                                 info.output_width * 4, 1);
     }
     while (info.output_scanline < info.output_height) {
-        std::uint8_t* to = picture.row(static_cast<int>(info.output_scanline));
+        std::uint8_t* to = image.row(static_cast<int>(info.output_scanline));
         JSAMPROW row = inks ? reader.line[0] : to;
         if (jpeg_read_scanlines(&info, &row, 1) != 1) {
             return false;
@@ -140,12 +140,12 @@ Image decode_jpeg(std::string_view data, const std::string& name) {
     // Read now: the library forgets its markers when it is done.
     const std::string exif = blocks(info, std::string_view("Exif\0\0", 6), false);
     const std::string xmp = blocks(info, std::string_view("http://ns.adobe.com/xap/1.0/\0", 29), true);
-    Image picture(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
+    Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
                     info.num_components == 1 ? 1 : 3);
-    if (!decompress(reader, picture)) {
+    if (!decompress(reader, image)) {
         fail(ErrorCode::image, name, " is damaged or truncated (", reader.errors.message, ")");
     }
-    return upright(std::move(picture), orientation(exif, xmp));
+    return upright(std::move(image), orientation(exif, xmp));
 }
 
 }  // namespace sacvit::detail

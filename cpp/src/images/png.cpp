@@ -109,7 +109,7 @@ void convert_grey(const Stored& stored, const std::uint8_t* from, std::uint8_t* 
         }
         const unsigned scale = stored.depth == 1 ? 255 : stored.depth == 2 ? 85 : stored.depth == 4 ? 17 : 1;
         const unsigned value = from[x] * scale;
-        // Pillow compares the key's low byte with the scaled value, except in pictures of one bit.
+        // Pillow compares the key's low byte with the scaled value, except in images of one bit.
         const unsigned key = stored.key == nullptr ? 256 : stored.depth == 1 ? (stored.key->gray ? 255 : 0)
                                                                              : stored.key->gray & 0xFFu;
         to[x] = static_cast<std::uint8_t>(value == key ? 255 : value);
@@ -217,11 +217,11 @@ Image decode_png(std::string_view data, const std::string& name) {
     }
     read_end(reader);
     const bool grey = stored.color == PNG_COLOR_TYPE_GRAY || stored.color == PNG_COLOR_TYPE_GRAY_ALPHA;
-    Image picture(width, height, grey ? 1 : 3);
+    Image image(width, height, grey ? 1 : 3);
     for (int y = 0; y < height; ++y) {
-        convert_row(stored, reader.rows[static_cast<std::size_t>(y)], picture.row(y), width);
+        convert_row(stored, reader.rows[static_cast<std::size_t>(y)], image.row(y), width);
     }
-    return upright(std::move(picture), orientation(exif_block(reader), text_block(reader, "XML:com.adobe.xmp")));
+    return upright(std::move(image), orientation(exif_block(reader), text_block(reader, "XML:com.adobe.xmp")));
 }
 
 }  // namespace sacvit::detail

@@ -1,4 +1,4 @@
-// Threads that prepare pictures ahead of the engines, in order.
+// Threads that prepare images ahead of the engines, in order.
 #pragma once
 
 #include <condition_variable>
@@ -26,7 +26,7 @@ public:
     Prefetch(const Prefetch&) = delete;
     Prefetch& operator=(const Prefetch&) = delete;
 
-    // The next picture's item; nothing at the end. Called from one thread, as `next` is from inside it.
+    // The next image's item; nothing at the end. Called from one thread, as `next` is from inside it.
     std::optional<Item> next();
 
 private:
@@ -46,7 +46,7 @@ private:
     bool ended_ = false;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::shared_ptr<Task>> order_;  // of the pictures; the caller's alone
+    std::deque<std::shared_ptr<Task>> order_;  // of the images; the caller's alone
     std::deque<std::shared_ptr<Task>> todo_;   // under the mutex, as are the tasks' results
     bool stop_ = false;
     std::vector<std::thread> threads_;

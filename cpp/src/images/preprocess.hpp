@@ -1,4 +1,4 @@
-// From pictures to what the engines see: resize, crop, half-size view, normalise. As sacvit_deploy/preprocess.py.
+// From images to what the engines see: resize, crop, half-size view, normalise. As sacvit_deploy/preprocess.py.
 #pragma once
 
 #include <array>

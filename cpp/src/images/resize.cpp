@@ -94,7 +94,7 @@ struct Layout {
     int step, red, green, blue;
 };
 
-// The window of a picture that has its size already.
+// The window of an image that has its size already.
 void cut(const ImageView& source, const Window& window, std::uint8_t* out) {
     const Layout at(source.format);
     for (int y = window.top; y < window.top + window.height; ++y) {

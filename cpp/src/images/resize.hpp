@@ -1,4 +1,4 @@
-// Antialiased resizing of 8-bit pictures, equal to Pillow's to the last bit.
+// Antialiased resizing of 8-bit images, equal to Pillow's to the last bit.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace sacvit::detail {
 
-// The part of a resized picture that is wanted: columns left..left+width-1 of a picture scaled to `full_width`
+// The part of a resized image that is wanted: columns left..left+width-1 of an image scaled to `full_width`
 // columns, and rows likewise.
 struct Window {
     int full_width, full_height;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the built package, builds the application against it, and runs both: test.sh BUILD BUNDLE PICTURE
+# Installs the built package, builds the application against it, and runs both: test.sh BUILD BUNDLE IMAGE
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
