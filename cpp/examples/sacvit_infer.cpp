@@ -15,9 +15,7 @@ namespace {
 
 constexpr std::size_t kFew = 8;  // images, up to which packing the weights takes longer than it saves
 
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Filled up with blanks to `width` characters of UTF-8.
 std::string padded(const std::string& value, std::size_t width, bool right = false) {
@@ -59,7 +57,9 @@ void show(const sacvit::Prediction& prediction, int topk, bool json) {
     for (const auto& [index, probability] : prediction.topk(topk)) {
         print_row(first ? shortened(prediction.source) : "", (*prediction.labels)[static_cast<std::size_t>(index)],
                   format("%.1f%%", 100.0 * static_cast<double>(probability)),
-                  !first ? "" : prediction.stage == 1 ? "1 EE" : "2 SAC",
+                  !first                  ? ""
+                  : prediction.stage == 1 ? "1 EE"
+                                          : "2 SAC",
                   first ? format("%.1f", 1000 * prediction.timing.total()) : "");
         first = false;
     }

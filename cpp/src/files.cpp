@@ -33,7 +33,7 @@ File::File(const std::string& path, ErrorCode code)
 File::~File() { ::close(descriptor_); }
 
 std::size_t File::size() const {
-    struct stat status {};
+    struct stat status{};
     if (::fstat(descriptor_, &status) != 0) {
         refuse(path_, code_);
     }
@@ -78,7 +78,8 @@ MappedFile::MappedFile(const std::string& path, ErrorCode code) {
         return;  // an empty range can't be mapped
     }
     // Private and writable: the inference library takes no pointers to constant memory, though it only reads.
-    void* const data = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
+    void* const data =
+        ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
     if (data == MAP_FAILED) {
         refuse(path, code);
     }

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "config.hpp"
 #include "backends/engine.hpp"
+#include "config.hpp"
 #include "images/preprocess.hpp"
 
 namespace sacvit::detail {
@@ -27,14 +27,14 @@ void gather_patches(const Pixels& image, const std::vector<std::int64_t>& target
 
 // All stage 2 needs to know of some images with the same M, as plain values that could as well cross a network.
 struct StageTwoRequest {
-    std::size_t size = 0;                   // images
-    std::vector<std::uint8_t> patches;      // [B,4M,3PP]
-    std::vector<std::int64_t> positions;    // [B,4M]
-    std::vector<std::byte> target_features; // [B,M,D] in the variant's precision
-    std::vector<std::byte> background;      // [B,N-M,D]
+    std::size_t size = 0;                    // images
+    std::vector<std::uint8_t> patches;       // [B,4M,3PP]
+    std::vector<std::int64_t> positions;     // [B,4M]
+    std::vector<std::byte> target_features;  // [B,M,D] in the variant's precision
+    std::vector<std::byte> background;       // [B,N-M,D]
     ElementType features_type = ElementType::float32;
     ElementType background_type = ElementType::float32;
-    std::vector<std::int64_t> targets;      // [B,M], for the answer's mask
+    std::vector<std::int64_t> targets;  // [B,M], for the answer's mask
 
     // Appends row `row` of a stage-1 batch.
     void add(const Pixels& image, const Outputs& stage_one, std::size_t row, const std::vector<std::int64_t>& chosen,

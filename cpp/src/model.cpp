@@ -30,11 +30,11 @@ Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open
         fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one a core");
     }
     auto backend = open_backend(options, options.threads > 0 ? options.threads : usable_cores());
-    precision = options.precision == "auto"
-                    ? choose_precision(backend->precisions(bundle),
-                                       options.backend == "onnxruntime" ? options.provider : options.backend,
-                                       cpu_features())
-                    : options.precision;
+    precision =
+        options.precision == "auto"
+            ? choose_precision(backend->precisions(bundle),
+                               options.backend == "onnxruntime" ? options.provider : options.backend, cpu_features())
+            : options.precision;
     description = backend->description();
     labels = std::make_shared<const std::vector<std::string>>(bundle.labels);
     auto files = backend->files(bundle, precision);
@@ -44,8 +44,8 @@ Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open
 Scheduler Model::Impl::scheduler(const Gate& gate, std::size_t batch_size) const {
     const Config& config = bundle.manifest.config;
     const double eta = check_eta(gate.eta.value_or(bundle.eta_of(precision)));
-    const auto count = num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(),
-                                   config.method.rounding);
+    const auto count =
+        num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(), config.method.rounding);
     return {*cascade, eta, static_cast<std::size_t>(count), batch_size, 8 * batch_size};
 }
 
@@ -73,9 +73,10 @@ struct Stream::Impl {
         : model(std::move(model_)),
           batch_size(batch_size_),
           scheduler(model->scheduler(gate, batch_size)),
-          images(std::move(sources),
-                   [this](const Source& source) { return prepare(source, model->bundle.manifest.config); },
-                   2 * batch_size, workers) {}
+          images(
+              std::move(sources),
+              [this](const Source& source) { return prepare(source, model->bundle.manifest.config); }, 2 * batch_size,
+              workers) {}
 
     std::shared_ptr<const Model::Impl> model;
     std::size_t batch_size;

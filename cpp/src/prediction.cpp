@@ -40,8 +40,8 @@ std::vector<std::uint8_t> Prediction::target_mask() const {
 std::string Prediction::to_json(int k) const {
     std::vector<std::string> best, tokens, steps;
     for (const auto& [i, p] : topk(k)) {
-        best.push_back(text("{\"label\": ", detail::json_string((*labels)[static_cast<std::size_t>(i)]), ", \"probability\": ",
-                            json_number(p, 6), "}"));
+        best.push_back(text("{\"label\": ", detail::json_string((*labels)[static_cast<std::size_t>(i)]),
+                            ", \"probability\": ", json_number(p, 6), "}"));
     }
     for (const std::int64_t target : targets) {
         tokens.push_back(std::to_string(target));
@@ -56,11 +56,11 @@ std::string Prediction::to_json(int k) const {
     if (stage == 2) {
         add_step("sac", timing.sac);
     }
-    return text("{\"source\": ", detail::json_string(source), ", \"label\": ", detail::json_string(label()), ", \"index\": ", index,
-                ", \"probability\": ", json_number(probability(), 6), ", \"stage\": ", stage,
-                ", \"stage_one_probability\": ", json_number(stage_one_probability, 6), ", \"topk\": [",
-                joined(best), "], \"targets\": ", stage == 1 ? "null" : "[" + joined(tokens) + "]",
-                ", \"grid\": ", grid, ", \"timing_ms\": {", joined(steps), "}}");
+    return text("{\"source\": ", detail::json_string(source), ", \"label\": ", detail::json_string(label()),
+                ", \"index\": ", index, ", \"probability\": ", json_number(probability(), 6), ", \"stage\": ", stage,
+                ", \"stage_one_probability\": ", json_number(stage_one_probability, 6), ", \"topk\": [", joined(best),
+                "], \"targets\": ", stage == 1 ? "null" : "[" + joined(tokens) + "]", ", \"grid\": ", grid,
+                ", \"timing_ms\": {", joined(steps), "}}");
 }
 
 }  // namespace sacvit

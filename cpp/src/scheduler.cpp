@@ -15,7 +15,7 @@ class Clock {
 public:
     explicit Clock(std::size_t share) : share_(static_cast<double>(share)) {}
 
-    void lap(double Timing::*step) { laps_.*step += watch_.lap() / share_; }
+    void lap(double Timing::* step) { laps_.*step += watch_.lap() / share_; }
 
     void add_to(Timing& timing) const {
         timing.glue += laps_.glue;
@@ -34,8 +34,8 @@ bool finite(const float* values, std::size_t count) {
 }
 
 Error overflow(const std::string& source, const char* stage) {
-    return {ErrorCode::output, text(source, ": the ", stage,
-                                    " engine gave NaN or infinite values; try another precision, such as fp32")};
+    return {ErrorCode::output,
+            text(source, ": the ", stage, " engine gave NaN or infinite values; try another precision, such as fp32")};
 }
 
 const float* floats(const Outputs& outputs, const char* name) {
@@ -44,8 +44,7 @@ const float* floats(const Outputs& outputs, const char* name) {
 
 }  // namespace
 
-Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch,
-                     std::size_t patience)
+Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience)
     : cascade_(cascade), eta_(eta), count_(count), sac_batch_(sac_batch), patience_(patience) {}
 
 void Scheduler::take(std::vector<Item> batch) {

@@ -48,9 +48,9 @@ inline int result() {
 
 #define CHECK(condition, ...) \
     ((condition) ? void(++check::passes) : check::fail(__FILE__, __LINE__, #condition " ", ##__VA_ARGS__))
-#define EQUAL(found, expected, ...)                                                                        \
-    ((found) == (expected) ? void(++check::passes)                                                         \
-                           : check::fail(__FILE__, __LINE__, #found " is ", found, ", expected ", expected, \
-                                         " ", ##__VA_ARGS__))
+#define EQUAL(found, expected, ...) \
+    ((found) == (expected)          \
+         ? void(++check::passes)    \
+         : check::fail(__FILE__, __LINE__, #found " is ", found, ", expected ", expected, " ", ##__VA_ARGS__))
 #define REFUSES(code, words, ...) \
     check::refuses(__FILE__, __LINE__, sacvit::ErrorCode::code, words, [&] { __VA_ARGS__; })

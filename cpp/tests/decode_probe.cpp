@@ -4,9 +4,9 @@
 #include <sstream>
 #include <string>
 
+#include "bundle/sha256.hpp"
 #include "images/decode.hpp"
 #include "images/preprocess.hpp"
-#include "bundle/sha256.hpp"
 
 int main() {
     using namespace sacvit::detail;

@@ -1,16 +1,16 @@
-// What hostile input reaches: manifests, images, their orientation blocks, ONNX files, texts. The first byte of an input
-// chooses. Nothing but sacvit::Error may come out.
+// What hostile input reaches: manifests, images, their orientation blocks, ONNX files, texts. The first byte of an
+// input chooses. Nothing but sacvit::Error may come out.
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "images/decode.hpp"
-#include "images/exif.hpp"
 #include "bundle/manifest.hpp"
 #include "bundle/onnx_weights.hpp"
-#include "images/preprocess.hpp"
 #include "bundle/sha256.hpp"
+#include "images/decode.hpp"
+#include "images/exif.hpp"
+#include "images/preprocess.hpp"
 #include "text.hpp"
 
 namespace {
@@ -30,9 +30,7 @@ std::string sealed(std::string raw) {
 
 void feed(int kind, std::string_view data) {
     switch (kind) {
-        case 0:
-            parse_manifest(sealed(std::string(data)));
-            return;
+        case 0: parse_manifest(sealed(std::string(data))); return;
         case 1: {
             // An image of many pixels costs a fuzzer its time; the limit itself has a test of its own.
             const Image image = decode_bytes(data, "image");
@@ -41,15 +39,9 @@ void feed(int kind, std::string_view data) {
             }
             return;
         }
-        case 2:
-            orientation(data, data);
-            return;
-        case 3:
-            external_tensors(data, "model");
-            return;
-        default:
-            split_lines(data);
-            json_string(data);
+        case 2: orientation(data, data); return;
+        case 3: external_tensors(data, "model"); return;
+        default: split_lines(data); json_string(data);
     }
 }
 

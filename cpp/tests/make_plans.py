@@ -109,10 +109,8 @@ def main() -> None:
         data.pop("digest")
         record.write_bytes(seal(schema, data))
 
-    def other_engines(data: dict[str, Any]) -> None:
-        data["plans"]["ee"]["onnx"] = dict.fromkeys(data["plans"]["ee"]["onnx"], "0" * 64)
-
-    edited("stale", f"ee.{precisions[0]}.onnx", other_engines)
+    engine = good.variant(precisions[0]).files["ee"].path
+    edited("stale", engine, lambda data: data["plans"]["ee"]["onnx"].update({engine: "0" * 64}))
     edited("half", "sac", lambda data: data["plans"].pop("sac"))
     edited("none", "ee", lambda data: data["plans"].clear())
 

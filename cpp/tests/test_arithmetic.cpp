@@ -4,13 +4,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backends/machine.hpp"
+#include "bundle/sha256.hpp"
 #include "check.hpp"
 #include "config.hpp"
 #include "glue.hpp"
-#include "backends/machine.hpp"
 #include "images/mix.hpp"
 #include "images/preprocess.hpp"
-#include "bundle/sha256.hpp"
 #include "text.hpp"
 
 using namespace sacvit::detail;
@@ -37,13 +37,11 @@ std::string hash(const std::vector<T>& values) {
     return sha256({{reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)}});
 }
 
-Preprocessing recipe_of(const json& data) {
-    return {data["interpolation"], data["crop"], data["mean"], data["std"]};
-}
+Preprocessing recipe_of(const json& data) { return {data["interpolation"], data["crop"], data["mean"], data["std"]}; }
 
 // The same image in another layout: every format, rows further apart, upside down.
-std::string fit_from(const std::vector<std::uint8_t>& rgb, int width, int height, int size,
-                     const Preprocessing& recipe, sacvit::PixelFormat format, bool flipped) {
+std::string fit_from(const std::vector<std::uint8_t>& rgb, int width, int height, int size, const Preprocessing& recipe,
+                     sacvit::PixelFormat format, bool flipped) {
     const int channels = format == sacvit::PixelFormat::rgba || format == sacvit::PixelFormat::bgra ? 4 : 3;
     const bool bgr = format == sacvit::PixelFormat::bgr || format == sacvit::PixelFormat::bgra;
     const std::ptrdiff_t pitch = channels * width + 13;

@@ -7,14 +7,14 @@
 
 static int failures = 0, passes = 0;
 
-#define CHECK(condition)                                                                             \
-    do {                                                                                             \
-        if (condition) {                                                                             \
-            ++passes;                                                                                \
-        } else {                                                                                     \
+#define CHECK(condition)                                                                              \
+    do {                                                                                              \
+        if (condition) {                                                                              \
+            ++passes;                                                                                 \
+        } else {                                                                                      \
             fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #condition, sacvit_last_error()); \
-            ++failures;                                                                              \
-        }                                                                                            \
+            ++failures;                                                                               \
+        }                                                                                             \
     } while (0)
 
 static void test_refusals(const sacvit_model* model, const char* image) {

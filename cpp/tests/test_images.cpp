@@ -1,16 +1,16 @@
-// Every step of the cascade and every answer, against what Python says: argv[1] is make_golden.py's file, argv[2] how far
-// numbers of the engines may be off, relatively: another processor sums in another order.
+// Every step of the cascade and every answer, against what Python says: argv[1] is make_golden.py's file, argv[2] how
+// far numbers of the engines may be off, relatively: another processor sums in another order.
 #include <fstream>
 
 #include <nlohmann/json.hpp>
 
+#include "backends/backends.hpp"
 #include "bundle/bundle.hpp"
-#include "check.hpp"
-#include "images/decode.hpp"
-#include "glue.hpp"
-#include "backends/onnxruntime/ort_backend.hpp"
-#include "scheduler.hpp"
 #include "bundle/sha256.hpp"
+#include "check.hpp"
+#include "glue.hpp"
+#include "images/decode.hpp"
+#include "scheduler.hpp"
 
 using namespace sacvit::detail;
 using nlohmann::json;
@@ -35,7 +35,8 @@ void near(const float* found, const std::vector<float>& expected, const std::str
         largest = std::max(largest, std::fabs(expected[i]));
         error = std::max(error, std::fabs(found[i] - expected[i]));
     }
-    CHECK(static_cast<double>(error) <= tolerance * static_cast<double>(largest), what, " differ by ", error, " of ", largest);
+    CHECK(static_cast<double>(error) <= tolerance * static_cast<double>(largest), what, " differ by ", error, " of ",
+          largest);
 }
 
 void same_answer(const json& said, const json& expected) {
@@ -43,7 +44,8 @@ void same_answer(const json& said, const json& expected) {
         EQUAL(said.at(key), expected.at(key), key, " ", expected);
     }
     for (const char* key : {"probability", "stage_one_probability"}) {
-        CHECK(std::fabs(said.at(key).get<double>() - expected.at(key).get<double>()) <= std::max(tolerance, 2e-6), key, said, expected);
+        CHECK(std::fabs(said.at(key).get<double>() - expected.at(key).get<double>()) <= std::max(tolerance, 2e-6), key,
+              said, expected);
     }
     for (std::size_t i = 0; i < expected.at("topk").size(); ++i) {
         EQUAL(said["topk"][i]["label"], expected["topk"][i]["label"]);
@@ -65,8 +67,8 @@ void test_steps(const Cascade& cascade, const Config& config, const json& image)
     for (const json& expected : image["cases"]) {
         const auto tokens = config.geometry.tokens();
         const auto count = num_targets(expected["alpha"], tokens, config.method.rounding);
-        const auto targets = select_targets(floats(out, "scores"), static_cast<std::size_t>(tokens),
-                                            static_cast<std::size_t>(count));
+        const auto targets =
+            select_targets(floats(out, "scores"), static_cast<std::size_t>(tokens), static_cast<std::size_t>(count));
         EQUAL(json(targets), expected["targets"], path);
         StageTwoRequest request;
         request.add(pixels, out, 0, targets, config);

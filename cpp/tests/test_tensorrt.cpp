@@ -1,5 +1,5 @@
-// Plans found and refused as by Python, and the TensorRT backend over stand-ins for CUDA and TensorRT, which say nothing
-// about a GPU: shapes, buffers, profiles, threads, errors. argv: CASES IMAGES.
+// Plans found and refused as by Python, and the TensorRT backend over stand-ins for CUDA and TensorRT, which say
+// nothing about a GPU: shapes, buffers, profiles, threads, errors. argv: CASES IMAGES.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -7,12 +7,12 @@
 #include <thread>
 #include <vector>
 
-#include "check.hpp"
 #include "backends/tensorrt/cuda.hpp"
-#include "bundle/plans.hpp"
 #include "backends/tensorrt/profiles.hpp"
 #include "backends/tensorrt/trt_engine.hpp"
 #include "backends/tensorrt/trt_log.hpp"
+#include "bundle/plans.hpp"
+#include "check.hpp"
 #include "standin/standin.hpp"
 
 using namespace sacvit::detail;
@@ -160,7 +160,7 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
     library->runtime.reset(nvinfer1::createInferRuntime(logger()));
     const std::string broken = bundle + "/labels.txt";
     REFUSES(backend, "TensorRT can't load " + broken + ": the plan names no engine", TrtEngine(library, broken));
-    REFUSES(backend, "can't read " + broken + "x: No such file", TrtEngine(library, broken + "x"));
+    REFUSES(backend, broken + "x does not exist", TrtEngine(library, broken + "x"));
 }
 
 }  // namespace

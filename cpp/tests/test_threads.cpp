@@ -22,7 +22,8 @@ std::vector<std::string> images_in(const char* folder, std::size_t count) {
     return out;
 }
 
-std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> paths, std::atomic<int>* taken = nullptr) {
+std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> paths,
+                                                      std::atomic<int>* taken = nullptr) {
     return [paths = std::move(paths), at = std::size_t{0}, taken]() mutable -> std::optional<sacvit::Source> {
         if (at == paths.size()) {
             return std::nullopt;

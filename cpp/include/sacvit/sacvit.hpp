@@ -68,10 +68,10 @@ enum class Weights {
 };
 
 struct Options {
-    std::string precision = "auto";  // fp32, fp16, int8; auto is the best the bundle has for this processor
+    std::string precision = "auto";       // fp32, fp16, int8; auto is the best the bundle has for this processor
     std::string backend = "onnxruntime";  // or "tensorrt", for plans by `sacvit build`, where it was built in
-    std::string provider = "cpu";    // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
-    int threads = 0;                 // CPU threads of one engine call; 0 is one for each core this process may use
+    std::string provider = "cpu";  // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
+    int threads = 0;               // CPU threads of one engine call; 0 is one for each core this process may use
     Weights weights = Weights::packed;
     // libonnxruntime.so, or a folder it is in; empty: $SACVIT_ORT_LIBRARY, $ORT_ROOT, then the system's. A process has
     // one such library: the first one opened.
@@ -91,13 +91,13 @@ struct Timing {
 };
 
 struct SACVIT_API Prediction {
-    std::string source;                  // the path, or what kind of source it was
-    int stage = 1;                       // 1: the EE engine's answer stood, 2: the SAC engine's did
-    int index = 0;                       // the most probable class, ties to the lower index
-    std::vector<float> probabilities;    // of that stage, one for each class
-    double stage_one_probability = 0;    // the highest of stage 1, which the gate compared with eta
-    int grid = 0;                        // g: low-res tokens a side
-    std::vector<std::int64_t> targets;   // low-res token indices, ascending; empty after an exit
+    std::string source;                 // the path, or what kind of source it was
+    int stage = 1;                      // 1: the EE engine's answer stood, 2: the SAC engine's did
+    int index = 0;                      // the most probable class, ties to the lower index
+    std::vector<float> probabilities;   // of that stage, one for each class
+    double stage_one_probability = 0;   // the highest of stage 1, which the gate compared with eta
+    int grid = 0;                       // g: low-res tokens a side
+    std::vector<std::int64_t> targets;  // low-res token indices, ascending; empty after an exit
     Timing timing;
     std::shared_ptr<const std::vector<std::string>> labels;
 

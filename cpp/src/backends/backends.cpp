@@ -1,10 +1,6 @@
 #include "backends/backends.hpp"
 
 #include "errors.hpp"
-#include "backends/onnxruntime/ort_backend.hpp"
-#if defined(SACVIT_TENSORRT)
-#include "backends/tensorrt/trt_backend.hpp"
-#endif
 
 namespace sacvit::detail {
 

@@ -1,34 +1,27 @@
 #include "backends/convert.hpp"
 
-#include <cstring>
+#include <algorithm>
 
+#include "backends/onnxruntime/ort_library.hpp"  // for its half-precision numbers
 #include "errors.hpp"
-#include "backends/onnxruntime/ort_library.hpp"  // its half-precision numbers
 
 namespace sacvit::detail {
 namespace {
 
-// Values in another element type.
-std::vector<std::byte> cast(const TensorView& from, ElementType type) {
+// fp16 values as fp32, or fp32 values as fp16.
+std::vector<std::byte> cast(const TensorView& from) {
     const std::size_t count = from.count();
-    std::vector<std::byte> out(count * element_size(type));
-    const auto* bytes = static_cast<const std::byte*>(from.data);
-    for (std::size_t i = 0; i < count; ++i) {
-        float value = 0;
-        if (from.type == ElementType::float16) {
-            std::uint16_t half;
-            std::memcpy(&half, bytes + 2 * i, 2);
-            value = Ort::Float16_t::FromBits(half).ToFloat();
-        } else {
-            std::memcpy(&value, bytes + 4 * i, 4);
-        }
-        if (type == ElementType::float16) {
-            const std::uint16_t half = Ort::Float16_t(value).val;
-            std::memcpy(&out[2 * i], &half, 2);
-        } else {
-            std::memcpy(&out[4 * i], &value, 4);
-        }
+    if (from.type == ElementType::float16) {
+        std::vector<std::byte> out(4 * count);
+        const auto* halves = static_cast<const Ort::Float16_t*>(from.data);
+        std::transform(halves, halves + count, reinterpret_cast<float*>(out.data()),
+                       [](Ort::Float16_t half) { return half.ToFloat(); });
+        return out;
     }
+    std::vector<std::byte> out(2 * count);
+    const auto* floats = static_cast<const float*>(from.data);
+    std::transform(floats, floats + count, reinterpret_cast<Ort::Float16_t*>(out.data()),
+                   [](float value) { return Ort::Float16_t(value); });
     return out;
 }
 
@@ -45,7 +38,7 @@ TensorView input_for(const TensorSpec& spec, const std::map<std::string, TensorV
         if (view.type == ElementType::int64 || spec.type == ElementType::int64) {
             fail(ErrorCode::backend, file, " takes `", spec.name, "` in another element type");
         }
-        storage.push_back(cast(view, spec.type));
+        storage.push_back(cast(view));
         view.data = storage.back().data();
         view.type = spec.type;
     }

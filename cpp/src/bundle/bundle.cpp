@@ -3,9 +3,9 @@
 #include <filesystem>
 #include <system_error>
 
+#include "bundle/sha256.hpp"
 #include "errors.hpp"
 #include "files.hpp"
-#include "bundle/sha256.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -42,7 +42,8 @@ const Variant& Bundle::variant(const std::string& precision) const {
     const auto variant = manifest.variants.find(precision);
     if (variant == manifest.variants.end()) {
         const std::string all = manifest.precisions.empty() ? "none" : joined(manifest.precisions);
-        fail(ErrorCode::bundle, path, " has no ", precision, " variant (it has ", all, "); export it with --", precision);
+        fail(ErrorCode::bundle, path, " has no ", precision, " variant (it has ", all, "); export it with --",
+             precision);
     }
     return variant->second;
 }

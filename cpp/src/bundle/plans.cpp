@@ -6,9 +6,9 @@
 #include <optional>
 #include <system_error>
 
+#include "bundle/seal.hpp"
 #include "errors.hpp"
 #include "files.hpp"
-#include "bundle/seal.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -37,8 +37,13 @@ struct Record {
 // The fields of a record that `parse_sealed` let pass. Throws Error, or what the JSON library throws.
 Record parse_record(const fs::path& folder, const json& data) {
     const json& target = data.at("place");
-    Record out{folder, target.at("runtime"), target.at("version"), data.at("precision"), std::nullopt,
-               target.at("capabilities"), {}};
+    Record out{folder,
+               target.at("runtime"),
+               target.at("version"),
+               data.at("precision"),
+               std::nullopt,
+               target.at("capabilities"),
+               {}};
     if (!target.at("device").is_null()) {
         out.device = target.at("device").get<std::string>();
     }
@@ -86,7 +91,8 @@ std::vector<Record> list_plans(const Bundle& bundle) {
     return out;
 }
 
-// The first three numbers of a version: what the library tells of itself. A plan runs in the very version that built it.
+// The first three numbers of a version: what the library tells of itself. A plan runs in the very version that built
+// it.
 std::string release(const std::string& version) {
     std::size_t end = 0;
     for (int dots = 0; end < version.size() && (version[end] != '.' || ++dots < 3); ++end) {
@@ -98,8 +104,8 @@ std::string release(const std::string& version) {
 std::vector<std::string> incompatibilities(const Record& record, const Bundle& bundle, const BuildTarget& here) {
     std::vector<std::string> reasons;
     if (record.runtime != here.runtime || release(record.version) != release(here.version)) {
-        reasons.push_back(text("built by ", record.runtime, ' ', record.version, ", here is ", here.runtime, ' ',
-                               here.version));
+        reasons.push_back(
+            text("built by ", record.runtime, ' ', record.version, ", here is ", here.runtime, ' ', here.version));
     }
     const std::vector<std::string>& built = record.capabilities;
     if (record.device) {
@@ -129,9 +135,10 @@ std::vector<std::string> incompatibilities(const Record& record, const Bundle& b
 
 }  // namespace
 
-std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision, const BuildTarget& here) {
-    const std::string command = text("sacvit build ", bundle.path, " --runtime ", here.runtime, " --precision ",
-                                     precision);
+std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
+                                              const BuildTarget& here) {
+    const std::string command =
+        text("sacvit build ", bundle.path, " --runtime ", here.runtime, " --precision ", precision);
     bundle.variant(precision);
     std::string trouble;
     for (const Record& record : list_plans(bundle)) {
@@ -153,8 +160,8 @@ std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::s
     if (trouble.empty()) {
         trouble = text("it has no ", precision, " plans for ", here.runtime);
     }
-    fail(ErrorCode::bundle, bundle.path, " can't run with ", here.runtime, " here: ", trouble, "; build them with: ",
-         command);
+    fail(ErrorCode::bundle, bundle.path, " can't run with ", here.runtime, " here: ", trouble,
+         "; build them with: ", command);
 }
 
 std::vector<std::string> precisions_with_plans(const Bundle& bundle, const BuildTarget& here) {

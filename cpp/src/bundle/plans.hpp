@@ -20,7 +20,8 @@ struct BuildTarget {
 
 // Paths of the plans of a variant that fit, by role, their hashes checked. Throws Error (bundle) with what keeps those
 // there are from running here, and the command that builds others.
-std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision, const BuildTarget& here);
+std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
+                                              const BuildTarget& here);
 
 // The variants that have plans that fit. Throws Error (bundle) for a damaged plan.json.
 std::vector<std::string> precisions_with_plans(const Bundle& bundle, const BuildTarget& here);

@@ -10,25 +10,18 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr std::string_view kMark = "\"digest\": \"sha256:";
 constexpr std::size_t kDigits = 64;
 
-// Where the digest's digits stand; npos if there are none.
-std::size_t find_digest(std::string_view raw) {
-    for (std::size_t at = raw.find(kMark); at != raw.npos; at = raw.find(kMark, at + 1)) {
-        const std::size_t digits = at + kMark.size();
-        if (digits + kDigits < raw.size() && is_hash(raw.substr(digits, kDigits)) && raw[digits + kDigits] == '"') {
-            return digits;
-        }
+// Whether the digest is the hash of the file with zeros in place of the digest's own digits.
+bool is_sealed(const json& data, std::string_view raw) {
+    const auto digest = data.find("digest");
+    const std::string hash = digest != data.end() && digest->is_string() ? digest->get<std::string>() : "";
+    const std::size_t at = raw.find(hash);
+    if (hash.substr(0, 7) != "sha256:" || !is_hash(hash.substr(7)) || at == raw.npos) {
+        return false;
     }
-    return raw.npos;
-}
-
-// The digest is the hash of the file with zeros for the digest's own digits.
-bool is_sealed(std::string_view raw) {
-    const std::size_t digits = find_digest(raw);
-    return digits != raw.npos && sha256({raw.substr(0, digits), std::string(kDigits, '0'),
-                                         raw.substr(digits + kDigits)}) == raw.substr(digits, kDigits);
+    const std::string_view before = raw.substr(0, at + 7), after = raw.substr(at + 7 + kDigits);
+    return sha256({before, std::string(kDigits, '0'), after}) == hash.substr(7);
 }
 
 }  // namespace
@@ -57,7 +50,7 @@ json parse_sealed(std::string_view raw, std::int64_t schema, const std::string& 
         fail(ErrorCode::bundle, name, " was written by a newer sacvit-deploy (schema ", data["schema"].dump(),
              ", this one reads ", schema, "); upgrade sacvit-deploy");
     }
-    if (!is_sealed(raw)) {
+    if (!is_sealed(data, raw)) {
         fail(ErrorCode::bundle, name, " was changed after it was written; ", remedy);
     }
     return data;

@@ -16,8 +16,8 @@ bool is_hash(std::string_view value);
 // What a JSON library's message says, without the library's own prefix.
 std::string detail_of(const std::exception& error);
 
-// The object in a sealed file. `name` stands in messages, `remedy` ends them. Throws Error (bundle) where the file is no
-// JSON object with a schema number, has a schema newer than `schema`, or was changed since its digest was written.
+// The object in a sealed file. `name` stands in messages, `remedy` ends them. Throws Error (bundle) where the file is
+// no JSON object with a schema number, has a schema newer than `schema`, or was changed since its digest was written.
 nlohmann::ordered_json parse_sealed(std::string_view raw, std::int64_t schema, const std::string& name,
                                     const std::string& remedy);
 

@@ -5,9 +5,7 @@
 
 namespace sacvit::detail {
 
-Image decode_file(const std::string& path) {
-    return decode_bytes(read_file(path, ErrorCode::image, kMaxFile), path);
-}
+Image decode_file(const std::string& path) { return decode_bytes(read_file(path, ErrorCode::image, kMaxFile), path); }
 
 Image decode_bytes(std::string_view data, const std::string& name) {
     if (data.empty()) {

@@ -20,7 +20,8 @@ public:
         }
         std::uint32_t value = 0;
         for (int i = 0; i < bytes; ++i) {
-            const auto byte = static_cast<std::uint8_t>(data_[at + static_cast<std::uint64_t>(little_ ? bytes - 1 - i : i)]);
+            const auto byte =
+                static_cast<std::uint8_t>(data_[at + static_cast<std::uint64_t>(little_ ? bytes - 1 - i : i)]);
             value = value << 8 | byte;
         }
         return value;

@@ -6,8 +6,8 @@
 
 #include <jpeglib.h>
 
-#include "images/decode.hpp"
 #include "errors.hpp"
+#include "images/decode.hpp"
 #include "images/exif.hpp"
 #include "images/pixel.hpp"
 
@@ -24,7 +24,6 @@ struct ErrorManager {
 struct Reader {
     jpeg_decompress_struct info{};
     ErrorManager errors{};
-    jpeg_source_mgr source{};
     JSAMPARRAY line = nullptr;  // one row of CMYK
 
     ~Reader() { jpeg_destroy_decompress(&info); }
@@ -38,7 +37,6 @@ struct Reader {
 
 void on_message(j_common_ptr, int) {}  // warnings are no damage, as in the Python runtime
 void on_output(j_common_ptr) {}
-void start_source(j_decompress_ptr) {}
 
 // The whole file is in memory, so whoever asks for more has a truncated one: the library suspends and says so.
 boolean no_more(j_decompress_ptr) { return FALSE; }
@@ -63,14 +61,9 @@ bool start(Reader& reader, std::string_view data) {
         return false;
     }
     jpeg_create_decompress(&info);
-    reader.source.init_source = start_source;
-    reader.source.fill_input_buffer = no_more;
-    reader.source.skip_input_data = skip;
-    reader.source.resync_to_restart = jpeg_resync_to_restart;
-    reader.source.term_source = start_source;
-    reader.source.next_input_byte = reinterpret_cast<const JOCTET*>(data.data());
-    reader.source.bytes_in_buffer = data.size();
-    info.src = &reader.source;
+    jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(data.data()), data.size());
+    info.src->fill_input_buffer = no_more;
+    info.src->skip_input_data = skip;
     jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
     if (jpeg_read_header(&info, TRUE) == JPEG_SUSPENDED) {
         std::strcpy(reader.errors.message, "it ends within its header");
@@ -91,8 +84,8 @@ bool decompress(Reader& reader, Image& image) {
     }
     const bool inks = info.out_color_space == JCS_CMYK;
     if (inks) {
-        reader.line = (*info.mem->alloc_sarray)(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE,
-                                                info.output_width * 4, 1);
+        reader.line =
+            (*info.mem->alloc_sarray)(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE, info.output_width * 4, 1);
     }
     while (info.output_scanline < info.output_height) {
         std::uint8_t* to = image.row(static_cast<int>(info.output_scanline));
@@ -134,14 +127,13 @@ Image decode_jpeg(std::string_view data, const std::string& name) {
     const jpeg_decompress_struct& info = reader.info;
     check_size(info.image_width, info.image_height, name);
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4) {
-        fail(ErrorCode::image, name, " is damaged or truncated (cannot handle ", info.num_components,
-             "-layer images)");
+        fail(ErrorCode::image, name, " is damaged or truncated (cannot handle ", info.num_components, "-layer images)");
     }
     // Read now: the library forgets its markers when it is done.
     const std::string exif = blocks(info, std::string_view("Exif\0\0", 6), false);
     const std::string xmp = blocks(info, std::string_view("http://ns.adobe.com/xap/1.0/\0", 29), true);
     Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
-                    info.num_components == 1 ? 1 : 3);
+                info.num_components == 1 ? 1 : 3);
     if (!decompress(reader, image)) {
         fail(ErrorCode::image, name, " is damaged or truncated (", reader.errors.message, ")");
     }

@@ -7,8 +7,8 @@
 
 #include <png.h>
 
-#include "images/decode.hpp"
 #include "errors.hpp"
+#include "images/decode.hpp"
 #include "images/exif.hpp"
 #include "images/pixel.hpp"
 
@@ -43,51 +43,42 @@ void read_data(png_structp png, png_bytep to, std::size_t count) {
     reader->rest.remove_prefix(count);
 }
 
+// Runs calls of libpng; false, with a message, where one of them fails. A failure jumps out of `body`, which must not
+// hold anything with a destructor.
+template <typename Body>
+bool attempt(Reader& reader, const Body& body) {
+    if (setjmp(png_jmpbuf(reader.png))) {
+        return false;
+    }
+    body();
+    return true;
+}
+
 bool read_header(Reader& reader) {
     reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
     reader.info = reader.png == nullptr ? nullptr : png_create_info_struct(reader.png);
     if (reader.info == nullptr) {
         throw std::bad_alloc();
     }
-    if (setjmp(png_jmpbuf(reader.png))) {
-        return false;
-    }
-    png_set_read_fn(reader.png, &reader, read_data);
-    png_set_user_limits(reader.png, 0x7FFFFFFF, 0x7FFFFFFF);  // check_size sets the limit
-    png_set_crc_action(reader.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
-    png_read_info(reader.png, reader.info);
-    return true;
+    return attempt(reader, [&] {
+        png_set_read_fn(reader.png, &reader, read_data);
+        png_set_user_limits(reader.png, 0x7FFFFFFF, 0x7FFFFFFF);  // check_size sets the limit
+        png_set_crc_action(reader.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+        png_read_info(reader.png, reader.info);
+    });
 }
 
-// Prepares for rows as stored, a byte a sample; returns bytes a row.
-bool start_rows(Reader& reader, std::size_t& row_bytes) {
-    if (setjmp(png_jmpbuf(reader.png))) {
-        return false;
-    }
-    png_set_packing(reader.png);
-    if (png_get_bit_depth(reader.png, reader.info) == 16 &&
-        png_get_color_type(reader.png, reader.info) != PNG_COLOR_TYPE_GRAY) {
-        png_set_strip_16(reader.png);
-    }
-    png_set_interlace_handling(reader.png);
-    png_read_update_info(reader.png, reader.info);
-    row_bytes = png_get_rowbytes(reader.png, reader.info);
-    return true;
-}
-
-bool read_rows(Reader& reader) {
-    if (setjmp(png_jmpbuf(reader.png))) {
-        return false;
-    }
-    png_read_image(reader.png, reader.rows.data());
-    return true;
-}
-
-// What follows the pixels, such as an orientation; a file that ends here is whole enough.
-void read_end(Reader& reader) {
-    if (setjmp(png_jmpbuf(reader.png)) == 0) {
-        png_read_end(reader.png, reader.info);
-    }
+// Prepares for rows as stored, a byte a sample.
+bool start_rows(Reader& reader) {
+    return attempt(reader, [&] {
+        png_set_packing(reader.png);
+        if (png_get_bit_depth(reader.png, reader.info) == 16 &&
+            png_get_color_type(reader.png, reader.info) != PNG_COLOR_TYPE_GRAY) {
+            png_set_strip_16(reader.png);
+        }
+        png_set_interlace_handling(reader.png);
+        png_read_update_info(reader.png, reader.info);
+    });
 }
 
 // The stored samples and what they mean.
@@ -96,7 +87,7 @@ struct Stored {
     int depth = 0;
     png_colorp palette = nullptr;
     int colors = 0;
-    png_bytep alphas = nullptr;         // of palette entries
+    png_bytep alphas = nullptr;  // of palette entries
     int alpha_count = 0;
     png_color_16p key = nullptr;  // the colour that is transparent
 };
@@ -110,17 +101,16 @@ void convert_grey(const Stored& stored, const std::uint8_t* from, std::uint8_t* 
         const unsigned scale = stored.depth == 1 ? 255 : stored.depth == 2 ? 85 : stored.depth == 4 ? 17 : 1;
         const unsigned value = from[x] * scale;
         // Pillow compares the key's low byte with the scaled value, except in images of one bit.
-        const unsigned key = stored.key == nullptr ? 256 : stored.depth == 1 ? (stored.key->gray ? 255 : 0)
-                                                                             : stored.key->gray & 0xFFu;
+        const unsigned key = stored.key == nullptr ? 256
+                             : stored.depth == 1   ? (stored.key->gray ? 255 : 0)
+                                                   : stored.key->gray & 0xFFu;
         to[x] = static_cast<std::uint8_t>(value == key ? 255 : value);
     }
 }
 
 void convert_row(const Stored& stored, const std::uint8_t* from, std::uint8_t* to, int width) {
     switch (stored.color) {
-        case PNG_COLOR_TYPE_GRAY:
-            convert_grey(stored, from, to, width);
-            return;
+        case PNG_COLOR_TYPE_GRAY: convert_grey(stored, from, to, width); return;
         case PNG_COLOR_TYPE_GRAY_ALPHA:
             for (int x = 0; x < width; ++x) {
                 to[x] = over_white(from[2 * x], from[2 * x + 1]);
@@ -170,13 +160,13 @@ Stored describe(const Reader& reader) {
 }
 
 std::string text_block(const Reader& reader, const char* key) {
-    png_textp found = nullptr;
-    const int count = png_get_text(reader.png, reader.info, &found, nullptr);
+    png_textp texts = nullptr;
+    const int count = png_get_text(reader.png, reader.info, &texts, nullptr);
     for (int i = count - 1; i >= 0; --i) {
-        if (std::strcmp(found[i].key, key) == 0 && found[i].text != nullptr) {
-            const std::size_t size = found[i].compression >= PNG_ITXT_COMPRESSION_NONE ? found[i].itxt_length
-                                                                                      : found[i].text_length;
-            return {found[i].text, size};
+        if (std::strcmp(texts[i].key, key) == 0 && texts[i].text != nullptr) {
+            const std::size_t size =
+                texts[i].compression >= PNG_ITXT_COMPRESSION_NONE ? texts[i].itxt_length : texts[i].text_length;
+            return {texts[i].text, size};
         }
     }
     return {};
@@ -204,18 +194,19 @@ Image decode_png(std::string_view data, const std::string& name) {
     const Stored stored = describe(reader);
     const int width = static_cast<int>(png_get_image_width(reader.png, reader.info));
     const int height = static_cast<int>(png_get_image_height(reader.png, reader.info));
-    std::size_t row_bytes = 0;
-    if (!start_rows(reader, row_bytes)) {
+    if (!start_rows(reader)) {
         damaged();
     }
+    const std::size_t row_bytes = png_get_rowbytes(reader.png, reader.info);
     reader.pixels.resize(row_bytes * static_cast<std::size_t>(height));
     for (int y = 0; y < height; ++y) {
         reader.rows.push_back(reader.pixels.data() + row_bytes * static_cast<std::size_t>(y));
     }
-    if (!read_rows(reader)) {
+    if (!attempt(reader, [&] { png_read_image(reader.png, reader.rows.data()); })) {
         damaged();
     }
-    read_end(reader);
+    // Behind the pixels there may be an orientation; a file that ends here is whole enough.
+    attempt(reader, [&] { png_read_end(reader.png, reader.info); });
     const bool grey = stored.color == PNG_COLOR_TYPE_GRAY || stored.color == PNG_COLOR_TYPE_GRAY_ALPHA;
     Image image(width, height, grey ? 1 : 3);
     for (int y = 0; y < height; ++y) {

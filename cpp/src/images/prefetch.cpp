@@ -5,8 +5,11 @@
 
 namespace sacvit::detail {
 
-Prefetch::Prefetch(Next next, Prepare prepare, std::size_t ahead, std::size_t workers)
-    : next_(std::move(next)), prepare_(std::move(prepare)), ahead_(ahead), workers_(workers) {}
+Prefetch::Prefetch(Next next, Prepare prepare, std::size_t depth, std::size_t workers)
+    : next_(std::move(next)),
+      prepare_(std::move(prepare)),
+      depth_(std::max<std::size_t>(depth, 1)),
+      workers_(workers) {}
 
 Prefetch::~Prefetch() {
     {
@@ -20,23 +23,22 @@ Prefetch::~Prefetch() {
 }
 
 std::optional<Item> Prefetch::next() {
-    if (workers_ <= 1) {
-        const std::optional<Source> source = ended_ ? std::nullopt : next_();
-        ended_ = !source;
-        return source ? std::optional<Item>(prepare_(*source)) : std::nullopt;
-    }
-    while (!ended_ && order_.size() < std::max<std::size_t>(ahead_, 1)) {
+    while (!ended_ && order_.size() < (workers_ <= 1 ? 1 : depth_)) {
         std::optional<Source> source = next_();
         if (!source) {
             ended_ = true;
             break;
         }
-        order_.push_back(std::make_shared<Task>(std::move(*source)));
+        if (workers_ <= 1) {
+            return prepare_(*source);
+        }
+        std::packaged_task<Item()> task([this, source = std::move(*source)] { return prepare_(source); });
+        order_.push_back(task.get_future());
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            todo_.push_back(order_.back());
+            todo_.push_back(std::move(task));
         }
-        changed_.notify_all();
+        changed_.notify_one();
         if (threads_.size() < std::min(workers_, order_.size())) {
             threads_.emplace_back([this] { work(); });
         }
@@ -44,14 +46,9 @@ std::optional<Item> Prefetch::next() {
     if (order_.empty()) {
         return std::nullopt;
     }
-    const std::shared_ptr<Task> task = std::move(order_.front());
+    std::future<Item> item = std::move(order_.front());
     order_.pop_front();
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return task->done; });
-    if (task->error) {
-        std::rethrow_exception(task->error);
-    }
-    return std::move(task->item);
+    return item.get();
 }
 
 void Prefetch::work() {
@@ -61,22 +58,10 @@ void Prefetch::work() {
         if (stop_) {
             return;
         }
-        const std::shared_ptr<Task> task = std::move(todo_.front());
+        std::packaged_task<Item()> task = std::move(todo_.front());
         todo_.pop_front();
         lock.unlock();
-        std::optional<Item> item;
-        std::exception_ptr error;
-        try {
-            item = prepare_(task->source);
-        } catch (...) {  // no memory, say: the caller's thread shall hear of it
-            error = std::current_exception();
-        }
-        lock.lock();
-        task->item = std::move(item);
-        task->error = error;
-        task->done = true;
-        lock.unlock();
-        changed_.notify_all();
+        task();  // whatever it throws, the caller of next() gets
     }
 }
 

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "images/decode.hpp"
 #include "errors.hpp"
+#include "images/decode.hpp"
 #include "images/pixel.hpp"
 #include "images/resize.hpp"
 

@@ -1,8 +1,8 @@
 // Two passes, columns first, each rounded to 8 bits; weights are fixed-point numbers with 22 bits behind the point.
 //
 // Both passes run over lanes that lie side by side in memory and share their weights, so that vector instructions serve
-// (mix.cpp): the vertical pass over a row's values, the horizontal pass over a block of rows that is first turned so that
-// its columns are contiguous. The turning is also where the source's pitch and format are read.
+// (mix.cpp): the vertical pass over a row's values, the horizontal pass over a block of rows that is first turned so
+// that its columns are contiguous. The turning is also where the source's pitch and format are read.
 #include "images/resize.hpp"
 
 #include <algorithm>

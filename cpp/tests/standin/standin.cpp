@@ -186,9 +186,9 @@ private:
             for (std::int32_t i = 0; i < dims.nbDims; ++i) {
                 bytes *= static_cast<std::size_t>(dims.d[i]);
             }
-            values[tensor.input].push_back(Ort::Value::CreateTensor(
-                memory, static_cast<void*>(real(addresses_.at(tensor.name))), bytes, dims.d,
-                static_cast<std::size_t>(dims.nbDims), tensor.type));
+            values[tensor.input].push_back(
+                Ort::Value::CreateTensor(memory, static_cast<void*>(real(addresses_.at(tensor.name))), bytes, dims.d,
+                                         static_cast<std::size_t>(dims.nbDims), tensor.type));
             names[tensor.input].push_back(tensor.name.c_str());
         }
         session_.Run(Ort::RunOptions{nullptr}, names[1].data(), values[1].data(), values[1].size(), names[0].data(),
@@ -234,8 +234,8 @@ public:
     }
     Dims getProfileShape(const char* name, std::int32_t profile, OptProfileSelector which) const noexcept override {
         Dims out{};
-        for (const std::int64_t length : plan_["profiles"][static_cast<std::size_t>(profile)][name]
-                                              [which == OptProfileSelector::kMIN ? 0 : 2]) {
+        for (const std::int64_t length :
+             plan_["profiles"][static_cast<std::size_t>(profile)][name][which == OptProfileSelector::kMIN ? 0 : 2]) {
             out.d[out.nbDims++] = length;
         }
         return out;

@@ -1,22 +1,21 @@
-#include "backends/onnxruntime/ort_backend.hpp"
+#include "backends/backends.hpp"
 
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <vector>
 
-#include "bundle/bundle.hpp"
-#include "errors.hpp"
-#include "bundle/onnx_weights.hpp"
-#include "text.hpp"
 #include "backends/onnxruntime/ort_engine.hpp"
+#include "bundle/bundle.hpp"
+#include "bundle/onnx_weights.hpp"
+#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-const std::map<std::string, std::string> kShortNames = {{"cpu", "CPUExecutionProvider"},
-                                                        {"cuda", "CUDAExecutionProvider"},
-                                                        {"tensorrt", "TensorrtExecutionProvider"}};
+const std::map<std::string, std::string> kShortNames = {
+    {"cpu", "CPUExecutionProvider"}, {"cuda", "CUDAExecutionProvider"}, {"tensorrt", "TensorrtExecutionProvider"}};
 constexpr const char* kSuffix = "ExecutionProvider";
 
 class OrtBackend final : public Backend {
@@ -123,9 +122,9 @@ private:
             }
             auto shared = shared_->tensors.find(key);
             if (shared == shared_->tensors.end()) {
-                Ort::Value value = Ort::Value::CreateTensor(
-                    memory, static_cast<char*>(file->data()) + tensor.offset, tensor.length, tensor.shape.data(),
-                    tensor.shape.size(), static_cast<ONNXTensorElementDataType>(tensor.type));
+                Ort::Value value = Ort::Value::CreateTensor(memory, static_cast<char*>(file->data()) + tensor.offset,
+                                                            tensor.length, tensor.shape.data(), tensor.shape.size(),
+                                                            static_cast<ONNXTensorElementDataType>(tensor.type));
                 shared = shared_->tensors.emplace(std::move(key), std::move(value)).first;
             }
             options.AddInitializer(tensor.name.c_str(), shared->second);

@@ -11,7 +11,8 @@ ElementType element_type(ONNXTensorElementDataType type, const std::string& wher
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT: return ElementType::float32;
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: return ElementType::float16;
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64: return ElementType::int64;
-        default: fail(ErrorCode::backend, where, " has the element type ", static_cast<int>(type), ", which no engine has");
+        default:
+            fail(ErrorCode::backend, where, " has the element type ", static_cast<int>(type), ", which no engine has");
     }
 }
 
@@ -54,8 +55,8 @@ Outputs OrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
             output_names.push_back(name.c_str());
         }
         auto results = std::make_shared<std::vector<Ort::Value>>(
-            session_.Run(Ort::RunOptions{nullptr}, input_names.data(), values.data(), values.size(), output_names.data(),
-                         output_names.size()));
+            session_.Run(Ort::RunOptions{nullptr}, input_names.data(), values.data(), values.size(),
+                         output_names.data(), output_names.size()));
         Outputs out;
         for (std::size_t i = 0; i < results->size(); ++i) {
             const Ort::Value& value = (*results)[i];

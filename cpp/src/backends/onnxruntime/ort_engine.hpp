@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "backends/engine.hpp"
-#include "files.hpp"
 #include "backends/onnxruntime/ort_library.hpp"
+#include "files.hpp"
 
 namespace sacvit::detail {
 

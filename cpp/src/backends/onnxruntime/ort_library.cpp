@@ -72,7 +72,7 @@ void* open(const std::string& wanted) {
 }
 
 std::mutex guard;
-void* loaded = nullptr;                // the process's library
+void* loaded = nullptr;             // the process's library
 std::weak_ptr<OrtLibrary> current;  // its environment, while a model lives
 
 }  // namespace

@@ -19,7 +19,8 @@ struct OrtLibrary {
     Ort::Env env{nullptr};
 };
 
-// Runs `call`; an exception of the library becomes an Error (backend): `failure`, and the library's first line in brackets.
+// Runs `call`; an exception of the library becomes an Error (backend): `failure`, and the library's first line in
+// brackets.
 template <typename Call>
 auto guarded(const std::string& failure, const Call& call) {
     try {

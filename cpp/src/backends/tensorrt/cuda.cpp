@@ -14,8 +14,8 @@ void check_cuda(cudaError_t status, const char* call) {
                            ? "; there is no NVIDIA driver here, or it is older than these CUDA libraries need"
                        : status == cudaErrorNoDevice ? "; no NVIDIA GPU can be seen from here"
                                                      : "";
-    fail(ErrorCode::backend, "CUDA: ", call, " failed, ", cudaGetErrorString(status), " (", cudaGetErrorName(status), ")",
-         hint);
+    fail(ErrorCode::backend, "CUDA: ", call, " failed, ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
+         ")", hint);
 }
 
 Gpu find_gpu() {

@@ -1,82 +1,71 @@
 #include "backends/tensorrt/profiles.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
 
 std::string list_of(const Shape& shape) {
-    std::string out;
+    std::vector<std::string> lengths;
     for (const std::int64_t length : shape) {
-        out += (out.empty() ? "" : ", ") + std::to_string(length);
+        lengths.push_back(std::to_string(length));
     }
-    return "[" + out + "]";
+    return "[" + joined(lengths) + "]";
 }
 
 // How many numbers the largest inputs that a profile allows have.
 double volume(const Profile& profile) {
     double out = 0;
-    for (const auto& [name, shapes] : profile) {
-        double values = 1;
-        for (const std::int64_t length : shapes.second) {
-            values *= static_cast<double>(length);
-        }
-        out += values;
+    for (const auto& [name, limits] : profile) {
+        out += std::accumulate(limits.second.begin(), limits.second.end(), 1.0,
+                               [](double product, std::int64_t length) { return product * static_cast<double>(length); });
     }
     return out;
 }
 
-bool within(const Shape& shape, const std::pair<Shape, Shape>& allowed) {
-    const auto& [least, greatest] = allowed;
-    if (shape.size() != least.size() || shape.size() != greatest.size()) {
-        return false;
-    }
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-        if (shape[i] < least[i] || shape[i] > greatest[i]) {
-            return false;
+bool within(const Shape& shape, const Shape& least, const Shape& greatest) {
+    const auto in_order = [](const Shape& a, const Shape& b) {
+        return std::equal(a.begin(), a.end(), b.begin(), b.end(), std::less_equal<>());
+    };
+    return in_order(least, shape) && in_order(shape, greatest);
+}
+
+// Why a profile doesn't allow the shapes; empty if it does.
+std::string misfit(const Profile& profile, const std::map<std::string, Shape>& shapes) {
+    for (const auto& [input, limits] : profile) {
+        const auto given = shapes.find(input);
+        if (given == shapes.end()) {
+            return text(" asks for `", input, "`, which this stage is not given");
+        }
+        if (!within(given->second, limits.first, limits.second)) {
+            return text(" takes `", input, "` of ", list_of(limits.first), " to ", list_of(limits.second), ", not ",
+                        list_of(given->second),
+                        "; ask for another batch or alpha, or build plans with another --batch or --alpha");
         }
     }
-    return true;
+    return {};
 }
 
 }  // namespace
 
 std::size_t choose_profile(const std::vector<Profile>& profiles, const std::map<std::string, Shape>& shapes,
                            const std::string& name) {
-    const auto narrower = [](const Profile& a, const Profile& b) { return volume(a) < volume(b); };
-    const auto allows = [&](const Profile& profile) {
-        return std::all_of(profile.begin(), profile.end(), [&](const auto& input) {
-            const auto given = shapes.find(input.first);
-            return given != shapes.end() && within(given->second, input.second);
-        });
-    };
-    std::size_t best = profiles.size();
-    for (std::size_t i = 0; i < profiles.size(); ++i) {
-        if (allows(profiles[i]) && (best == profiles.size() || narrower(profiles[i], profiles[best]))) {
-            best = i;
+    std::vector<std::size_t> narrowest_first(profiles.size());
+    std::iota(narrowest_first.begin(), narrowest_first.end(), 0);
+    std::stable_sort(narrowest_first.begin(), narrowest_first.end(),
+                     [&](std::size_t a, std::size_t b) { return volume(profiles[a]) < volume(profiles[b]); });
+    std::string trouble = " has no profile; build the plans anew";
+    for (const std::size_t number : narrowest_first) {
+        trouble = misfit(profiles[number], shapes);
+        if (trouble.empty()) {
+            return number;
         }
     }
-    if (best < profiles.size()) {
-        return best;
-    }
-    const auto widest = std::max_element(profiles.begin(), profiles.end(), narrower);
-    if (widest == profiles.end()) {
-        fail(ErrorCode::backend, name, " has no profile; build the plans anew");
-    }
-    for (const auto& [input, allowed] : *widest) {
-        const auto given = shapes.find(input);
-        if (given == shapes.end()) {
-            fail(ErrorCode::backend, name, " asks for `", input, "`, which this stage is not given");
-        }
-        if (!within(given->second, allowed)) {
-            fail(ErrorCode::backend, name, " takes `", input, "` of ", list_of(allowed.first), " to ",
-                 list_of(allowed.second), ", not ", list_of(given->second),
-                 "; ask for another batch or alpha, or build plans with another --batch or --alpha");
-        }
-    }
-    fail(ErrorCode::backend, name, " has no profile for these shapes");
+    fail(ErrorCode::backend, name, trouble);  // with the widest
 }
 
 }  // namespace sacvit::detail

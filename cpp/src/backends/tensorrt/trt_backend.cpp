@@ -1,20 +1,18 @@
-#include "backends/tensorrt/trt_backend.hpp"
+#include "backends/backends.hpp"
 
 #include <map>
 #include <string>
 
-#include "errors.hpp"
-#include "bundle/plans.hpp"
 #include "backends/tensorrt/trt_engine.hpp"
 #include "backends/tensorrt/trt_log.hpp"
+#include "bundle/plans.hpp"
+#include "errors.hpp"
 
 namespace sacvit::detail {
 namespace {
 
 // The library's number, such as 100300, as people write it.
-std::string dotted(std::int32_t version) {
-    return text(version / 10000, '.', version / 100 % 100, '.', version % 100);
-}
+std::string dotted(std::int32_t version) { return text(version / 10000, '.', version / 100 % 100, '.', version % 100); }
 
 class TrtBackend final : public Backend {
 public:

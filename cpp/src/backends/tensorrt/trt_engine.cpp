@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "backends/convert.hpp"
+#include "backends/tensorrt/trt_log.hpp"
 #include "errors.hpp"
 #include "files.hpp"
-#include "backends/tensorrt/trt_log.hpp"
 
 namespace sacvit::detail {
 namespace {

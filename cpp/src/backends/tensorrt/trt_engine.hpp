@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/tensorrt/cuda.hpp"
 #include "backends/engine.hpp"
+#include "backends/tensorrt/cuda.hpp"
 #include "backends/tensorrt/profiles.hpp"
 
 namespace sacvit::detail {
@@ -38,7 +38,8 @@ private:
     // A context for the time of one call; waits for one where all are taken. The deleter gives it back.
     std::shared_ptr<ExecutionContext> borrow_context() const;
     nvinfer1::IExecutionContext& with_profile(ExecutionContext& context, std::size_t profile) const;
-    void run_part(ExecutionContext& context, const std::map<std::string, TensorView>& inputs, const Part& part, Outputs& out) const;
+    void run_part(ExecutionContext& context, const std::map<std::string, TensorView>& inputs, const Part& part,
+                  Outputs& out) const;
     [[noreturn]] void failed(const std::string& problem) const;
 
     std::shared_ptr<TrtLibrary> library_;

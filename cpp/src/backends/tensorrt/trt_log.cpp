@@ -26,9 +26,7 @@ nvinfer1::ILogger& logger() {
     return only;
 }
 
-std::string last_error() {
-    return first_error[0] == '\0' ? "no reason given" : first_line(first_error);
-}
+std::string last_error() { return first_error[0] == '\0' ? "no reason given" : first_line(first_error); }
 
 void clear_errors() { first_error[0] = '\0'; }
 
