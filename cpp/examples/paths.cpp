@@ -25,16 +25,16 @@ std::vector<std::string> matches(const std::string& pattern) {
     if (pattern.find("**") != pattern.npos) {
         throw Error(ErrorCode::usage, pattern + ": ** is not understood here; name the folders");
     }
-    glob_t found{};
+    glob_t matched{};
     std::vector<std::string> out;
-    if (::glob(pattern.c_str(), 0, nullptr, &found) == 0) {
-        for (std::size_t i = 0; i < found.gl_pathc; ++i) {
-            if (!fs::is_directory(found.gl_pathv[i])) {
-                out.emplace_back(found.gl_pathv[i]);
+    if (::glob(pattern.c_str(), 0, nullptr, &matched) == 0) {
+        for (std::size_t i = 0; i < matched.gl_pathc; ++i) {
+            if (!fs::is_directory(matched.gl_pathv[i])) {
+                out.emplace_back(matched.gl_pathv[i]);
             }
         }
     }
-    ::globfree(&found);
+    ::globfree(&matched);
     return out;
 }
 
@@ -57,27 +57,27 @@ std::vector<std::string> expand(const std::vector<std::string>& arguments) {
     std::vector<std::string> out;
     std::error_code error;
     for (const std::string& argument : arguments) {
-        std::vector<std::string> found;
+        std::vector<std::string> paths;
         if (fs::is_directory(argument, error)) {
             for (const auto& entry : fs::directory_iterator(argument, error)) {
                 if (is_image(entry.path())) {
-                    found.push_back((fs::path(argument) / entry.path().filename()).lexically_normal().string());
+                    paths.push_back((fs::path(argument) / entry.path().filename()).lexically_normal().string());
                 }
             }
-            if (found.empty()) {
+            if (paths.empty()) {
                 throw Error(ErrorCode::usage,
                             "no images in the folder " + argument + " (looked for .jpg, .jpeg, .png)");
             }
         } else if (argument.find_first_of("*?[") != argument.npos && !fs::exists(argument, error)) {
-            found = matches(argument);
-            if (found.empty()) {
+            paths = matches(argument);
+            if (paths.empty()) {
                 throw Error(ErrorCode::usage, "nothing matches " + argument);
             }
         } else {
-            found = {argument};
+            paths = {argument};
         }
-        std::sort(found.begin(), found.end());
-        out.insert(out.end(), found.begin(), found.end());
+        std::sort(paths.begin(), paths.end());
+        out.insert(out.end(), paths.begin(), paths.end());
     }
     return out;
 }
@@ -99,14 +99,14 @@ std::string find_bundle(const std::vector<std::string>& images) {
         if (std::find(places.begin(), place, *place) != place) {
             continue;
         }
-        const std::vector<fs::path> found = bundles_in(*place);
-        if (found.size() == 1) {
-            const fs::path shorter = found[0].lexically_relative(here);
-            return !shorter.empty() && *shorter.begin() != ".." ? shorter.string() : found[0].string();
+        const std::vector<fs::path> bundles = bundles_in(*place);
+        if (bundles.size() == 1) {
+            const fs::path shorter = bundles[0].lexically_relative(here);
+            return !shorter.empty() && *shorter.begin() != ".." ? shorter.string() : bundles[0].string();
         }
-        if (!found.empty()) {
+        if (!bundles.empty()) {
             std::string names;
-            for (const fs::path& path : found) {
+            for (const fs::path& path : bundles) {
                 names += (names.empty() ? "" : ", ") + path.filename().string();
             }
             throw Error(ErrorCode::bundle,

@@ -1,10 +1,10 @@
-// Which images and which bundle are meant, as the Python command decides it.
+// Finds images and the bundle by the rules of the Python command.
 #pragma once
 
 #include <string>
 #include <vector>
 
-// Files stay, folders give the images inside, globs what they match; sorted within each argument. Throws
+// Paths of the images that the arguments name: files, folders, and globs; sorted within each argument. Throws
 // sacvit::Error (usage) for a folder or glob without images; a file that does not exist is reported later.
 std::vector<std::string> expand(const std::vector<std::string>& arguments);
 

@@ -39,7 +39,7 @@ std::string format(const char* pattern, double value) {
     return buffer;
 }
 
-// What fits the column: a whole path, or its end, cut at a folder where that leaves the name whole.
+// A path that fits the column: whole, or its end, cut at a folder where that leaves the name whole.
 std::string shortened(const std::string& path) {
     if (path.size() <= 36) {
         return path;

@@ -49,9 +49,9 @@ sacvit_status guarded(Body body) noexcept {
     }
 }
 
-void need(bool given, const char* what) {
+void need(bool given, const char* argument) {
     if (!given) {
-        throw sacvit::Error(sacvit::ErrorCode::usage, std::string(what) + " is NULL");
+        throw sacvit::Error(sacvit::ErrorCode::usage, std::string(argument) + " is NULL");
     }
 }
 

@@ -41,7 +41,7 @@ struct Config {
 };
 
 // Reads a manifest's three sections. What only the exporter reads is not checked again. Throws Error (usage) for values
-// that the runtime can't work with and for fields it doesn't know, and what the JSON library throws for other types.
+// that the runtime can't work with and for unknown fields, and what the JSON library throws for a missing section.
 Config parse_config(const nlohmann::ordered_json& manifest);
 
 // M, the number of target tokens: alpha * N rounded as the method says. Throws Error (usage) unless 1 <= M < N.

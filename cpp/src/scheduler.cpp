@@ -49,22 +49,22 @@ Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std:
 
 void Scheduler::take(std::vector<Item> batch) {
     run_stage_one(std::move(batch));
-    while (waiting_.size() >= sac_batch_) {
+    while (held_.size() >= sac_batch_) {
         run_stage_two(sac_batch_);
     }
-    // Answers that could leave now don't count: next() hands them out before the next batch comes.
+    // Answers that are next in order don't count: next() hands them out before the next batch comes.
     std::size_t ready = 0;
     while (answers_.count(given_ + ready)) {
         ++ready;
     }
     if (answers_.size() - ready > patience_) {
-        run_stage_two(waiting_.size());
+        run_stage_two(held_.size());
     }
 }
 
 void Scheduler::finish() {
-    while (!waiting_.empty()) {
-        run_stage_two(std::min(sac_batch_, waiting_.size()));
+    while (!held_.empty()) {
+        run_stage_two(std::min(sac_batch_, held_.size()));
     }
 }
 
@@ -110,7 +110,6 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     clock.lap(&Timing::ee);
     const float* logits = floats(out, "logits");
     const float* scores = floats(out, "scores");
-    std::vector<bool> goes_on(rows);
     for (std::size_t row = 0; row < rows; ++row) {
         Answer& answer = answers[row];
         // Row by row: an image on which the variant overflows must not cost the others their answers.
@@ -121,18 +120,21 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
         answer.probabilities = softmax(logits + row * classes, classes);
         answer.stage_one_probability = *std::max_element(answer.probabilities.begin(), answer.probabilities.end());
         // eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
-        goes_on[row] = !(answer.stage_one_probability > eta_);
-        if (goes_on[row]) {
+        if (!(answer.stage_one_probability > eta_)) {
             answer.targets = select_targets(scores + row * tokens, tokens, count_);
             request_.add(answer.item.pixels, out, row, answer.targets, config);
-            waiting_.push_back(numbers[row]);
         }
     }
     clock.lap(&Timing::glue);
     for (std::size_t row = 0; row < rows; ++row) {
-        clock.add_to(answers[row].item.timing);
-        answers[row].item.pixels = {};
-        (goes_on[row] ? held_ : answers_).emplace(numbers[row], std::move(answers[row]));
+        Answer& answer = answers[row];
+        clock.add_to(answer.item.timing);
+        answer.item.pixels = {};
+        if (answer.targets.empty()) {
+            answers_.emplace(numbers[row], std::move(answer));
+        } else {
+            held_.emplace_back(numbers[row], std::move(answer));
+        }
     }
 }
 
@@ -141,10 +143,10 @@ void Scheduler::run_stage_two(std::size_t size) {
         return;
     }
     Clock clock(size);
-    const StageTwoRequest now = request_.take(size);
-    const std::vector<float> patches = normalised_patches(now, cascade_.config().geometry, cascade_.normalise());
+    const StageTwoRequest request = request_.take(size);
+    const std::vector<float> patches = normalised_patches(request, cascade_.config().geometry, cascade_.normalise());
     clock.lap(&Timing::glue);
-    const Outputs out = cascade_.stage_two(now, patches);
+    const Outputs out = cascade_.stage_two(request, patches);
     clock.lap(&Timing::sac);
     const auto classes = static_cast<std::size_t>(cascade_.config().geometry.classes);
     const float* logits = floats(out, "logits");
@@ -156,16 +158,15 @@ void Scheduler::run_stage_two(std::size_t size) {
     }
     clock.lap(&Timing::glue);
     for (std::size_t row = 0; row < size; ++row) {
-        auto held = held_.extract(waiting_.front());
-        waiting_.pop_front();
-        Answer& answer = held.mapped();
+        auto& [number, answer] = held_.front();
         clock.add_to(answer.item.timing);
         answer.stage = 2;
         answer.probabilities = std::move(probabilities[row]);
         if (answer.probabilities.empty()) {
             answer.item.error = overflow(answer.item.source, "SAC");
         }
-        answers_.insert(std::move(held));
+        answers_.emplace(number, std::move(answer));
+        held_.pop_front();
     }
 }
 

@@ -1,4 +1,4 @@
-// The order in which images pass through the two engines: gate, compaction, re-batching, answers in order.
+// Passes images through the two engines: gate, compaction, re-batching, answers in the order of the images.
 // As sacvit_deploy/scheduler.py.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "cascade.hpp"
@@ -28,13 +29,14 @@ struct Answer {
 // many finished answers may wait behind them.
 class Scheduler {
 public:
+    // `count` is M, the target tokens of an image; `sac_batch` and `patience` count images.
     Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience);
 
     // Runs stage 1 on a batch, and stage 2 on every whole batch that has come together.
     void take(std::vector<Item> batch);
-    // Runs stage 2 on all that still wait.
+    // Runs stage 2 on the images that still wait for it.
     void finish();
-    // The next answer in the images' order, if it is there.
+    // The next answer in the images' order, if it is finished.
     std::optional<Answer> next();
 
 private:
@@ -44,10 +46,9 @@ private:
     const Cascade& cascade_;
     double eta_;
     std::size_t count_, sac_batch_, patience_;
-    std::map<std::size_t, Answer> answers_;  // finished, by the image's number
-    std::map<std::size_t, Answer> held_;     // waiting for stage 2
-    std::deque<std::size_t> waiting_;        // their numbers, in the order of the request
-    StageTwoRequest request_;
+    std::map<std::size_t, Answer> answers_;            // finished, by the image's number
+    StageTwoRequest request_;                          // of the images that wait for stage 2
+    std::deque<std::pair<std::size_t, Answer>> held_;  // their numbers and answers so far, in the request's order
     std::size_t taken_ = 0, given_ = 0;
 };
 

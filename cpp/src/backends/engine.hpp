@@ -53,7 +53,8 @@ struct Outputs {
 class Engine {
 public:
     virtual ~Engine() = default;
-    // Inputs by the contract's names, cast to what the engine takes. Throws Error (backend).
+    // Runs the stage. Inputs have the contract's names, and are cast to the element types that the engine takes. Throws
+    // Error (backend).
     virtual Outputs run(const std::map<std::string, TensorView>& inputs) const = 0;
 };
 
@@ -61,13 +62,14 @@ public:
 class Backend {
 public:
     virtual ~Backend() = default;
-    // Library, version, device and threads, for people.
+    // Library, version, device and threads, such as `ONNX Runtime 1.24.1, CPU, 4 threads`.
     virtual const std::string& description() const = 0;
-    // The variants of a bundle that it can open. Throws Error (bundle).
+    // The variants of a bundle that this backend can open. Throws Error (bundle).
     virtual std::vector<std::string> precisions(const Bundle& bundle) const = 0;
     // A variant's files by role, checked, in the form this backend opens. Throws Error (bundle).
     virtual std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) = 0;
-    // Loads one stage; `weights` is the file it points into, or empty. Throws Error (backend).
+    // Loads one stage from its file; `weights` is the file with its external weights, or empty. Throws Error
+    // (backend).
     virtual std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) = 0;
 };
 

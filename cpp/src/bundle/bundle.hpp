@@ -9,17 +9,18 @@
 
 namespace sacvit::detail {
 
-// Manifest and labels are checked, engine files are checked when a variant is asked for.
+// An open bundle: manifest and labels are checked, engine files are checked when a variant is asked for.
 struct Bundle {
     std::string path;
     Manifest manifest;
     std::vector<std::string> labels;
 
-    // Default gate of a variant that is there.
+    // The default eta of a variant that the bundle has.
     double eta_of(const std::string& precision) const;
-    // A variant that must be there. Throws Error (bundle).
+    // A variant. Throws Error (bundle) if the bundle doesn't have it.
     const Variant& variant(const std::string& precision) const;
-    // Paths by role (`ee`, `sac`, `weights`), after checking every one's size and hash. Throws Error (bundle).
+    // Paths of a variant's files by role (`ee`, `sac`, `weights`), after checking the size and hash of each. Throws
+    // Error (bundle).
     std::map<std::string, std::string> checked_files(const std::string& precision) const;
 };
 

@@ -1,4 +1,4 @@
-// manifest.json: what a bundle holds.
+// manifest.json: the contents of a bundle.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,10 @@ struct FileEntry {
     std::int64_t bytes = 0;
 };
 
-// Reads one from a file called `document`. Throws Error (bundle, usage), or what the JSON library throws.
+// Reads an entry of a file called `document`. Throws Error (bundle, usage), or what the JSON library throws.
 FileEntry parse_entry(const nlohmann::ordered_json& data, const std::string& document);
 
-// One precision: files by role (`ee`, `sac`, `weights`), and the default eta if it has its own.
+// One precision: files by role (`ee`, `sac`, `weights`), and a default eta where it differs from the bundle's.
 struct Variant {
     std::map<std::string, FileEntry> files;
     std::optional<double> eta;

@@ -29,21 +29,15 @@ struct RecordedPlan {
 struct Record {
     fs::path folder;
     std::string runtime, version, precision;
-    std::optional<std::string> device;  // none for a plan compiled ahead of time for all GPUs of its capabilities
     std::vector<std::string> capabilities;
-    std::map<std::string, RecordedPlan> plans;
+    std::optional<std::string> device{};  // none for a plan compiled in advance for all GPUs of its capabilities
+    std::map<std::string, RecordedPlan> plans{};
 };
 
 // The fields of a record that `parse_sealed` let pass. Throws Error, or what the JSON library throws.
 Record parse_record(const fs::path& folder, const json& data) {
     const json& target = data.at("place");
-    Record out{folder,
-               target.at("runtime"),
-               target.at("version"),
-               data.at("precision"),
-               std::nullopt,
-               target.at("capabilities"),
-               {}};
+    Record out{folder, target.at("runtime"), target.at("version"), data.at("precision"), target.at("capabilities")};
     if (!target.at("device").is_null()) {
         out.device = target.at("device").get<std::string>();
     }
@@ -91,8 +85,8 @@ std::vector<Record> list_plans(const Bundle& bundle) {
     return out;
 }
 
-// The first three numbers of a version: what the library tells of itself. A plan runs in the very version that built
-// it.
+// The first three numbers of a version, all that the library tells of itself. A plan runs in the very version that
+// built it.
 std::string release(const std::string& version) {
     std::size_t end = 0;
     for (int dots = 0; end < version.size() && (version[end] != '.' || ++dots < 3); ++end) {

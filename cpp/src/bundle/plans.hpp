@@ -1,5 +1,5 @@
-// plan.json: what TensorRT plans were built from, by and for. One that does not fit here is refused before a byte is
-// loaded. As sacvit_deploy/bundle/plans.py.
+// plan.json: the record of how TensorRT plans were built. Plans that don't fit this machine are refused before a byte
+// of them is loaded. As sacvit_deploy/bundle/plans.py.
 #pragma once
 
 #include <map>
@@ -10,7 +10,7 @@
 
 namespace sacvit::detail {
 
-// The library and the GPU that are here.
+// The library and GPU that plans are built for.
 struct BuildTarget {
     std::string runtime;     // tensorrt
     std::string version;     // of the library, such as 10.3.0; a fourth number in a record doesn't count
@@ -18,8 +18,8 @@ struct BuildTarget {
     std::string capability;  // such as 8.7
 };
 
-// Paths of the plans of a variant that fit, by role, their hashes checked. Throws Error (bundle) with what keeps those
-// there are from running here, and the command that builds others.
+// Paths by role of a variant's plans that fit, their hashes checked. Throws Error (bundle) with the reasons why the
+// bundle's plans can't run here, and the command that builds others.
 std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
                                               const BuildTarget& here);
 

@@ -13,7 +13,7 @@ namespace sacvit::detail {
 // Whether a value is a SHA-256 in hexadecimal.
 bool is_hash(std::string_view value);
 
-// What a JSON library's message says, without the library's own prefix.
+// The message of the JSON library's exception without its prefix.
 std::string detail_of(const std::exception& error);
 
 // The object in a sealed file. `name` stands in messages, `remedy` ends them. Throws Error (bundle) where the file is

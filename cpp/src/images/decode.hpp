@@ -1,4 +1,4 @@
-// From a file or its bytes to pixels, with limits set before anything is decoded.
+// Decodes files and their bytes, with limits checked before anything is decoded.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,13 @@ constexpr std::size_t kMaxFile = 256 << 20;       // bytes
 // over white, 16 bits become 8. Throws Error (image).
 Image decode_file(const std::string& path);
 
-// The same for a file's bytes; `name` stands in messages.
+// Decodes a JPEG or PNG file in memory, as decode_file does; `name` stands in messages. Throws Error (image).
 Image decode_bytes(std::string_view data, const std::string& name);
 
 // Throws Error (image) for images without pixels or with more than kMaxPixels.
 void check_size(std::int64_t width, std::int64_t height, const std::string& name);
 
-// The decoders of the two formats; `data` begins with the format's mark.
+// Decode one format; `data` begins with the format's signature. Throw Error (image).
 Image decode_jpeg(std::string_view data, const std::string& name);
 Image decode_png(std::string_view data, const std::string& name);
 

@@ -34,19 +34,19 @@ private:
     bool little_;
 };
 
-// Bytes of one value of a TIFF type; 0 for types there are not.
+// Size of one value of a TIFF type in bytes; 0 for unknown types.
 int unit_size(std::uint32_t type) {
     constexpr int sizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8};
     return type < sizeof sizes / sizeof *sizes ? sizes[type] : 0;
 }
 
-struct Found {
+struct Directory {
     bool broken = false;          // not a TIFF structure at all
-    std::optional<long> value{};  // of the orientation tag, if it is there; 0 where it is no whole number
+    std::optional<long> value{};  // of the orientation tag, if there is one; 0 where it is no whole number
 };
 
 // The first value of the orientation tag in the first directory.
-Found read_directory(std::string_view data) {
+Directory read_directory(std::string_view data) {
     if (data.size() < 8) {
         return {true};
     }
@@ -65,7 +65,7 @@ Found read_directory(std::string_view data) {
         const auto tag = tiff.integer(at, 2), type = tiff.integer(at + 2, 2), values = tiff.integer(at + 4, 4);
         const auto offset = tiff.integer(at + 8, 4);
         if (!offset) {
-            break;  // the directory ends before its end
+            break;  // the file ends inside the directory
         }
         const int unit = unit_size(*type);
         const std::uint64_t size = static_cast<std::uint64_t>(*values) * static_cast<std::uint64_t>(unit);
@@ -86,7 +86,7 @@ Found read_directory(std::string_view data) {
         if (*tag != kOrientation) {
             continue;
         }
-        // Signed types differ only in values that are no orientation either way.
+        // Signed types are read as unsigned ones: negative values are no orientation either way.
         const bool whole = *type == 3 || *type == 4 || *type == 6 || *type == 8 || *type == 9 || *type == 13;
         return {false, whole ? static_cast<long>(tiff.integer(where, unit).value_or(0)) : 0};
     }
@@ -112,12 +112,12 @@ int orientation(std::string_view exif, std::string_view xmp) {
         exif.remove_prefix(mark.size());
     }
     if (!exif.empty()) {
-        const Found found = read_directory(exif);
-        if (found.broken) {
+        const Directory directory = read_directory(exif);
+        if (directory.broken) {
             return 1;
         }
-        if (found.value) {
-            return *found.value >= 1 && *found.value <= 8 ? static_cast<int>(*found.value) : 1;
+        if (directory.value) {
+            return *directory.value >= 1 && *directory.value <= 8 ? static_cast<int>(*directory.value) : 1;
         }
     }
     return read_xmp(xmp);
@@ -135,7 +135,7 @@ Image upright(Image image, int orientation) {
     for (int y = 0; y < out.height; ++y) {
         std::uint8_t* to = out.row(y);
         for (int x = 0; x < out.width; ++x, to += channels) {
-            // Where this pixel stands in the stored image.
+            // The position of this pixel in the stored image.
             const int column = swapped ? y : x, line = swapped ? x : y;
             const int from_x = mirror_x ? image.width - 1 - column : column;
             const int from_y = mirror_y ? image.height - 1 - line : line;

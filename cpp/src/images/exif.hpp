@@ -1,4 +1,4 @@
-// How a camera was held: the orientation that an image file states.
+// The orientation that an image file states: how the camera was held.
 #pragma once
 
 #include <string_view>
@@ -7,11 +7,11 @@
 
 namespace sacvit::detail {
 
-// 1 to 8 as EXIF numbers them; 1 where nothing, nonsense, or a broken block says so. The XMP block counts where the
-// EXIF block says nothing of the orientation.
+// The orientation, 1 to 8 as EXIF numbers them; 1 where there is none, or a broken block. XMP counts where the EXIF
+// block has no orientation.
 int orientation(std::string_view exif, std::string_view xmp);
 
-// The image as a viewer shows it. Orientations outside 2..8 change nothing.
+// Turns the image as a viewer shows it. Orientations outside 2..8 change nothing.
 Image upright(Image image, int orientation);
 
 }  // namespace sacvit::detail

@@ -20,7 +20,7 @@ struct ErrorManager {
     char message[JMSG_LENGTH_MAX];
 };
 
-// All that the decoder's C code works on. No member of it is touched by a C++ destructor while a jump may happen.
+// The state of the decoder's C code. No C++ destructor touches a member while a jump may happen.
 struct Reader {
     jpeg_decompress_struct info{};
     ErrorManager errors{};
@@ -35,10 +35,10 @@ struct Reader {
     std::longjmp(errors->jump, 1);
 }
 
-void on_message(j_common_ptr, int) {}  // warnings are no damage, as in the Python runtime
+void on_message(j_common_ptr, int) {}  // warnings don't count as damage, as in the Python runtime
 void on_output(j_common_ptr) {}
 
-// The whole file is in memory, so whoever asks for more has a truncated one: the library suspends and says so.
+// The whole file is in memory, so a request for more means a truncated file: the library suspends and returns.
 boolean no_more(j_decompress_ptr) { return FALSE; }
 
 void skip(j_decompress_ptr info, long count) {
@@ -101,11 +101,11 @@ bool decompress(Reader& reader, Image& image) {
             }
         }
     }
-    jpeg_finish_decompress(&info);  // finds damage behind the last row; a file that ends there is whole enough
+    jpeg_finish_decompress(&info);  // ignores damage behind the last row, as Python does
     return true;
 }
 
-// The application blocks of that mark, one after the other, without it.
+// The contents of the application blocks that begin with `mark`: of the last one, or of all, joined.
 std::string blocks(const jpeg_decompress_struct& info, std::string_view mark, bool last) {
     std::string out;
     for (auto marker = info.marker_list; marker != nullptr; marker = marker->next) {
@@ -129,7 +129,7 @@ Image decode_jpeg(std::string_view data, const std::string& name) {
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4) {
         fail(ErrorCode::image, name, " is damaged or truncated (cannot handle ", info.num_components, "-layer images)");
     }
-    // Read now: the library forgets its markers when it is done.
+    // Read now: the library frees its markers when it finishes.
     const std::string exif = blocks(info, std::string_view("Exif\0\0", 6), false);
     const std::string xmp = blocks(info, std::string_view("http://ns.adobe.com/xap/1.0/\0", 29), true);
     Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),

@@ -27,7 +27,7 @@ void mix_rest(const std::uint8_t* from, std::size_t stride, const Weighted& how,
 }
 
 #if defined(__x86_64__)
-// By hand, because compilers keep the sums of such a loop in memory: they are six registers here.
+// Intrinsics, because compilers keep the sums of such a loop in memory; here they stay in six registers.
 __attribute__((target("avx2"))) void mix_avx2(const std::uint8_t* from, std::size_t stride, const Weighted& how,
                                               std::uint8_t* to, int lanes) {
     constexpr int kParts = kLanes / 8;
@@ -49,7 +49,7 @@ __attribute__((target("avx2"))) void mix_avx2(const std::uint8_t* from, std::siz
         }
 #pragma GCC unroll 3
         for (int part = 0; part < kParts; part += 2) {
-            // Packing works within halves of a register, so its quarters are put in order after each.
+            // Packing works within the 128-bit halves of a register, so its quarters are put in order after each.
             __m256i values = _mm256_packs_epi32(_mm256_srai_epi32(sums[part], kFraction),
                                                 _mm256_srai_epi32(sums[part + 1], kFraction));
             values = _mm256_permute4x64_epi64(values, 0xd8);

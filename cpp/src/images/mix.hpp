@@ -7,21 +7,21 @@
 namespace sacvit::detail {
 
 constexpr int kFraction = 22;  // bits of a weight behind the point
-constexpr int kLanes = 48;     // how many lanes are best given at once, or a multiple of it
+constexpr int kLanes = 48;     // lanes that are best given at once, or a multiple of them
 
-// One output coordinate: how many input coordinates it is mixed from, and their weights.
+// The weights of the `count` input coordinates that one output coordinate is mixed from.
 struct Weighted {
     const std::int32_t* weights;
     int count;
 };
 
-// Writes one byte for each of `lanes` lanes: the rounded sum of its inputs, cut to 0..255. `from` is the first input's
-// lanes, the next input's are `stride` bytes further.
+// Writes one byte for each of `lanes` lanes: the rounded weighted sum of the inputs, clamped to 0..255. `from` has the
+// first input's lanes, and each next input's are `stride` bytes further.
 using Mix = void (*)(const std::uint8_t* from, std::size_t stride, const Weighted& how, std::uint8_t* to, int lanes);
 
-// The fastest way on this processor; all give the same bytes.
+// The fastest implementation for this processor; all give the same bytes.
 Mix choose_mix();
-// The way that needs no special instructions.
+// The implementation without special instructions.
 void mix_plain(const std::uint8_t* from, std::size_t stride, const Weighted& how, std::uint8_t* to, int lanes);
 
 }  // namespace sacvit::detail

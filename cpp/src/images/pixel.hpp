@@ -11,13 +11,13 @@ inline unsigned over_255(unsigned value) {
     return ((value >> 8) + value) >> 8;
 }
 
-// A value of that alpha over white. Pillow blends with seven more bits and rounds once.
+// A value with that alpha laid over white. Pillow blends with seven more bits and rounds once.
 inline std::uint8_t over_white(unsigned value, unsigned alpha) {
     const unsigned sum = value * alpha * 128 + 255 * (255 - alpha) * 128 + (128u << 7);
     return static_cast<std::uint8_t>((((sum >> 8) + sum) >> 8) >> 7);
 }
 
-// Ink on paper: what a colour's and the black ink's amount leave of the light.
+// From CMYK to RGB: the light that one colour's ink and the black ink leave.
 inline std::uint8_t under_ink(unsigned ink, unsigned black) {
     const unsigned paper = 255 - black;
     return static_cast<std::uint8_t>(paper - over_255(ink * paper));

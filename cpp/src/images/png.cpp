@@ -20,7 +20,7 @@ struct Reader {
     png_infop info = nullptr;
     std::string_view rest;  // not read yet
     char message[200] = "";
-    std::vector<std::uint8_t> pixels;  // as stored: a byte a sample, two for 16-bit grey
+    std::vector<std::uint8_t> pixels;  // as stored: one byte for each sample, two for 16-bit grey
     std::vector<png_bytep> rows;
 
     ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
@@ -68,7 +68,7 @@ bool read_header(Reader& reader) {
     });
 }
 
-// Prepares for rows as stored, a byte a sample.
+// Prepares for reading rows as stored, one byte for each sample.
 bool start_rows(Reader& reader) {
     return attempt(reader, [&] {
         png_set_packing(reader.png);
@@ -81,13 +81,13 @@ bool start_rows(Reader& reader) {
     });
 }
 
-// The stored samples and what they mean.
+// How the stored samples are to be read.
 struct Stored {
     int color = 0;
     int depth = 0;
     png_colorp palette = nullptr;
     int colors = 0;
-    png_bytep alphas = nullptr;  // of palette entries
+    png_bytep alphas = nullptr;  // of the palette's entries
     int alpha_count = 0;
     png_color_16p key = nullptr;  // the colour that is transparent
 };
@@ -100,7 +100,7 @@ void convert_grey(const Stored& stored, const std::uint8_t* from, std::uint8_t* 
         }
         const unsigned scale = stored.depth == 1 ? 255 : stored.depth == 2 ? 85 : stored.depth == 4 ? 17 : 1;
         const unsigned value = from[x] * scale;
-        // Pillow compares the key's low byte with the scaled value, except in images of one bit.
+        // Pillow compares the key's low byte with the scaled value, except in one-bit images.
         const unsigned key = stored.key == nullptr ? 256
                              : stored.depth == 1   ? (stored.key->gray ? 255 : 0)
                                                    : stored.key->gray & 0xFFu;

@@ -61,7 +61,7 @@ void Prefetch::work() {
         std::packaged_task<Item()> task = std::move(todo_.front());
         todo_.pop_front();
         lock.unlock();
-        task();  // whatever it throws, the caller of next() gets
+        task();  // an exception goes to the caller of next()
     }
 }
 

@@ -13,7 +13,7 @@
 namespace sacvit::detail {
 namespace {
 
-constexpr int kMaxAspect = 16;  // of a longer strip only the middle is resized: its ends would be cropped away anyway
+constexpr int kMaxAspect = 16;  // only the middle of a longer strip is resized: the crop would drop its ends anyway
 
 int pixel_bytes(PixelFormat format) {
     return format == PixelFormat::gray ? 1 : format == PixelFormat::rgb || format == PixelFormat::bgr ? 3 : 4;
@@ -41,7 +41,7 @@ ImageView part(const ImageView& view, int left, int top, int width, int height) 
     return out;
 }
 
-// Four channels over white, as RGB.
+// RGBA or BGRA laid over white, as RGB.
 Image flatten(const ImageView& view) {
     Image out(view.width, view.height, 3);
     const bool bgr = view.format == PixelFormat::bgra;
@@ -57,7 +57,7 @@ Image flatten(const ImageView& view) {
     return out;
 }
 
-// 2x2 means; the sums are exact.
+// Means of 2x2 pixels; the sums are exact in fp32.
 void mean_of_four(const std::uint8_t* image, int size, const Normalise& normalise, float* out) {
     const int half = size / 2;
     const std::ptrdiff_t pitch = 3 * static_cast<std::ptrdiff_t>(size);
@@ -119,7 +119,7 @@ Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing,
     const int shorter = std::min(view.width, view.height);
     std::int64_t limit = static_cast<std::int64_t>(kMaxAspect) * shorter;
     if (const std::int64_t longer = std::max(view.width, view.height); longer > limit) {
-        limit += (longer - limit) % 2;  // an even number of pixels goes, so that the centre stays the centre
+        limit += (longer - limit) % 2;  // removes an even number of pixels, so that the centre stays the centre
         const int width = static_cast<int>(std::min<std::int64_t>(view.width, limit));
         const int height = static_cast<int>(std::min<std::int64_t>(view.height, limit));
         view = part(view, (view.width - width) / 2, (view.height - height) / 2, width, height);

@@ -1,8 +1,8 @@
 // Two passes, columns first, each rounded to 8 bits; weights are fixed-point numbers with 22 bits behind the point.
 //
-// Both passes run over lanes that lie side by side in memory and share their weights, so that vector instructions serve
-// (mix.cpp): the vertical pass over a row's values, the horizontal pass over a block of rows that is first turned so
-// that its columns are contiguous. The turning is also where the source's pitch and format are read.
+// Both passes run over lanes that lie side by side in memory and share their weights, so that vector instructions can
+// be used (mix.cpp): the vertical pass over a row's values, the horizontal pass over a block of rows that is transposed
+// first, so that its columns are contiguous. Transposing also reads the source's pitch and format.
 #include "images/resize.hpp"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ double triangle(double x) {
     return x < 1 ? 1 - x : 0;
 }
 
-// How the output coordinates begin..begin+count-1 are mixed from input coordinates.
+// The inputs and weights of the output coordinates begin..begin+count-1.
 class Taps {
 public:
     Taps(int from, int to, int begin, int count, const std::string& filter);
@@ -40,7 +40,7 @@ public:
         const Tap& tap = taps_[static_cast<std::size_t>(at)];
         return {weights_.data() + tap.place, tap.count};
     }
-    // The input coordinates that all of them together need.
+    // The range of input coordinates that all outputs together need.
     int begin() const { return taps_.front().first; }
     int end() const { return taps_.back().first + taps_.back().count; }
 
@@ -50,20 +50,20 @@ private:
         std::size_t place;
     };
     std::vector<Tap> taps_;
-    std::vector<std::int32_t> weights_;  // of all, one after the other
+    std::vector<std::int32_t> weights_;  // of all outputs, one after the other
 };
 
 Taps::Taps(int from, int to, int begin, int count, const std::string& filter) {
     double (*const kernel)(double) = filter == "bicubic" ? bicubic : triangle;
     const double scale = static_cast<double>(from) / to;
-    const double stretch = std::max(scale, 1.0);  // shrinking widens the filter: that is the antialiasing
+    const double stretch = std::max(scale, 1.0);  // shrinking widens the filter, which is the antialiasing
     const double support = (filter == "bicubic" ? 2.0 : 1.0) * stretch;
     const double inverse = 1.0 / stretch;
     std::vector<double> weights;
     taps_.reserve(static_cast<std::size_t>(count));
     for (int at = begin; at < begin + count; ++at) {
         if (from == to) {
-            taps_.push_back({at, 1, weights_.size()});  // this pass changes nothing
+            taps_.push_back({at, 1, weights_.size()});  // this pass copies
             weights_.push_back(1 << kFraction);
             continue;
         }
@@ -84,7 +84,7 @@ Taps::Taps(int from, int to, int begin, int count, const std::string& filter) {
     }
 }
 
-// Where a pixel's channels are, and how far the next pixel is.
+// Offsets of a pixel's channels, and of the next pixel, in bytes.
 struct Layout {
     explicit Layout(PixelFormat format)
         : step(format == PixelFormat::gray ? 1 : 3),
@@ -94,8 +94,8 @@ struct Layout {
     int step, red, green, blue;
 };
 
-// The window of an image that has its size already.
-void cut(const ImageView& source, const Window& window, std::uint8_t* out) {
+// Copies the window from an image that needs no resizing.
+void crop(const ImageView& source, const Window& window, std::uint8_t* out) {
     const Layout at(source.format);
     for (int y = window.top; y < window.top + window.height; ++y) {
         const std::uint8_t* from = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(window.left) * at.step;
@@ -107,9 +107,9 @@ void cut(const ImageView& source, const Window& window, std::uint8_t* out) {
     }
 }
 
-// Columns begin..end of the `rows` rows from y on, as [column][row][channel], kLanes bytes a column.
+// Transposes columns begin..end of the `rows` rows from y on to [column][row][channel], kLanes bytes a column.
 template <int kStep>
-void turn(const ImageView& source, int y, int rows, int begin, int end, std::uint8_t* out) {
+void transpose(const ImageView& source, int y, int rows, int begin, int end, std::uint8_t* out) {
     const std::uint8_t* first = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(begin) * kStep;
     const auto column = [&](auto bytes) {
         const std::uint8_t* from = first;
@@ -120,18 +120,18 @@ void turn(const ImageView& source, int y, int rows, int begin, int end, std::uin
         first += kStep;
         out += kLanes;
     };
-    // Four bytes move in one go, three do not. The fourth is the next pixel's, and is overwritten by what comes next.
+    // Four bytes are one move, three are two. The fourth is the next pixel's, and is overwritten by the next copy.
     for (int x = begin; x < end - 1; ++x) {
         column(std::integral_constant<std::size_t, kStep == 3 ? 4 : 1>());
     }
-    column(std::integral_constant<std::size_t, kStep>());  // behind the last pixel there may be nothing
+    column(std::integral_constant<std::size_t, kStep>());  // the memory may end behind the last pixel
 }
 
-// One column of mixed pixels to its place in `rows` rows, red first; `to` has a byte to spare behind each row.
+// Writes one column of mixed pixels into `rows` rows, red first; `to` has a byte to spare behind each row.
 void place(const std::uint8_t* from, const Layout& at, int rows, std::uint8_t* to, std::size_t pitch) {
     if (at.step == 3 && at.red == 0) {
         for (int row = 0; row < rows; ++row, to += pitch, from += 3) {
-            std::memcpy(to, from, 4);  // as above
+            std::memcpy(to, from, 4);  // the fourth byte is overwritten, as in `transpose`
         }
         return;
     }
@@ -146,7 +146,7 @@ void place(const std::uint8_t* from, const Layout& at, int rows, std::uint8_t* t
 
 void resize(const ImageView& source, const Window& window, const std::string& filter, std::uint8_t* out) {
     if (window.full_width == source.width && window.full_height == source.height) {
-        cut(source, window, out);
+        crop(source, window, out);
         return;
     }
     static const Mix mix = choose_mix();
@@ -157,16 +157,16 @@ void resize(const ImageView& source, const Window& window, const std::string& fi
 
     const Layout at(source.format);
     const int block_rows = kLanes / at.step;
-    std::vector<std::uint8_t> turned(static_cast<std::size_t>(columns.end() - left) * kLanes);
+    std::vector<std::uint8_t> transposed(static_cast<std::size_t>(columns.end() - left) * kLanes);
     std::vector<std::uint8_t> narrow(static_cast<std::size_t>(lines.end() - top) * pitch);
     std::uint8_t mixed[kLanes + 1] = {};
     for (int y = top; y < lines.end(); y += block_rows) {
         const int rows = std::min(block_rows, lines.end() - y);
-        (at.step == 1 ? turn<1> : turn<3>)(source, y, rows, left, columns.end(), turned.data());
+        (at.step == 1 ? transpose<1> : transpose<3>)(source, y, rows, left, columns.end(), transposed.data());
         std::uint8_t* to = narrow.data() + static_cast<std::size_t>(y - top) * pitch;
         for (int x = 0; x < window.width; ++x, to += 3) {
-            mix(turned.data() + static_cast<std::ptrdiff_t>(columns.first(x) - left) * kLanes, kLanes, columns.how(x),
-                mixed, kLanes);
+            mix(transposed.data() + static_cast<std::ptrdiff_t>(columns.first(x) - left) * kLanes, kLanes,
+                columns.how(x), mixed, kLanes);
             place(mixed, at, rows, to, pitch);
         }
     }

@@ -56,7 +56,7 @@ public:
             // the cores from the other stage's session and from decoding.
             options.AddConfigEntry("session.intra_op.allow_spinning", "1");
             options.AddConfigEntry("session.force_spinning_stop", "1");
-            // On x86 without VNNI or AMX it would add up byte products in 16 bits, which full-range weights overflow.
+            // On x86 without VNNI or AMX, byte products would be summed in 16 bits, which full-range weights overflow.
             options.AddConfigEntry("session.x64quantprecision", "1");
             if (weights_ == Weights::mapped) {
                 options.AddConfigEntry("session.disable_prepacking", "1");
@@ -65,7 +65,7 @@ public:
             share_weights(options, stage, weights);
             Ort::Session session(shared_->library->env, stage.c_str(), options, shared_->prepacked.get());
             if (weights_ == Weights::packed) {
-                // The engines now read their packed copy; what they still need of the file they get from it again.
+                // The engines now read their packed copy. Pages that they still need are read from the file again.
                 for (const auto& [path, file] : shared_->files) {
                     file->release();
                 }
@@ -76,7 +76,7 @@ public:
     }
 
 private:
-    // Unlike Python's binding, the C API fails where a provider can't be loaded: nothing falls back in silence.
+    // Unlike Python's binding, the C API fails where a provider can't be loaded instead of falling back to the CPU.
     void append_provider(Ort::SessionOptions& options) const {
         if (provider_ == "CPUExecutionProvider") {
             return;
@@ -98,8 +98,8 @@ private:
         }
     }
 
-    // Hands the session the weights that stand in the weights file, so that both sessions read the same memory.
-    // Only on the CPU: another device has its own memory.
+    // Passes the session the weights in the weights file, so that both sessions read the same memory. Only on the
+    // CPU: another device has memory of its own.
     void share_weights(Ort::SessionOptions& options, const std::string& stage, const std::string& weights) {
         if (weights.empty() || provider_ != "CPUExecutionProvider") {
             return;
@@ -114,7 +114,7 @@ private:
         for (const ExternalTensor& tensor : external_tensors(model.bytes(), stage)) {
             const std::size_t size = file->bytes().size();
             if (tensor.location != location || tensor.offset > size || tensor.length > size - tensor.offset) {
-                continue;  // ONNX Runtime says what is wrong with it
+                continue;  // the session reports the error
             }
             std::string key = text(weights, ' ', tensor.offset, ' ', tensor.length, ' ', tensor.type);
             for (const std::int64_t length : tensor.shape) {

@@ -19,15 +19,15 @@ constexpr const char* kInstall =
     "name libonnxruntime.so or the folder it is in with --ort, $SACVIT_ORT_LIBRARY or $ORT_ROOT "
     "(Python's wheel has it in onnxruntime/capi)";
 
-// A file as it is; of a folder, the library in it or in the usual places below it. Empty if there is none.
-std::string resolve(const std::string& place) {
+// A file's own path; for a folder, the library in it or in the usual places below it. Empty if there is none.
+std::string resolve(const std::string& path) {
     std::error_code ignored;
-    if (!fs::is_directory(place, ignored)) {
-        return place;
+    if (!fs::is_directory(path, ignored)) {
+        return path;
     }
     for (const char* below : {"", "lib", "lib64", "capi", "onnxruntime/capi"}) {
         std::vector<std::string> libraries;
-        for (const auto& entry : fs::directory_iterator(fs::path(place) / below, ignored)) {
+        for (const auto& entry : fs::directory_iterator(fs::path(path) / below, ignored)) {
             if (entry.path().filename().string().rfind("libonnxruntime.so", 0) == 0) {
                 libraries.push_back(entry.path().string());
             }
@@ -45,13 +45,13 @@ std::string variable(const char* name) {
 }
 
 std::vector<std::string> candidates(const std::string& wanted) {
-    for (const std::string& place : {wanted, variable("SACVIT_ORT_LIBRARY"), variable("ORT_ROOT")}) {
-        if (place.empty()) {
+    for (const std::string& named : {wanted, variable("SACVIT_ORT_LIBRARY"), variable("ORT_ROOT")}) {
+        if (named.empty()) {
             continue;
         }
-        const std::string path = resolve(place);
+        const std::string path = resolve(named);
         if (path.empty()) {
-            fail(ErrorCode::backend, "there is no libonnxruntime.so in ", place, "; ", kInstall);
+            fail(ErrorCode::backend, "there is no libonnxruntime.so in ", named, "; ", kInstall);
         }
         return {path};
     }

@@ -13,7 +13,7 @@
 
 namespace sacvit::detail {
 
-// The loaded library and its environment, shared by all models of the process and gone with the last of them.
+// The loaded library and its environment, shared by all models of the process and released with the last of them.
 struct OrtLibrary {
     std::string version;
     Ort::Env env{nullptr};

@@ -8,7 +8,7 @@ void check_cuda(cudaError_t status, const char* call) {
     if (status == cudaSuccess) {
         return;
     }
-    cudaGetLastError();  // what can be forgotten is: the process goes on
+    cudaGetLastError();  // clears an error that is not sticky: the process goes on
     const char* hint = status == cudaErrorMemoryAllocation ? "; ask for smaller batches"
                        : status == cudaErrorInsufficientDriver
                            ? "; there is no NVIDIA driver here, or it is older than these CUDA libraries need"

@@ -11,14 +11,14 @@ namespace sacvit::detail {
 // Throws Error (backend) naming the call, unless it succeeded.
 void check_cuda(cudaError_t status, const char* call);
 
-// The first GPU. Throws Error (backend) if there is none, or no driver.
 struct Gpu {
     std::string name;
     std::string capability;  // such as 8.7
 };
+// The first GPU. Throws Error (backend) if there is none, or no driver.
 Gpu find_gpu();
 
-// A queue of work that does not wait for the default one.
+// A stream that does not wait for the default stream.
 class CudaStream {
 public:
     CudaStream();
@@ -31,14 +31,14 @@ private:
     cudaStream_t stream_ = nullptr;
 };
 
-// Memory on the device that grows with what it has to hold.
+// Device memory that grows with the largest tensor it has held.
 class DeviceBuffer {
 public:
     DeviceBuffer() = default;
     ~DeviceBuffer();
     DeviceBuffer(const DeviceBuffer&) = delete;
     DeviceBuffer& operator=(const DeviceBuffer&) = delete;
-    // At least that many bytes; what it held is gone if it had to grow. Waits for the device then.
+    // At least that many bytes. Growing loses the contents, and waits for the device.
     void* reserve(std::size_t bytes);
     void* data() const { return data_; }
 
@@ -47,7 +47,7 @@ private:
     std::size_t size_ = 0;
 };
 
-// Makes the first GPU this thread's for as long as it lives: what the program chose may be another.
+// Selects the first GPU in this thread while it lives, and then the one that the program had selected.
 class OnFirstGpu {
 public:
     OnFirstGpu();

@@ -21,8 +21,9 @@ std::string list_of(const Shape& shape) {
 double volume(const Profile& profile) {
     double out = 0;
     for (const auto& [name, limits] : profile) {
-        out += std::accumulate(limits.second.begin(), limits.second.end(), 1.0,
-                               [](double product, std::int64_t length) { return product * static_cast<double>(length); });
+        out +=
+            std::accumulate(limits.second.begin(), limits.second.end(), 1.0,
+                            [](double product, std::int64_t length) { return product * static_cast<double>(length); });
     }
     return out;
 }

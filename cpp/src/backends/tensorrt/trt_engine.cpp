@@ -32,7 +32,7 @@ nvinfer1::Dims dims_of(const Shape& shape) {
 
 Shape shape_of(const nvinfer1::Dims& dims) { return {dims.d, dims.d + std::max(dims.nbDims, 0)}; }
 
-// What keeps the memory of a call's outputs.
+// The memory of a call's outputs.
 using Owner = std::vector<std::vector<std::byte>>;
 
 }  // namespace

@@ -22,7 +22,7 @@ struct TrtLibrary {
     std::string title;  // library and version
 };
 
-// Arrays go up to the device for a call and come back after it. More images than the profiles allow pass in parts.
+// Inputs are copied to the device for a call, outputs back after it. Batches above the profiles' limit run in parts.
 class TrtEngine final : public Engine {
 public:
     // Throws Error (backend) if the plan can't be loaded.
