@@ -36,31 +36,36 @@ TOLERATED = "damaged JPEGs different on another processor"
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of a file."""
+    """Encode an image as a file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG."""
+    """Make one chunk of a PNG."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def png(rng: np.random.Generator, depth: int, colour: int, *extra: bytes, before: bytes = b"") -> bytes:
-    """A PNG of random samples of any bit depth and colour type, with more chunks before its pixels."""
+    """Make a PNG of random samples of any bit depth and colour type, with more chunks before its pixels."""
     width, height = (int(v) for v in rng.integers(1, 60, 2))
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     row = (width * channels * depth + 7) // 8
     rows = b"".join(b"\0" + rng.integers(0, 256, row, dtype=np.uint8).tobytes() for _ in range(height))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + before + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(
-        b"IEND", b""
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + before
+        + b"".join(extra)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
 def exif_block(orientation: int, order: str = "<", kind: int = 3, count: int = 1) -> bytes:
-    """A TIFF structure whose only entry is the orientation."""
+    """Make a TIFF structure whose only entry is the orientation."""
     head = {"<": b"II*\0", ">": b"MM\0*"}[order]
     value = {3: "HH", 4: "L", 1: "BBBB", 8: "hh", 9: "l"}[kind]
     data = struct.pack(order + value, orientation, *[0] * (len(value) - 1))
@@ -68,7 +73,7 @@ def exif_block(orientation: int, order: str = "<", kind: int = 3, count: int = 1
 
 
 def photograph(rng: np.random.Generator, mode: str = "RGB") -> Image.Image:
-    """Something between noise and a photograph, of a random size."""
+    """Make an image between noise and a photograph, of a random size."""
     width, height = (int(v) for v in rng.integers(1, 300, 2))
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -77,7 +82,7 @@ def photograph(rng: np.random.Generator, mode: str = "RGB") -> Image.Image:
 
 
 def whole(rng: np.random.Generator, rounds: int) -> Iterator[tuple[str, bytes]]:
-    """Files as cameras and programs write them."""
+    """Give undamaged files of many kinds: a name, the bytes."""
     for _ in range(rounds):
         for mode in ("RGB", "L", "CMYK"):
             for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
@@ -115,7 +120,7 @@ def whole(rng: np.random.Generator, rounds: int) -> Iterator[tuple[str, bytes]]:
 
 
 def damaged(rng: np.random.Generator, files: list[tuple[str, bytes]], rounds: int) -> Iterator[tuple[str, bytes]]:
-    """The same files cut short, and with bytes changed."""
+    """Give some of the files cut short or with bytes changed: a name, the bytes."""
     for _ in range(rounds):
         kind, raw = files[int(rng.integers(len(files)))]
         if rng.random() < 0.4:
@@ -128,7 +133,7 @@ def damaged(rng: np.random.Generator, files: list[tuple[str, bytes]], rounds: in
 
 
 def by_python(raw: bytes, size: int, recipe: Preprocessing) -> str:
-    """What the probe prints, by the Python runtime."""
+    """Return what the probe would print, from the Python runtime."""
     try:
         pixels = fit(load_image(raw), size, recipe)
     except ImageError as error:
@@ -178,7 +183,7 @@ def main() -> int:
 
 
 def judge(theirs: str, ours: str, kind: str, whole: bool) -> str:
-    """What the two answers for one image mean."""
+    """Compare the two answers for one image."""
     cpp_refuses, python_refuses = (answer.startswith("error: ") for answer in (theirs, ours))
     if cpp_refuses and python_refuses:
         return "a whole image is refused" if whole else "both refuse"

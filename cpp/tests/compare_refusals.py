@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def drop(*keys: str) -> Edit:
     return edit
 
 
-# What both messages must name, and the edit.
+# The words that both messages must contain, and the edit.
 EDITS: dict[str, tuple[str, Edit]] = {
     "newer schema": ("schema 99", put("schema", value=99)),
     "no schema": ("schema", drop("schema")),
@@ -134,6 +135,8 @@ def damages() -> Iterator[tuple[str, str, Callable[[Path], object]]]:
         yield text[:40], "manifest.json", lambda bundle, text=text: (bundle / "manifest.json").write_text(text)  # type: ignore[misc]
 
 
+FP32 = {"precision": "fp32"}
+# An option, a value that must be refused, and what both messages must name.
 ARGUMENTS: tuple[tuple[str, str, str], ...] = (
     ("--eta", "1.5", "1.5"), ("--eta", "nan", "nan"), ("--eta", "-0.001", "-0.001"), ("--alpha", "0", "alpha is 0"),
     ("--alpha", "0.01", "0.01"), ("--alpha", "1", "alpha is 1"), ("--precision", "fp8", "fp8"),
@@ -141,15 +144,17 @@ ARGUMENTS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Case:
-    """One bundle and one set of arguments that must be refused, and what both messages must name."""
+    """A bundle and arguments that must be refused, and the words that both messages must contain."""
 
-    def __init__(self, name: str, named: str, bundle: Path, **arguments: str) -> None:
-        self.name, self.named, self.bundle = name, named, bundle
-        self.arguments = {"precision": "fp32"} | arguments
+    name: str
+    named: str
+    bundle: Path
+    arguments: dict[str, str]
 
     def by_python(self, image: str) -> tuple[int, str]:
-        """Kind and message of the Python runtime's error; (0, "") where it answers."""
+        """Return kind and message of the Python runtime's error; (0, "") where it answers."""
         gate = {name: float(value) for name, value in self.arguments.items() if name in ("eta", "alpha")}
         try:
             model = SACViT(self.bundle, precision=self.arguments["precision"], provider=self.arguments.get("provider"))
@@ -159,7 +164,7 @@ class Case:
         return 0, ""
 
     def by_probe(self, probe: subprocess.Popen[str], image: str) -> tuple[int, str]:
-        """Kind and message of the C++ runtime's error."""
+        """Return kind and message of the C++ runtime's error; the kind is 0 where it answers."""
         assert probe.stdin is not None and probe.stdout is not None
         given = [self.arguments.get(name, "") for name in ("precision", "provider", "eta", "alpha")]
         probe.stdin.write("\t".join([str(self.bundle), image, *given]) + "\n")
@@ -168,9 +173,11 @@ class Case:
         return int(kind), message
 
     def exit_code(self, infer: list[str], image: str) -> int:
-        """Exit code of `sacvit_infer`, which must print one line of error and no answer."""
+        """Return the exit code of `sacvit_infer`; -1 unless it prints one line of error and no answer."""
         given = [word for name, value in self.arguments.items() for word in (f"--{name}", value)]
-        done = subprocess.run([*infer, image, "--bundle", self.bundle, "--json", *given], capture_output=True, text=True)
+        done = subprocess.run(
+            [*infer, image, "--bundle", self.bundle, "--json", *given], capture_output=True, text=True
+        )
         return done.returncode if not done.stdout and done.stderr.count("\n") == 1 else -1
 
 
@@ -189,16 +196,16 @@ def cases(bundle: Path) -> Iterator[Case]:
             return copy
 
         for name, (named, edit) in EDITS.items():
-            yield Case(name, named, edited(edit))
+            yield Case(name, named, edited(edit), FP32)
         for name, edit in EXPORT_ONLY.items():
-            yield Case(name, "", edited(edit))
+            yield Case(name, "", edited(edit), FP32)
         for name, named, damage in damages():
             shutil.rmtree(copy) if copy.is_dir() else copy.unlink(missing_ok=True)
             shutil.copytree(bundle, copy)
             damage(copy)
-            yield Case(name, named, copy)
+            yield Case(name, named, copy, FP32)
     for option, value, named in ARGUMENTS:
-        yield Case(f"{option} {value}", named, bundle, **{option.removeprefix("--"): value})
+        yield Case(f"{option} {value}", named, bundle, FP32 | {option.removeprefix("--"): value})
 
 
 def main() -> int:
@@ -214,7 +221,7 @@ def main() -> int:
             if case.name in EXPORT_ONLY:
                 good = theirs[0] == 0 and ours[0] == KINDS[BundleError]
             else:
-                good = theirs[0] == ours[0] != 0 and all(case.named in said for _, said in (theirs, ours))
+                good = theirs[0] == ours[0] != 0 and all(case.named in message for _, message in (theirs, ours))
             if case.bundle == Path(bundle):
                 good = good and case.exit_code(infer, image) == (2 if theirs[0] == KINDS[UsageError] else 1)
             if not good:

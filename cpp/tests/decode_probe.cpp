@@ -1,4 +1,4 @@
-// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints what the image becomes: the SHA-256 of its
+// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints for each the SHA-256 of the image's
 // fitted pixels, or `error: MESSAGE`.
 #include <iostream>
 #include <sstream>

@@ -1,5 +1,5 @@
-// What hostile input reaches: manifests, images, their orientation blocks, ONNX files, texts. The first byte of an
-// input chooses. Nothing but sacvit::Error may come out.
+// Fuzzes the parsers of untrusted input: manifests, images, their orientation blocks, ONNX files, texts. The first byte
+// of an input chooses. Nothing but sacvit::Error may come out.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -17,7 +17,7 @@ namespace {
 
 using namespace sacvit::detail;
 
-// Puts the right digest into a manifest, so that what lies behind that check is reached.
+// Puts the right digest into a manifest, so that the checks behind that of the digest are reached.
 std::string sealed(std::string raw) {
     const std::string mark = "\"digest\": \"sha256:";
     const std::size_t at = raw.find(mark);
@@ -32,7 +32,7 @@ void feed(int kind, std::string_view data) {
     switch (kind) {
         case 0: parse_manifest(sealed(std::string(data))); return;
         case 1: {
-            // An image of many pixels costs a fuzzer its time; the limit itself has a test of its own.
+            // Large images take a fuzzer's time; the limit itself has a test of its own.
             const Image image = decode_bytes(data, "image");
             if (image.width * static_cast<std::int64_t>(image.height) < 1'000'000) {
                 fit(image.view(), 32, {}, "image");

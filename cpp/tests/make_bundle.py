@@ -1,4 +1,4 @@
-"""A small bundle with random weights for the C++ tests: 288 pixels, and the method's other choices. Needs torch."""
+"""Write a small bundle with random weights for the C++ tests: 288 pixels, and the method's other choices."""
 
 from __future__ import annotations
 

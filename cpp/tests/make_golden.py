@@ -1,7 +1,7 @@
-"""What the Python runtime says of images, for the C++ tests: writes GOLDEN.json.
+"""Write the Python runtime's answers for images, step by step, to GOLDEN.json for the C++ tests.
 
-For every bundle and image: what reaches the engines (as hashes), stage 1's logits and scores, and, at three alphas,
-the targets, stage 2's logits and what a user gets. ONNX Runtime is the same library in both languages.
+For every bundle and image: the engines' inputs (as hashes), the logits and scores of stage 1, and, at three alphas, the
+targets, the logits of stage 2 and the prediction. ONNX Runtime is the same library in both languages.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ETAS = (0.6, 1.0)
 
 
 def sha256(array: npt.NDArray[Any]) -> str:
-    """Of an array's bytes."""
+    """Hash an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def describe(model: SACViT, path: Path) -> dict[str, Any]:
-    """One image through the cascade, step by step and as a user sees it."""
+    """Pass one image through the cascade step by step, and through `predict`."""
     item = model.prepare(path)
     if item.error is not None:
         return {"path": str(path), "error": str(item.error)}
@@ -59,15 +59,15 @@ def describe(model: SACViT, path: Path) -> dict[str, Any]:
 
 
 def answer(model: SACViT, path: Path, eta: float, alpha: float) -> dict[str, Any]:
-    """What `predict` says, without the times."""
+    """Return the answer of `predict` without the times."""
     prediction = model.predict(path, eta=eta, alpha=alpha)
     mask = prediction.target_mask
-    said = {key: value for key, value in prediction.to_dict(3).items() if key != "timing_ms"}
-    return {"eta": eta, **said, "mask": None if mask is None else mask.astype(int).ravel().tolist()}
+    fields = {key: value for key, value in prediction.to_dict(3).items() if key != "timing_ms"}
+    return {"eta": eta, **fields, "mask": None if mask is None else mask.astype(int).ravel().tolist()}
 
 
 def describe_bundle(bundle: Path, precision: str, images: list[Path], few: list[Path]) -> dict[str, Any]:
-    """One bundle: images through `describe`, all of them through a stream with small batches."""
+    """Describe every image with one bundle, and stream some of them in small batches."""
     streams = {}
     for weights in ("mapped", "packed"):  # reduced variants compute a little differently without packing
         model = SACViT(bundle, precision=precision, threads=1, weights=weights)

@@ -1,7 +1,7 @@
 """Bundles with plans for the C++ tests: the plans name ONNX files, which the tests' stand-in for TensorRT runs.
 
-Beside them cases.json: a bundle, a precision, a machine, and what Python's `find_plans` answers: the plans, or an error,
-with what both runtimes must name in it.
+cases.json lists bundle, precision and machine with the answer of Python's `find_plans`: the plans, or an error and a
+word that must be in the error of either runtime.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
 
 
 def copy(source: Path, target: Path) -> Bundle:
-    """The same bundle without its plans; the large files are linked."""
+    """Copy a bundle without its plans; the large files are linked."""
     shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns(FOLDER))
     return open_bundle(target)
 
@@ -101,7 +101,7 @@ def main() -> None:
     plan.write_text("?")
 
     def edited(name: str, named: str, edit: Callable[[dict[str, Any]], None]) -> None:
-        """A record that says something else, but bears its own digest."""
+        """Change a record and seal it again."""
         record = damaged(name, named) / RECORD
         data = json.loads(record.read_text())
         edit(data)

@@ -139,9 +139,9 @@ void test_tokens(const json& golden) {
     }
     for (const json& entry : golden["softmax"]) {
         const std::vector<float> logits = entry["logits"];
-        const std::vector<double> found = softmax(logits.data(), logits.size()), expected = entry["probabilities"];
-        for (std::size_t i = 0; i < found.size(); ++i) {
-            CHECK(std::fabs(found[i] - expected[i]) <= 1e-14 * expected[i], found[i], " ", expected[i]);
+        const std::vector<double> actual = softmax(logits.data(), logits.size()), expected = entry["probabilities"];
+        for (std::size_t i = 0; i < actual.size(); ++i) {
+            CHECK(std::fabs(actual[i] - expected[i]) <= 1e-14 * expected[i], actual[i], " ", expected[i]);
         }
     }
     for (const json& entry : golden["precision"]) {

@@ -1,4 +1,4 @@
-// Every step of the cascade and every answer, against what Python says: argv[1] is make_golden.py's file, argv[2] how
+// Every step of the cascade and every answer, against the Python runtime: argv[1] is make_golden.py's file, argv[2] how
 // far numbers of the engines may be off, relatively: another processor sums in another order.
 #include <fstream>
 
@@ -29,26 +29,26 @@ const float* floats(const Outputs& outputs, const char* name) {
 }
 
 // Relative to the largest expected value. Where the engines are the same library, packing or sharing changes nothing.
-void near(const float* found, const std::vector<float>& expected, const std::string& what) {
+void near(const float* actual, const std::vector<float>& expected, const std::string& name) {
     float largest = 0, error = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
         largest = std::max(largest, std::fabs(expected[i]));
-        error = std::max(error, std::fabs(found[i] - expected[i]));
+        error = std::max(error, std::fabs(actual[i] - expected[i]));
     }
-    CHECK(static_cast<double>(error) <= tolerance * static_cast<double>(largest), what, " differ by ", error, " of ",
+    CHECK(static_cast<double>(error) <= tolerance * static_cast<double>(largest), name, " differ by ", error, " of ",
           largest);
 }
 
-void same_answer(const json& said, const json& expected) {
+void same_answer(const json& answer, const json& expected) {
     for (const char* key : {"source", "label", "index", "stage", "grid", "targets"}) {
-        EQUAL(said.at(key), expected.at(key), key, " ", expected);
+        EQUAL(answer.at(key), expected.at(key), key, " ", expected);
     }
     for (const char* key : {"probability", "stage_one_probability"}) {
-        CHECK(std::fabs(said.at(key).get<double>() - expected.at(key).get<double>()) <= std::max(tolerance, 2e-6), key,
-              said, expected);
+        CHECK(std::fabs(answer.at(key).get<double>() - expected.at(key).get<double>()) <= std::max(tolerance, 2e-6),
+              key, answer, expected);
     }
     for (std::size_t i = 0; i < expected.at("topk").size(); ++i) {
-        EQUAL(said["topk"][i]["label"], expected["topk"][i]["label"]);
+        EQUAL(answer["topk"][i]["label"], expected["topk"][i]["label"]);
     }
 }
 
@@ -82,10 +82,10 @@ void test_steps(const Cascade& cascade, const Config& config, const json& image)
 void test_answers(const sacvit::Model& model, const json& image) {
     for (const json& expected : image["cases"]) {
         for (const json& wanted : expected["answers"]) {
-            const auto found = model.predict(image["path"].get<std::string>(), {wanted["eta"], expected["alpha"]});
+            const auto actual = model.predict(image["path"].get<std::string>(), {wanted["eta"], expected["alpha"]});
             CHECK(!wanted.contains("error"), wanted);
-            same_answer(json::parse(found.to_json(3)), wanted);
-            const json mask = found.target_mask();
+            same_answer(json::parse(actual.to_json(3)), wanted);
+            const json mask = actual.target_mask();
             EQUAL(mask.empty() ? json() : mask, wanted["mask"]);
         }
     }
@@ -143,7 +143,7 @@ int main(int, char** argv) {
             const bool mapped = weights == sacvit::Weights::mapped;
             test_stream(model, entry["streams"][mapped ? "mapped" : "packed"]);
             if (mapped) {
-                continue;  // packing is Python's default, so it is what every image is compared with
+                continue;  // every image is compared with packed weights, Python's default
             }
             const Cascade cascade(open_ort_backend(options, 1), bundle.checked_files(precision), config);
             for (const json& image : entry["images"]) {

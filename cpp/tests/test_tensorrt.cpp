@@ -59,10 +59,10 @@ sacvit::Options with(const std::string& backend, const std::string& precision) {
     return out;
 }
 
-void same(const std::vector<sacvit::Result>& found, const std::vector<sacvit::Result>& expected) {
-    EQUAL(found.size(), expected.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        const auto& a = std::get<sacvit::Prediction>(found[i]);
+void same(const std::vector<sacvit::Result>& actual, const std::vector<sacvit::Result>& expected) {
+    EQUAL(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        const auto& a = std::get<sacvit::Prediction>(actual[i]);
         const auto& b = std::get<sacvit::Prediction>(expected[i]);
         CHECK(a.stage == b.stage && a.index == b.index && a.targets == b.targets, a.source);
         for (std::size_t c = 0; c < a.probabilities.size(); ++c) {
@@ -97,21 +97,21 @@ void test_answers(const std::string& bundle, const std::vector<sacvit::Source>& 
 void test_threads(const std::string& bundle, const std::vector<sacvit::Source>& images) {
     const sacvit::Model plans(bundle, with("tensorrt", "fp32"));
     const auto expected = plans.predict_batch(images, {0.6});
-    std::vector<std::vector<sacvit::Result>> found(7);
+    std::vector<std::vector<sacvit::Result>> actual(7);
     std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < found.size(); ++i) {
+    for (std::size_t i = 0; i < actual.size(); ++i) {
         threads.emplace_back([&, i] {
             for (int round = 0; round < 3; ++round) {
-                found[i] = i % 2 ? plans.predict_batch(images, {0.6})
-                                 : std::vector<sacvit::Result>{plans.predict(images[0], {0.6})};
+                actual[i] = i % 2 ? plans.predict_batch(images, {0.6})
+                                  : std::vector<sacvit::Result>{plans.predict(images[0], {0.6})};
             }
         });
     }
     for (std::thread& thread : threads) {
         thread.join();
     }
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        same(found[i], i % 2 ? expected : std::vector<sacvit::Result>{expected[0]});
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        same(actual[i], i % 2 ? expected : std::vector<sacvit::Result>{expected[0]});
     }
     // No more lanes than four for each engine, with a context for each of two profiles.
     CHECK(standin::contexts > 0 && standin::contexts <= 16, standin::contexts);
@@ -147,7 +147,7 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
     }
     same(plans.predict_batch(images, {1.0}), expected);  // nothing is left over from a failed call
 
-    // A program that works on another GPU finds its choice as it was.
+    // The GPU that the program had selected is selected again after a call.
     check_cuda(cudaSetDevice(1), "cudaSetDevice");
     same(sacvit::Model(bundle, with("tensorrt", "fp32")).predict_batch(images, {1.0}), expected);
     int device = 0;

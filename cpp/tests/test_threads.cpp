@@ -37,13 +37,13 @@ std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> p
 
 const sacvit::Prediction& answer(const sacvit::Result& result) { return std::get<sacvit::Prediction>(result); }
 
-void same(const sacvit::Prediction& found, const sacvit::Prediction& expected) {
-    EQUAL(found.source, expected.source);
-    EQUAL(found.stage, expected.stage, expected.source);
-    EQUAL(found.index, expected.index, expected.source);
-    CHECK(found.targets == expected.targets, expected.source);
-    for (std::size_t i = 0; i < found.probabilities.size(); ++i) {
-        CHECK(std::fabs(found.probabilities[i] - expected.probabilities[i]) < 1e-5f, expected.source);
+void same(const sacvit::Prediction& actual, const sacvit::Prediction& expected) {
+    EQUAL(actual.source, expected.source);
+    EQUAL(actual.stage, expected.stage, expected.source);
+    EQUAL(actual.index, expected.index, expected.source);
+    CHECK(actual.targets == expected.targets, expected.source);
+    for (std::size_t i = 0; i < actual.probabilities.size(); ++i) {
+        CHECK(std::fabs(actual.probabilities[i] - expected.probabilities[i]) < 1e-5f, expected.source);
     }
 }
 
@@ -60,21 +60,21 @@ void test_shared_model(const std::string& bundle, const std::vector<std::string>
         }
     }
     const sacvit::Model model(bundle, options);
-    std::vector<std::vector<sacvit::Result>> found(6);
+    std::vector<std::vector<sacvit::Result>> actual(6);
     std::vector<std::thread> threads;
-    for (std::size_t t = 0; t < found.size(); ++t) {
+    for (std::size_t t = 0; t < actual.size(); ++t) {
         threads.emplace_back([&, t] {
             const sacvit::Model copy = model;
             if (t % 3 == 0) {
                 for (const std::string& path : paths) {
-                    found[t].push_back(copy.predict(path, {0.6}));
+                    actual[t].push_back(copy.predict(path, {0.6}));
                 }
             } else if (t % 3 == 1) {
-                found[t] = copy.predict_batch({paths.begin(), paths.end()}, {0.6});
+                actual[t] = copy.predict_batch({paths.begin(), paths.end()}, {0.6});
             } else {
                 sacvit::Stream stream = copy.stream(source(paths), {2, 2}, {0.6});
                 while (auto result = stream.next()) {
-                    found[t].push_back(std::move(*result));
+                    actual[t].push_back(std::move(*result));
                 }
             }
         });
@@ -82,7 +82,7 @@ void test_shared_model(const std::string& bundle, const std::vector<std::string>
     for (std::thread& thread : threads) {
         thread.join();
     }
-    for (const auto& results : found) {
+    for (const auto& results : actual) {
         EQUAL(results.size(), expected.size());
         for (std::size_t i = 0; i < results.size(); ++i) {
             same(answer(results[i]), expected[i]);
@@ -137,14 +137,14 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     REFUSES(image, "none.jpg does not exist", model.predict("none.jpg"));
 }
 
-// A file's bytes and its pixels give what the path gives.
+// A file's bytes and its pixels give the answer of its path.
 void test_sources(const sacvit::Model& model, const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     const std::string raw((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    sacvit::Prediction found = model.predict(sacvit::Bytes{raw.data(), raw.size()}, {1.0});
-    EQUAL(found.source, "<bytes>");
-    found.source = path;
-    same(found, model.predict(path, {1.0}));
+    sacvit::Prediction actual = model.predict(sacvit::Bytes{raw.data(), raw.size()}, {1.0});
+    EQUAL(actual.source, "<bytes>");
+    actual.source = path;
+    same(actual, model.predict(path, {1.0}));
     REFUSES(image, "the image's bytes is empty", model.predict(sacvit::Bytes{raw.data(), 0}));
     REFUSES(image, "the image's bytes is damaged or truncated", model.predict(sacvit::Bytes{raw.data(), 700}));
     const auto results = model.predict_batch({path, sacvit::Bytes{raw.data(), 700}, path, "none.jpg"}, {1.0});

@@ -1,7 +1,6 @@
 #include "bundle/onnx_weights.hpp"
 
 #include <cstdlib>
-#include <optional>
 
 #include "errors.hpp"
 
@@ -12,70 +11,64 @@ struct Malformed {};
 
 // One protobuf field: a number, or a range of bytes.
 struct Field {
-    std::uint32_t number;
-    std::uint64_t value;     // of a varint
-    std::string_view bytes;  // of a length-delimited field
-    bool is_bytes;
+    std::uint32_t number = 0;
+    std::uint64_t value = 0;   // of a varint
+    std::string_view bytes{};  // of a length-delimited field
+    bool is_bytes = false;
 };
 
-// Reads a protobuf message field by field.
-class Message {
-public:
-    explicit Message(std::string_view bytes) : rest_(bytes) {}
-
-    std::optional<Field> next() {
-        if (rest_.empty()) {
-            return std::nullopt;
-        }
-        const std::uint64_t key = varint();
-        Field field{static_cast<std::uint32_t>(key >> 3), 0, {}, (key & 7) == 2};
-        switch (key & 7) {
-            case 0: field.value = varint(); break;
-            case 1: skip(8); break;
-            case 2: field.bytes = skip(varint()); break;
-            case 5: skip(4); break;
-            default: throw Malformed{};
-        }
-        return field;
-    }
-
-    std::uint64_t varint() {
-        std::uint64_t value = 0;
-        for (int shift = 0; shift < 64; shift += 7) {
-            const auto byte = static_cast<std::uint8_t>(skip(1)[0]);
-            value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-            if (byte < 0x80) {
-                return value;
-            }
-        }
+std::string_view take(std::string_view& rest, std::uint64_t count) {
+    if (count > rest.size()) {
         throw Malformed{};
     }
+    const std::string_view out = rest.substr(0, count);
+    rest.remove_prefix(count);
+    return out;
+}
 
-    bool done() const { return rest_.empty(); }
-
-private:
-    std::string_view skip(std::uint64_t count) {
-        if (count > rest_.size()) {
-            throw Malformed{};
+std::uint64_t take_varint(std::string_view& rest) {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+        const auto byte = static_cast<std::uint8_t>(take(rest, 1)[0]);
+        value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            return value;
         }
-        const std::string_view out = rest_.substr(0, count);
-        rest_.remove_prefix(count);
-        return out;
     }
+    throw Malformed{};
+}
 
-    std::string_view rest_;
-};
+std::vector<Field> fields_of(std::string_view message) {
+    std::vector<Field> out;
+    while (!message.empty()) {
+        const std::uint64_t key = take_varint(message);
+        Field field;
+        field.number = static_cast<std::uint32_t>(key >> 3);
+        switch (key & 7) {
+            case 0: field.value = take_varint(message); break;
+            case 1: take(message, 8); break;
+            case 2:
+                field.bytes = take(message, take_varint(message));
+                field.is_bytes = true;
+                break;
+            case 5: take(message, 4); break;
+            default: throw Malformed{};
+        }
+        out.push_back(field);
+    }
+    return out;
+}
 
 // Field numbers of onnx.proto.
 constexpr std::uint32_t kModelGraph = 7, kGraphInitializer = 5;
 constexpr std::uint32_t kTensorDims = 1, kTensorType = 2, kTensorName = 8, kTensorExternal = 13;
 constexpr std::uint32_t kEntryKey = 1, kEntryValue = 2;
 
-void read_external(std::string_view bytes, ExternalTensor& out) {
+void read_external(std::string_view entry, ExternalTensor& out) {
     std::string key, value;
-    for (Message message(bytes); const auto field = message.next();) {
-        if (field->number == kEntryKey || field->number == kEntryValue) {
-            (field->number == kEntryKey ? key : value) = std::string(field->bytes);
+    for (const Field& field : fields_of(entry)) {
+        if (field.number == kEntryKey || field.number == kEntryValue) {
+            (field.number == kEntryKey ? key : value) = std::string(field.bytes);
         }
     }
     if (key == "location") {
@@ -87,21 +80,21 @@ void read_external(std::string_view bytes, ExternalTensor& out) {
     }
 }
 
-ExternalTensor read_tensor(std::string_view bytes) {
+ExternalTensor read_tensor(std::string_view tensor) {
     ExternalTensor out;
-    for (Message message(bytes); const auto field = message.next();) {
-        if (field->number == kTensorDims && field->is_bytes) {
-            for (Message packed(field->bytes); !packed.done();) {
-                out.shape.push_back(static_cast<std::int64_t>(packed.varint()));
+    for (Field& field : fields_of(tensor)) {
+        if (field.number == kTensorDims && field.is_bytes) {
+            while (!field.bytes.empty()) {
+                out.shape.push_back(static_cast<std::int64_t>(take_varint(field.bytes)));
             }
-        } else if (field->number == kTensorDims) {
-            out.shape.push_back(static_cast<std::int64_t>(field->value));
-        } else if (field->number == kTensorType) {
-            out.type = static_cast<std::int32_t>(field->value);
-        } else if (field->number == kTensorName) {
-            out.name = std::string(field->bytes);
-        } else if (field->number == kTensorExternal) {
-            read_external(field->bytes, out);
+        } else if (field.number == kTensorDims) {
+            out.shape.push_back(static_cast<std::int64_t>(field.value));
+        } else if (field.number == kTensorType) {
+            out.type = static_cast<std::int32_t>(field.value);
+        } else if (field.number == kTensorName) {
+            out.name = std::string(field.bytes);
+        } else if (field.number == kTensorExternal) {
+            read_external(field.bytes, out);
         }
     }
     return out;
@@ -112,17 +105,13 @@ ExternalTensor read_tensor(std::string_view bytes) {
 std::vector<ExternalTensor> external_tensors(std::string_view model, const std::string& name) {
     std::vector<ExternalTensor> out;
     try {
-        for (Message message(model); const auto field = message.next();) {
-            if (field->number != kModelGraph) {
-                continue;
-            }
-            for (Message graph(field->bytes); const auto part = graph.next();) {
-                if (part->number != kGraphInitializer) {
-                    continue;
-                }
-                ExternalTensor tensor = read_tensor(part->bytes);
-                if (!tensor.location.empty()) {
-                    out.push_back(std::move(tensor));
+        for (const Field& part : fields_of(model)) {
+            for (const Field& field : fields_of(part.number == kModelGraph ? part.bytes : std::string_view())) {
+                if (field.number == kGraphInitializer) {
+                    out.push_back(read_tensor(field.bytes));
+                    if (out.back().location.empty()) {
+                        out.pop_back();
+                    }
                 }
             }
         }

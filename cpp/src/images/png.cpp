@@ -108,39 +108,37 @@ void convert_grey(const Stored& stored, const std::uint8_t* from, std::uint8_t* 
     }
 }
 
+void lay_over_white(png_color color, unsigned alpha, std::uint8_t* to) {
+    to[0] = over_white(color.red, alpha);
+    to[1] = over_white(color.green, alpha);
+    to[2] = over_white(color.blue, alpha);
+}
+
 void convert_row(const Stored& stored, const std::uint8_t* from, std::uint8_t* to, int width) {
-    switch (stored.color) {
-        case PNG_COLOR_TYPE_GRAY: convert_grey(stored, from, to, width); return;
-        case PNG_COLOR_TYPE_GRAY_ALPHA:
-            for (int x = 0; x < width; ++x) {
-                to[x] = over_white(from[2 * x], from[2 * x + 1]);
+    if (stored.color == PNG_COLOR_TYPE_GRAY) {
+        convert_grey(stored, from, to, width);
+    } else if (stored.color == PNG_COLOR_TYPE_GRAY_ALPHA) {
+        for (int x = 0; x < width; ++x) {
+            to[x] = over_white(from[2 * x], from[2 * x + 1]);
+        }
+    } else if (stored.color == PNG_COLOR_TYPE_PALETTE) {
+        for (int x = 0; x < width; ++x, to += 3) {
+            const int index = from[x];
+            lay_over_white(index < stored.colors ? stored.palette[index] : png_color{0, 0, 0},
+                           index < stored.alpha_count ? stored.alphas[index] : 255u, to);
+        }
+    } else if (stored.color == PNG_COLOR_TYPE_RGB) {
+        std::memcpy(to, from, 3 * static_cast<std::size_t>(width));
+        for (int x = 0; stored.key != nullptr && x < width; ++x, to += 3) {
+            if (to[0] == (stored.key->red & 0xFF) && to[1] == (stored.key->green & 0xFF) &&
+                to[2] == (stored.key->blue & 0xFF)) {
+                to[0] = to[1] = to[2] = 255;
             }
-            return;
-        case PNG_COLOR_TYPE_PALETTE:
-            for (int x = 0; x < width; ++x, to += 3) {
-                const int index = from[x];
-                const png_color color = index < stored.colors ? stored.palette[index] : png_color{0, 0, 0};
-                const unsigned alpha = index < stored.alpha_count ? stored.alphas[index] : 255u;
-                to[0] = over_white(color.red, alpha);
-                to[1] = over_white(color.green, alpha);
-                to[2] = over_white(color.blue, alpha);
-            }
-            return;
-        case PNG_COLOR_TYPE_RGB:
-            std::memcpy(to, from, 3 * static_cast<std::size_t>(width));
-            for (int x = 0; stored.key != nullptr && x < width; ++x, to += 3) {
-                if (to[0] == (stored.key->red & 0xFF) && to[1] == (stored.key->green & 0xFF) &&
-                    to[2] == (stored.key->blue & 0xFF)) {
-                    to[0] = to[1] = to[2] = 255;
-                }
-            }
-            return;
-        default:
-            for (int x = 0; x < width; ++x, from += 4, to += 3) {
-                to[0] = over_white(from[0], from[3]);
-                to[1] = over_white(from[1], from[3]);
-                to[2] = over_white(from[2], from[3]);
-            }
+        }
+    } else {
+        for (int x = 0; x < width; ++x, from += 4, to += 3) {
+            lay_over_white({from[0], from[1], from[2]}, from[3], to);
+        }
     }
 }
 

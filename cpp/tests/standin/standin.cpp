@@ -1,6 +1,5 @@
-// CUDA and TensorRT played by the processor: a plan names an ONNX file, which ONNX Runtime runs, and its
-// profiles. Device addresses can't be
-// read by the host, and what a stream was given is done when it is waited for, no earlier.
+// Stand-ins for CUDA and TensorRT on the CPU: a plan names an ONNX file, which ONNX Runtime runs, and its profiles.
+// The host can't read device addresses, and a stream's work is done when it is synchronised, no earlier.
 #include "standin.hpp"
 
 #include <NvInfer.h>

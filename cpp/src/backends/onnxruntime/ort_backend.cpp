@@ -18,6 +18,14 @@ const std::map<std::string, std::string> kShortNames = {
     {"cpu", "CPUExecutionProvider"}, {"cuda", "CUDAExecutionProvider"}, {"tensorrt", "TensorrtExecutionProvider"}};
 constexpr const char* kSuffix = "ExecutionProvider";
 
+// Calls a function of the C API that creates an object; the owner releases it.
+template <typename Object>
+std::unique_ptr<Object, void (*)(Object*)> owned(OrtStatus* (*create)(Object**), void (*release)(Object*)) {
+    Object* object = nullptr;
+    Ort::ThrowOnError(create(&object));
+    return {object, release};
+}
+
 class OrtBackend final : public Backend {
 public:
     OrtBackend(const Options& options, int threads)
@@ -31,9 +39,8 @@ public:
                 fail(ErrorCode::backend, "this ONNX Runtime has no provider ", options.provider, "; it offers ",
                      joined(offered));
             }
-            OrtPrepackedWeightsContainer* container = nullptr;
-            Ort::ThrowOnError(Ort::GetApi().CreatePrepackedWeightsContainer(&container));
-            shared_->prepacked.reset(container);
+            const OrtApi& api = Ort::GetApi();
+            shared_->prepacked = owned(api.CreatePrepackedWeightsContainer, api.ReleasePrepackedWeightsContainer);
         });
         device_ = provider_.substr(0, provider_.rfind(kSuffix));
         description_ = text("ONNX Runtime ", shared_->library->version, ", ", device_, ", ", threads_, " threads");
@@ -81,18 +88,13 @@ private:
         if (provider_ == "CPUExecutionProvider") {
             return;
         }
+        const OrtApi& api = Ort::GetApi();
         if (provider_ == "CUDAExecutionProvider") {
-            OrtCUDAProviderOptionsV2* cuda = nullptr;
-            Ort::ThrowOnError(Ort::GetApi().CreateCUDAProviderOptions(&cuda));
-            const std::unique_ptr<OrtCUDAProviderOptionsV2, void (*)(OrtCUDAProviderOptionsV2*)> owner(
-                cuda, [](OrtCUDAProviderOptionsV2* p) { Ort::GetApi().ReleaseCUDAProviderOptions(p); });
-            options.AppendExecutionProvider_CUDA_V2(*cuda);
+            options.AppendExecutionProvider_CUDA_V2(
+                *owned(api.CreateCUDAProviderOptions, api.ReleaseCUDAProviderOptions));
         } else if (provider_ == "TensorrtExecutionProvider") {
-            OrtTensorRTProviderOptionsV2* tensorrt = nullptr;
-            Ort::ThrowOnError(Ort::GetApi().CreateTensorRTProviderOptions(&tensorrt));
-            const std::unique_ptr<OrtTensorRTProviderOptionsV2, void (*)(OrtTensorRTProviderOptionsV2*)> owner(
-                tensorrt, [](OrtTensorRTProviderOptionsV2* p) { Ort::GetApi().ReleaseTensorRTProviderOptions(p); });
-            options.AppendExecutionProvider_TensorRT_V2(*tensorrt);
+            options.AppendExecutionProvider_TensorRT_V2(
+                *owned(api.CreateTensorRTProviderOptions, api.ReleaseTensorRTProviderOptions));
         } else {
             options.AppendExecutionProvider(device_);
         }

@@ -12,18 +12,12 @@
 
 namespace sacvit::detail {
 
-struct ReleasePrepacked {
-    void operator()(OrtPrepackedWeightsContainer* container) const {
-        Ort::GetApi().ReleasePrepackedWeightsContainer(container);
-    }
-};
-
 // Held in common by all sessions of a backend. Its members must outlive the sessions, so each has a reference.
 struct Shared {
     std::shared_ptr<OrtLibrary> library;
     std::map<std::string, std::shared_ptr<MappedFile>> files;  // weights files by path
     std::map<std::string, Ort::Value> tensors;                 // weights by file, place and type
-    std::unique_ptr<OrtPrepackedWeightsContainer, ReleasePrepacked> prepacked;
+    std::shared_ptr<OrtPrepackedWeightsContainer> prepacked;
 };
 
 class OrtEngine final : public Engine {

@@ -29,23 +29,22 @@ Gpu find_gpu() {
     return {facts.name, text(facts.major, '.', facts.minor)};
 }
 
-CudaStream::CudaStream() {
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+CudaStream create_stream() {
+    cudaStream_t stream = nullptr;
+    check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    return {stream, cudaStreamDestroy};
 }
-
-CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
-
-DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
 
 void* DeviceBuffer::reserve(std::size_t bytes) {
     if (bytes > size_) {
-        check_cuda(cudaFree(data_), "cudaFree");
-        data_ = nullptr;
+        data_.reset();
         size_ = 0;
-        check_cuda(cudaMalloc(&data_, bytes), "cudaMalloc");
+        void* data = nullptr;
+        check_cuda(cudaMalloc(&data, bytes), "cudaMalloc");
+        data_ = {data, cudaFree};
         size_ = bytes;
     }
-    return data_;
+    return data_.get();
 }
 
 OnFirstGpu::OnFirstGpu() {

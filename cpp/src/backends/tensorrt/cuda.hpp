@@ -4,7 +4,9 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <memory>
 #include <string>
+#include <type_traits>
 
 namespace sacvit::detail {
 
@@ -19,31 +21,18 @@ struct Gpu {
 Gpu find_gpu();
 
 // A stream that does not wait for the default stream.
-class CudaStream {
-public:
-    CudaStream();
-    ~CudaStream();
-    CudaStream(const CudaStream&) = delete;
-    CudaStream& operator=(const CudaStream&) = delete;
-    operator cudaStream_t() const { return stream_; }
-
-private:
-    cudaStream_t stream_ = nullptr;
-};
+using CudaStream = std::shared_ptr<std::remove_pointer_t<cudaStream_t>>;
+CudaStream create_stream();
 
 // Device memory that grows with the largest tensor it has held.
 class DeviceBuffer {
 public:
-    DeviceBuffer() = default;
-    ~DeviceBuffer();
-    DeviceBuffer(const DeviceBuffer&) = delete;
-    DeviceBuffer& operator=(const DeviceBuffer&) = delete;
     // At least that many bytes. Growing loses the contents, and waits for the device.
     void* reserve(std::size_t bytes);
-    void* data() const { return data_; }
+    void* data() const { return data_.get(); }
 
 private:
-    void* data_ = nullptr;
+    std::shared_ptr<void> data_;
     std::size_t size_ = 0;
 };
 

@@ -39,7 +39,7 @@ using Owner = std::vector<std::vector<std::byte>>;
 
 // The state of one call at a time: a queue, TensorRT's context for each profile, memory for each tensor.
 struct TrtEngine::ExecutionContext {
-    CudaStream stream;
+    CudaStream stream = create_stream();
     std::map<std::size_t, std::unique_ptr<nvinfer1::IExecutionContext>> by_profile;
     std::map<std::string, DeviceBuffer> buffers;
 };
@@ -152,19 +152,19 @@ void TrtEngine::run_part(ExecutionContext& context, const std::map<std::string, 
     // From here on nothing is thrown before the queue is empty: queued copies read and write the caller's memory.
     cudaError_t status = cudaSuccess;
     const auto copy = [&](void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-        status = status == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, kind, context.stream) : status;
+        status = status == cudaSuccess ? cudaMemcpyAsync(to, from, bytes, kind, context.stream.get()) : status;
     };
     for (const auto& [name, view] : inputs) {
         copy(context.buffers[name].data(), part.begin(view), part.bytes(view), cudaMemcpyHostToDevice);
     }
-    const bool queued = status == cudaSuccess && execution.enqueueV3(context.stream);
+    const bool queued = status == cudaSuccess && execution.enqueueV3(context.stream.get());
     for (const TensorSpec& tensor : outputs_) {
         const TensorView& view = out.tensors[tensor.name];
         if (queued) {
             copy(part.begin(view), context.buffers[tensor.name].data(), part.bytes(view), cudaMemcpyDeviceToHost);
         }
     }
-    const cudaError_t end = cudaStreamSynchronize(context.stream);
+    const cudaError_t end = cudaStreamSynchronize(context.stream.get());
     check_cuda(status, "cudaMemcpyAsync");
     if (!queued) {
         failed("a call failed");
@@ -178,7 +178,8 @@ nvinfer1::IExecutionContext& TrtEngine::with_profile(ExecutionContext& context, 
     if (!execution) {
         clear_errors();
         std::unique_ptr<nvinfer1::IExecutionContext> created(engine_->createExecutionContext());
-        if (!created || !created->setOptimizationProfileAsync(static_cast<std::int32_t>(profile), context.stream)) {
+        if (!created ||
+            !created->setOptimizationProfileAsync(static_cast<std::int32_t>(profile), context.stream.get())) {
             failed("there is no memory for its context, or the profile can't be set");
         }
         execution = std::move(created);
