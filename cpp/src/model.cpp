@@ -27,7 +27,7 @@ struct Model::Impl {
 
 Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open_bundle(path)) {
     if (options.threads < 0) {
-        fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one a core");
+        fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one for each core");
     }
     auto backend = open_backend(options, options.threads > 0 ? options.threads : usable_cores());
     precision =
@@ -145,7 +145,7 @@ std::vector<Result> Model::predict_batch(const std::vector<Source>& sources, con
 Stream Model::stream(std::function<std::optional<Source>()> sources, const StreamOptions& options,
                      const Gate& gate) const {
     if (options.batch_size < 1 || options.workers < 0) {
-        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one a core");
+        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one for each core");
     }
     const int workers = options.workers > 0 ? options.workers : usable_cores();
     return Stream(std::make_unique<Stream::Impl>(impl_, std::move(sources),

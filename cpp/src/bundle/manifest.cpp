@@ -1,7 +1,5 @@
 #include "bundle/manifest.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "bundle/seal.hpp"
 #include "errors.hpp"
 
@@ -76,20 +74,6 @@ FileEntry parse_entry(const json& data, const std::string& document) {
     return out;
 }
 
-Manifest parse_manifest(std::string_view raw) {
-    const json data = parse_sealed(raw, kSchema, kName, kRemedy);
-    std::string reason;
-    try {
-        return parse_fields(data);
-    } catch (const json::exception& error) {
-        reason = detail_of(error);
-    } catch (const Error& error) {
-        if (error.code() == ErrorCode::bundle) {
-            throw;
-        }
-        reason = error.what();
-    }
-    fail(ErrorCode::bundle, kName, " is incomplete or wrong (", reason, "); ", kRemedy);
-}
+Manifest parse_manifest(std::string_view raw) { return parse_sealed(raw, kSchema, kName, kRemedy, parse_fields); }
 
 }  // namespace sacvit::detail

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 
@@ -34,7 +33,7 @@ struct Record {
     std::map<std::string, RecordedPlan> plans{};
 };
 
-// The fields of a record that `parse_sealed` let pass. Throws Error, or what the JSON library throws.
+// Reads the fields of plan.json. Throws Error, or what the JSON library throws.
 Record parse_record(const fs::path& folder, const json& data) {
     const json& target = data.at("place");
     Record out{folder, target.at("runtime"), target.at("version"), data.at("precision"), target.at("capabilities")};
@@ -42,7 +41,7 @@ Record parse_record(const fs::path& folder, const json& data) {
         out.device = target.at("device").get<std::string>();
     }
     for (const auto& [role, plan] : data.at("plans").get_ref<const json::object_t&>()) {
-        out.plans[role] = {parse_entry(plan.at("file"), "plan.json"), plan.at("onnx")};
+        out.plans[role] = {parse_entry(plan.at("file"), folder.string()), plan.at("onnx")};
     }
     for (const char* role : {"ee", "sac"}) {
         if (!out.plans.count(role)) {
@@ -54,16 +53,8 @@ Record parse_record(const fs::path& folder, const json& data) {
 
 Record read_record(const fs::path& folder) {
     const std::string path = (folder / "plan.json").string();
-    const json data = parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy);
-    std::string reason;
-    try {
-        return parse_record(folder, data);
-    } catch (const json::exception& error) {
-        reason = detail_of(error);
-    } catch (const Error& error) {
-        reason = error.what();
-    }
-    fail(ErrorCode::bundle, path, " is damaged (", reason, "); ", kRemedy);
+    return parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
+                        [&](const json& data) { return parse_record(folder, data); });
 }
 
 // Every plan folder of a bundle, in the order of their names.

@@ -1,9 +1,6 @@
 #include "bundle/seal.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "bundle/sha256.hpp"
-#include "errors.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -36,7 +33,7 @@ std::string detail_of(const std::exception& error) {
     return prefix == message.npos ? message : message.substr(prefix + 2);
 }
 
-json parse_sealed(std::string_view raw, std::int64_t schema, const std::string& name, const std::string& remedy) {
+json open_sealed(std::string_view raw, std::int64_t schema, const std::string& name, const std::string& remedy) {
     json data;
     try {
         data = json::parse(raw);
