@@ -12,7 +12,7 @@ CPP_DEPS ?= build/cpp-deps
 CPP_FLAGS ?=
 JOBS ?= 2
 
-.PHONY: demo test check lint wheel cpp cpp-test cpp-arm64 clean
+.PHONY: demo test check lint format wheel cpp cpp-test cpp-arm64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
@@ -34,8 +34,16 @@ check: lint
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	git ls-files 'cpp/*.cpp' 'cpp/*.hpp' 'cpp/*.h' 'cpp/*.c' | xargs $(BIN)/clang-format --dry-run -Werror
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+# Both formatters, in place.
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	git ls-files 'cpp/*.cpp' 'cpp/*.hpp' 'cpp/*.h' 'cpp/*.c' | xargs $(BIN)/clang-format -i
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }

@@ -30,21 +30,21 @@ int positive(const std::string& option, const std::string& value) {
 }  // namespace
 
 const char* const kUsage =
-    "Usage: sacvit_infer [OPTIONS] PICTURES...\n"
+    "Usage: sacvit_infer [OPTIONS] IMAGES...\n"
     "\n"
-    "  Classify PICTURES: JPEG and PNG files, folders of them, or quoted globs.\n"
+    "  Classify IMAGES: JPEG and PNG files, folders of them, or quoted globs.\n"
     "\n"
-    "  --bundle FOLDER     The bundle; found as by sacvit-infer if there is just one near.\n"
+    "  --bundle FOLDER     The bundle.  [default: the one nearby, found as by sacvit-infer]\n"
     "  --eta P             Exit after stage 1 above this probability, 0 to 1.  [default: the bundle's]\n"
-    "  --alpha SHARE       Share of tokens looked at again in full.  [default: the bundle's]\n"
-    "  --topk K            Classes shown a picture.  [default: 1]\n"
-    "  --batch N           Pictures an engine call.  [default: 32]\n"
-    "  --json              One JSON object a line and picture.\n"
+    "  --alpha SHARE       Share of tokens that stage 2 sees at full resolution.  [default: the bundle's]\n"
+    "  --topk K            Classes shown for each image.  [default: 1]\n"
+    "  --batch N           Images in an engine call.  [default: 32]\n"
+    "  --json              Print one line of JSON for each image.\n"
     "  --backend NAME      onnxruntime, or tensorrt where it was built in.  [default: onnxruntime]\n"
     "  --provider NAME     ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]\n"
     "  --precision NAME    Variant: auto, fp32, fp16, int8.  [default: auto]\n"
-    "  --threads N         CPU threads.  [default: one a core]\n"
-    "  --ort PATH          libonnxruntime.so or the folder it is in.\n"
+    "  --threads N         CPU threads.  [default: one for each core]\n"
+    "  --ort PATH          libonnxruntime.so or its folder.\n"
     "  --help, --version\n";
 
 Arguments parse_arguments(int argc, char** argv) {
@@ -61,13 +61,13 @@ Arguments parse_arguments(int argc, char** argv) {
         {"--threads", [&](auto& name, auto& value) { out.options.threads = positive(name, value); }},
         {"--ort", [&](auto&, auto& value) { out.options.library = value; }},
     };
-    bool only_pictures = false;
+    bool only_images = false;
     for (int i = 1; i < argc; ++i) {
         const std::string argument = argv[i];
-        if (only_pictures || argument.size() < 2 || argument[0] != '-') {
-            out.pictures.push_back(argument);
+        if (only_images || argument.size() < 2 || argument[0] != '-') {
+            out.images.push_back(argument);
         } else if (argument == "--") {
-            only_pictures = true;
+            only_images = true;
         } else if (argument == "--json") {
             out.json = true;
         } else if (argument == "--help" || argument == "--version") {
@@ -86,8 +86,8 @@ Arguments parse_arguments(int argc, char** argv) {
             option->second(name, equals == argument.npos ? argv[++i] : argument.substr(equals + 1));
         }
     }
-    if (out.pictures.empty()) {
-        throw Error(ErrorCode::usage, "missing argument 'PICTURES...'; see --help");
+    if (out.images.empty()) {
+        throw Error(ErrorCode::usage, "missing argument 'IMAGES...'; see --help");
     }
     return out;
 }

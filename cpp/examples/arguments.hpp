@@ -7,7 +7,7 @@
 #include "sacvit/sacvit.hpp"
 
 struct Arguments {
-    std::vector<std::string> pictures;
+    std::vector<std::string> images;
     std::string bundle;
     sacvit::Options options;
     sacvit::Gate gate;

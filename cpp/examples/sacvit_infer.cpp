@@ -8,16 +8,14 @@
 #include <string>
 
 #include "arguments.hpp"
-#include "pictures.hpp"
+#include "paths.hpp"
 #include "sacvit/sacvit.hpp"
 
 namespace {
 
-constexpr std::size_t kFew = 8;  // pictures, up to which packing the weights takes longer than it saves
+constexpr std::size_t kFew = 8;  // images, up to which packing the weights takes longer than it saves
 
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // Filled up with blanks to `width` characters of UTF-8.
 std::string padded(const std::string& value, std::size_t width, bool right = false) {
@@ -27,9 +25,9 @@ std::string padded(const std::string& value, std::size_t width, bool right = fal
     return right ? blanks + value : value + blanks;
 }
 
-void print_row(const std::string& picture, const std::string& label, const std::string& probability,
+void print_row(const std::string& image, const std::string& label, const std::string& probability,
                const std::string& stage, const std::string& spent) {
-    std::string row = padded(picture, 36) + ' ' + padded(label, 20) + ' ' + padded(probability, 6, true) + "  " +
+    std::string row = padded(image, 36) + ' ' + padded(label, 20) + ' ' + padded(probability, 6, true) + "  " +
                       padded(stage, 5) + ' ' + padded(spent, 8, true);
     row.erase(row.find_last_not_of(' ') + 1);
     std::printf("%s\n", row.c_str());
@@ -41,7 +39,7 @@ std::string format(const char* pattern, double value) {
     return buffer;
 }
 
-// What fits the column: a whole path, or its end, cut at a folder where that leaves the name whole.
+// A path that fits the column: whole, or its end, cut at a folder where that leaves the name whole.
 std::string shortened(const std::string& path) {
     if (path.size() <= 36) {
         return path;
@@ -59,7 +57,9 @@ void show(const sacvit::Prediction& prediction, int topk, bool json) {
     for (const auto& [index, probability] : prediction.topk(topk)) {
         print_row(first ? shortened(prediction.source) : "", (*prediction.labels)[static_cast<std::size_t>(index)],
                   format("%.1f%%", 100.0 * static_cast<double>(probability)),
-                  !first ? "" : prediction.stage == 1 ? "1 EE" : "2 SAC",
+                  !first                  ? ""
+                  : prediction.stage == 1 ? "1 EE"
+                                          : "2 SAC",
                   first ? format("%.1f", 1000 * prediction.timing.total()) : "");
         first = false;
     }
@@ -77,7 +77,7 @@ void show_error(const std::string& path, const sacvit::Error& error, bool json) 
 
 void summary(std::size_t count, std::size_t failed, std::size_t continued, double opening, double running) {
     const std::size_t answered = count - failed;
-    std::printf("%zu picture%s", count, count == 1 ? "" : "s");
+    std::printf("%zu image%s", count, count == 1 ? "" : "s");
     if (failed != 0) {
         std::printf("; %zu failed", failed);
     }
@@ -85,11 +85,11 @@ void summary(std::size_t count, std::size_t failed, std::size_t continued, doubl
         std::printf("; %zu exited at stage 1, %zu continued (%.0f%%)", answered - continued, continued,
                     100.0 * static_cast<double>(continued) / static_cast<double>(answered));
     }
-    std::printf("; opened in %.2f s, %.1f pictures/s\n", opening, static_cast<double>(answered) / running);
+    std::printf("; opened in %.2f s, %.1f images/s\n", opening, static_cast<double>(answered) / running);
 }
 
 int run(Arguments arguments) {
-    const std::vector<std::string> paths = expand(arguments.pictures);
+    const std::vector<std::string> paths = expand(arguments.images);
     const std::string bundle = arguments.bundle.empty() ? find_bundle(paths) : arguments.bundle;
     const double start = seconds();
     arguments.options.weights = paths.size() <= kFew ? sacvit::Weights::mapped : sacvit::Weights::packed;
@@ -97,7 +97,7 @@ int run(Arguments arguments) {
     if (!arguments.json) {
         std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s\n", bundle.c_str(),
                      model.precision().c_str(), model.description().c_str());
-        print_row("picture", "label", "prob", "stage", "ms");
+        print_row("image", "label", "prob", "stage", "ms");
     }
     const double opened = seconds();
     sacvit::StreamOptions options;

@@ -49,9 +49,9 @@ sacvit_status guarded(Body body) noexcept {
     }
 }
 
-void need(bool given, const char* what) {
+void need(bool given, const char* argument) {
     if (!given) {
-        throw sacvit::Error(sacvit::ErrorCode::usage, std::string(what) + " is NULL");
+        throw sacvit::Error(sacvit::ErrorCode::usage, std::string(argument) + " is NULL");
     }
 }
 
@@ -121,11 +121,11 @@ sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_sourc
         }
         need(model != nullptr, "model");
         need(sources != nullptr || count == 0, "sources");
-        std::vector<sacvit::Source> pictures;
+        std::vector<sacvit::Source> images;
         for (size_t i = 0; i < count; ++i) {
-            pictures.push_back(source_of(sources[i]));
+            images.push_back(source_of(sources[i]));
         }
-        std::vector<sacvit::Result> results = model->model.predict_batch(pictures, gate_of(eta, alpha));
+        std::vector<sacvit::Result> results = model->model.predict_batch(images, gate_of(eta, alpha));
         for (size_t i = 0; i < count; ++i) {
             statuses[i] = guarded([&] {
                 if (const auto* error = std::get_if<sacvit::Error>(&results[i])) {

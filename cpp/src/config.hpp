@@ -1,9 +1,8 @@
-// What a manifest says of a model: geometry, method, preprocessing. Fields and values as in sacvit_deploy/config.py.
+// The parts of a bundle's config that a runtime reads. Fields and values as in sacvit_deploy/config.py.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
@@ -14,26 +13,22 @@ struct Geometry {
     std::int64_t image_size = 224;  // S, pixels
     std::int64_t patch_size = 16;   // P, pixels
     std::int64_t width = 384;       // D, channels of a token
-    std::int64_t depth = 12;
-    std::int64_t heads = 6;
-    std::int64_t classes = 1000;  // C
-    double mlp_ratio = 4.0;
+    std::int64_t classes = 1000;    // C
 
     std::int64_t grid() const { return image_size / (2 * patch_size); }  // g: low-res tokens a side
     std::int64_t tokens() const { return grid() * grid(); }              // N
     std::int64_t patch_values() const { return 3 * patch_size * patch_size; }
 };
 
-// Only what a runtime needs; the other fields are checked and let go.
 struct Method {
-    std::string downsample = "area";
+    std::string downsample = "area";  // or bilinear_corners
     double alpha = 0.5;
-    std::string rounding = "floor";
-    std::string background = "embeddings";
+    std::string rounding = "floor";         // of alpha * N; or ceil
+    std::string background = "embeddings";  // or features
 };
 
 struct Preprocessing {
-    std::string interpolation = "bicubic";
+    std::string interpolation = "bicubic";  // or bilinear
     double crop = 0.875;
     std::array<double, 3> mean{0.485, 0.456, 0.406};
     std::array<double, 3> std{0.229, 0.224, 0.225};
@@ -45,13 +40,14 @@ struct Config {
     Preprocessing preprocessing;
 };
 
-// Reads a manifest's three sections. Throws Error (usage) for unknown fields, wrong types and values out of range.
-Config parse_config(const nlohmann::json& manifest);
+// Reads a manifest's three sections. What only the exporter reads is not checked again. Throws Error (usage) for values
+// that the runtime can't work with and for unknown fields, and what the JSON library throws for a missing section.
+Config parse_config(const nlohmann::ordered_json& manifest);
 
 // M, the number of target tokens: alpha * N rounded as the method says. Throws Error (usage) unless 1 <= M < N.
 std::int64_t num_targets(double alpha, std::int64_t tokens, const std::string& rounding);
 
-// Throws Error (usage) unless eta lies in [0, 1].
+// Returns eta. Throws Error (usage) unless it lies in [0, 1].
 double check_eta(double eta);
 
 }  // namespace sacvit::detail

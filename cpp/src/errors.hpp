@@ -1,4 +1,4 @@
-// How the library throws: one function for each kind of error, the message put together from its parts.
+// How the library throws: an error's kind, and its message put together from parts.
 #pragma once
 
 #include <sstream>
@@ -11,6 +11,7 @@ namespace sacvit::detail {
 template <typename... Parts>
 std::string text(const Parts&... parts) {
     std::ostringstream out;
+    out.precision(12);  // digits enough to show how a value misses its bound
     (out << ... << parts);
     return out.str();
 }
@@ -19,8 +20,5 @@ template <typename... Parts>
 [[noreturn]] void fail(ErrorCode code, const Parts&... parts) {
     throw Error(code, text(parts...));
 }
-
-// A floating-point number as Python prints it, so that both runtimes say the same.
-std::string number(double value);
 
 }  // namespace sacvit::detail

@@ -9,60 +9,81 @@
 #include <cerrno>
 #include <system_error>
 
+#include "errors.hpp"
+
 namespace sacvit::detail {
 namespace {
 
-[[noreturn]] void raise() { throw std::system_error(errno, std::generic_category()); }
+[[noreturn]] void refuse(const std::string& path, ErrorCode code, int error = errno) {
+    if (error == ENOENT) {
+        fail(code, path, " does not exist");
+    }
+    fail(code, "can't read ", path, ": ", std::generic_category().message(error));
+}
 
 }  // namespace
 
-File::File(const std::string& path) : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+File::File(const std::string& path, ErrorCode code)
+    : path_(path), code_(code), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (descriptor_ < 0) {
-        raise();
+        refuse(path_, code_);
     }
 }
 
 File::~File() { ::close(descriptor_); }
 
 std::size_t File::size() const {
-    struct stat found {};
-    if (::fstat(descriptor_, &found) != 0) {
-        raise();
+    struct stat status{};
+    if (::fstat(descriptor_, &status) != 0) {
+        refuse(path_, code_);
     }
-    return static_cast<std::size_t>(found.st_size);
+    return static_cast<std::size_t>(status.st_size);
 }
 
-std::string File::read(std::size_t limit) const {
+std::size_t File::read(char* to, std::size_t count) const {
+    for (;;) {
+        const ssize_t got = ::read(descriptor_, to, count);
+        if (got >= 0) {
+            return static_cast<std::size_t>(got);
+        }
+        if (errno != EINTR) {
+            refuse(path_, code_);
+        }
+    }
+}
+
+std::string read_file(const std::string& path, ErrorCode code, std::size_t limit) {
+    const File file(path, code);
+    // A plain file is read in one piece and one call more, which finds its end; a pipe in pieces.
+    std::size_t piece = std::min(file.size() + 1, std::size_t{256} << 20);
     std::string out;
-    constexpr std::size_t chunk = 1 << 20;
-    while (out.size() < limit) {
-        const std::size_t have = out.size();
-        // A plain file is read in one piece, and one more call finds its end.
-        const std::size_t left = std::max<std::size_t>(have < size() ? size() - have : 0, have ? chunk : 4096);
-        out.resize(have + std::min({left, limit - have, std::size_t{256} << 20}));
-        const ssize_t got = ::read(descriptor_, &out[have], out.size() - have);
-        out.resize(have + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-        if (got == 0) {
-            break;
+    for (std::size_t size = 0;; piece = std::size_t{1} << 20) {
+        out.resize(size + piece);
+        const std::size_t got = file.read(&out[size], piece);
+        size += got;
+        if (size > limit) {
+            fail(code, path, " is larger than ", limit >> 20, " MB, the limit for such a file");
         }
-        if (got < 0 && errno != EINTR) {
-            raise();
+        if (got == 0) {
+            out.resize(size);
+            return out;
         }
     }
-    return out;
 }
 
-MappedFile::MappedFile(const std::string& path) {
-    const File file(path);
+MappedFile::MappedFile(const std::string& path, ErrorCode code) {
+    const File file(path, code);
     size_ = file.size();
     if (size_ == 0) {
         return;  // an empty range can't be mapped
     }
     // Private and writable: the inference library takes no pointers to constant memory, though it only reads.
-    data_ = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
-    if (data_ == MAP_FAILED) {
-        raise();
+    void* const data =
+        ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
+    if (data == MAP_FAILED) {
+        refuse(path, code);
     }
+    data_ = data;
 }
 
 MappedFile::~MappedFile() {
@@ -76,7 +97,5 @@ void MappedFile::release() const {
         ::madvise(data_, size_, MADV_DONTNEED);
     }
 }
-
-std::string reason(int error) { return std::generic_category().message(error); }
 
 }  // namespace sacvit::detail

@@ -1,33 +1,40 @@
-// Files: opened, read and mapped, closed by their destructors.
+// Files: opened, read and mapped, closed by their destructors. An error has the code that the caller names.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 
+#include "sacvit/sacvit.hpp"
+
 namespace sacvit::detail {
 
-// An open file, for reading. Throws std::system_error.
+// A file open for reading. Throws Error where it is missing or can't be read.
 class File {
 public:
-    explicit File(const std::string& path);
+    File(const std::string& path, ErrorCode code);
     ~File();
     File(const File&) = delete;
     File& operator=(const File&) = delete;
 
     int descriptor() const { return descriptor_; }
-    std::size_t size() const;
-    // At most `limit` bytes from the start on.
-    std::string read(std::size_t limit) const;
+    std::size_t size() const;  // bytes; 0 for a pipe
+    // Reads on, at most `count` bytes; returns how many it got, 0 at the end.
+    std::size_t read(char* to, std::size_t count) const;
 
 private:
+    std::string path_;
+    ErrorCode code_;
     int descriptor_;
 };
 
-// A file's bytes, shared with everybody who maps it.
+// A whole file of at most `limit` bytes. Throws Error (code) where it is missing, larger, or can't be read.
+std::string read_file(const std::string& path, ErrorCode code, std::size_t limit = std::size_t{1} << 40);
+
+// A file's bytes, whose memory all processes that map it share. Throws Error (code).
 class MappedFile {
 public:
-    explicit MappedFile(const std::string& path);
+    MappedFile(const std::string& path, ErrorCode code);
     ~MappedFile();
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;
@@ -41,8 +48,5 @@ private:
     void* data_ = nullptr;
     std::size_t size_ = 0;
 };
-
-// What the system says of an error number.
-std::string reason(int error);
 
 }  // namespace sacvit::detail

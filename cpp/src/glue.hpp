@@ -1,4 +1,4 @@
-// Everything between the two engine calls: gate, select, gather, and the request stage 2 is asked with.
+// The steps between the two engine calls: softmax, selection of targets, gathering, and the request to stage 2.
 // As sacvit_deploy/glue.py.
 #pragma once
 
@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "backends/engine.hpp"
 #include "config.hpp"
-#include "engine.hpp"
-#include "preprocess.hpp"
+#include "images/preprocess.hpp"
 
 namespace sacvit::detail {
 
@@ -25,21 +25,21 @@ std::vector<std::int64_t> child_positions(const std::vector<std::int64_t>& paren
 void gather_patches(const Pixels& image, const std::vector<std::int64_t>& targets, const Geometry& geometry,
                     std::vector<std::uint8_t>& out);
 
-// All stage 2 needs to know of some pictures with the same M, as plain values that could as well cross a network.
+// The input of stage 2 for B images with the same M, as plain values that could as well cross a network.
 struct StageTwoRequest {
-    std::size_t size = 0;                   // pictures
-    std::vector<std::uint8_t> patches;      // [B,4M,3PP]
-    std::vector<std::int64_t> positions;    // [B,4M]
-    std::vector<std::byte> target_features; // [B,M,D] in the variant's precision
-    std::vector<std::byte> background;      // [B,N-M,D]
+    std::size_t size = 0;                    // images
+    std::vector<std::uint8_t> patches;       // [B,4M,3PP]
+    std::vector<std::int64_t> positions;     // [B,4M]
+    std::vector<std::byte> target_features;  // [B,M,D] in the variant's precision
+    std::vector<std::byte> background;       // [B,N-M,D]
     ElementType features_type = ElementType::float32;
     ElementType background_type = ElementType::float32;
-    std::vector<std::int64_t> targets;      // [B,M], for the answer's mask
+    std::vector<std::int64_t> targets;  // [B,M], for the answer's mask
 
     // Appends row `row` of a stage-1 batch.
     void add(const Pixels& image, const Outputs& stage_one, std::size_t row, const std::vector<std::int64_t>& chosen,
              const Config& config);
-    // Takes the first `count` pictures out.
+    // Removes and returns the first `count` images.
     StageTwoRequest take(std::size_t count);
 };
 

@@ -1,62 +1,16 @@
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
-#include "backends.hpp"
-#include "bundle.hpp"
-#include "decode.hpp"
+#include "backends/backends.hpp"
+#include "backends/machine.hpp"
+#include "bundle/bundle.hpp"
 #include "errors.hpp"
-#include "machine.hpp"
-#include "prefetch.hpp"
+#include "images/prefetch.hpp"
 #include "scheduler.hpp"
 
 namespace sacvit {
 
 using namespace detail;
-
-namespace {
-
-double seconds() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::string name_of(const Source& source) {
-    if (const auto* path = std::get_if<std::string>(&source)) {
-        return *path;
-    }
-    return std::holds_alternative<Bytes>(source) ? "<bytes>" : "<pixels>";
-}
-
-// Decodes and fits one picture; an error goes into the item.
-Item prepare(const Source& source, const Config& config) {
-    Item item;
-    item.source = name_of(source);
-    try {
-        const double start = seconds();
-        Picture picture;
-        ImageView view;
-        if (const auto* given = std::get_if<ImageView>(&source)) {
-            view = *given;
-        } else {
-            if (const auto* bytes = std::get_if<Bytes>(&source)) {
-                picture = decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the picture's bytes");
-            } else {
-                picture = decode_file(std::get<std::string>(source));
-            }
-            view = picture.view();
-        }
-        const double decoded = seconds();
-        item.pixels = fit(view, static_cast<int>(config.geometry.image_size), config.preprocessing,
-                          picture.data ? item.source : "the picture");
-        item.timing.decode = decoded - start;
-        item.timing.preprocess = seconds() - decoded;
-    } catch (const Error& error) {
-        item.error = error;
-    }
-    return item;
-}
-
-}  // namespace
 
 struct Model::Impl {
     Impl(const std::string& path, const Options& options);
@@ -73,14 +27,14 @@ struct Model::Impl {
 
 Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open_bundle(path)) {
     if (options.threads < 0) {
-        fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one a core");
+        fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one for each core");
     }
     auto backend = open_backend(options, options.threads > 0 ? options.threads : usable_cores());
-    precision = options.precision == "auto"
-                    ? choose_precision(backend->precisions(bundle),
-                                       options.backend == "onnxruntime" ? options.provider : options.backend,
-                                       cpu_features())
-                    : options.precision;
+    precision =
+        options.precision == "auto"
+            ? choose_precision(backend->precisions(bundle),
+                               options.backend == "onnxruntime" ? options.provider : options.backend, cpu_features())
+            : options.precision;
     description = backend->description();
     labels = std::make_shared<const std::vector<std::string>>(bundle.labels);
     auto files = backend->files(bundle, precision);
@@ -90,8 +44,8 @@ Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open
 Scheduler Model::Impl::scheduler(const Gate& gate, std::size_t batch_size) const {
     const Config& config = bundle.manifest.config;
     const double eta = check_eta(gate.eta.value_or(bundle.eta_of(precision)));
-    const auto count = num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(),
-                                   config.method.rounding);
+    const auto count =
+        num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(), config.method.rounding);
     return {*cascade, eta, static_cast<std::size_t>(count), batch_size, 8 * batch_size};
 }
 
@@ -119,14 +73,15 @@ struct Stream::Impl {
         : model(std::move(model_)),
           batch_size(batch_size_),
           scheduler(model->scheduler(gate, batch_size)),
-          pictures(std::move(sources),
-                   [this](const Source& source) { return prepare(source, model->bundle.manifest.config); },
-                   2 * batch_size, workers) {}
+          images(
+              std::move(sources),
+              [this](const Source& source) { return prepare(source, model->bundle.manifest.config); }, 2 * batch_size,
+              workers) {}
 
     std::shared_ptr<const Model::Impl> model;
     std::size_t batch_size;
     Scheduler scheduler;
-    Prefetch pictures;
+    Prefetch images;
     bool ended = false;
 };
 
@@ -145,7 +100,7 @@ std::optional<Result> Stream::next() {
         }
         std::vector<Item> batch;
         while (batch.size() < impl_->batch_size && !impl_->ended) {
-            std::optional<Item> item = impl_->pictures.next();
+            std::optional<Item> item = impl_->images.next();
             impl_->ended = !item;
             if (item) {
                 batch.push_back(std::move(*item));
@@ -190,7 +145,7 @@ std::vector<Result> Model::predict_batch(const std::vector<Source>& sources, con
 Stream Model::stream(std::function<std::optional<Source>()> sources, const StreamOptions& options,
                      const Gate& gate) const {
     if (options.batch_size < 1 || options.workers < 0) {
-        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one a core");
+        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one for each core");
     }
     const int workers = options.workers > 0 ? options.workers : usable_cores();
     return Stream(std::make_unique<Stream::Impl>(impl_, std::move(sources),

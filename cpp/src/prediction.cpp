@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <numeric>
 
+#include "errors.hpp"
 #include "sacvit/sacvit.hpp"
 #include "text.hpp"
 
 namespace sacvit {
-
-using detail::json_rounded;
+using detail::joined;
+using detail::json_number;
+using detail::text;
 
 std::string json_string(const std::string& value) { return detail::json_string(value); }
 
@@ -36,41 +38,29 @@ std::vector<std::uint8_t> Prediction::target_mask() const {
 }
 
 std::string Prediction::to_json(int k) const {
-    std::string out = "{\"source\": " + json_string(source) + ", \"label\": " + json_string(label()) +
-                      ", \"index\": " + std::to_string(index) +
-                      ", \"probability\": " + json_rounded(static_cast<double>(probability()), 6) +
-                      ", \"stage\": " + std::to_string(stage) +
-                      ", \"stage_one_probability\": " + json_rounded(stage_one_probability, 6) + ", \"topk\": [";
-    const char* comma = "";
+    std::vector<std::string> best, tokens, steps;
     for (const auto& [i, p] : topk(k)) {
-        out += comma + ("{\"label\": " + json_string((*labels)[static_cast<std::size_t>(i)])) +
-               ", \"probability\": " + json_rounded(static_cast<double>(p), 6) + "}";
-        comma = ", ";
+        best.push_back(text("{\"label\": ", detail::json_string((*labels)[static_cast<std::size_t>(i)]),
+                            ", \"probability\": ", json_number(p, 6), "}"));
     }
-    out += "], \"targets\": ";
-    if (stage == 1) {
-        out += "null";
-    } else {
-        comma = "";
-        out += '[';
-        for (const std::int64_t target : targets) {
-            out += comma + std::to_string(target);
-            comma = ", ";
-        }
-        out += ']';
+    for (const std::int64_t target : targets) {
+        tokens.push_back(std::to_string(target));
     }
-    out += ", \"grid\": " + std::to_string(grid) + ", \"timing_ms\": {";
-    const std::pair<const char*, double> steps[] = {{"decode", timing.decode}, {"preprocess", timing.preprocess},
-                                                    {"glue", timing.glue},     {"ee", timing.ee},
-                                                    {"sac", timing.sac}};
-    comma = "";
-    for (const auto& [name, seconds] : steps) {
-        if (stage == 2 || std::string(name) != "sac") {
-            out += std::string(comma) + "\"" + name + "\": " + json_rounded(1000 * seconds, 3);
-            comma = ", ";
-        }
+    const auto add_step = [&](const char* step, double seconds) {
+        steps.push_back(text('"', step, "\": ", json_number(1000 * seconds, 3)));
+    };
+    add_step("decode", timing.decode);
+    add_step("preprocess", timing.preprocess);
+    add_step("glue", timing.glue);
+    add_step("ee", timing.ee);
+    if (stage == 2) {
+        add_step("sac", timing.sac);
     }
-    return out + "}}";
+    return text("{\"source\": ", detail::json_string(source), ", \"label\": ", detail::json_string(label()),
+                ", \"index\": ", index, ", \"probability\": ", json_number(probability(), 6), ", \"stage\": ", stage,
+                ", \"stage_one_probability\": ", json_number(stage_one_probability, 6), ", \"topk\": [", joined(best),
+                "], \"targets\": ", stage == 1 ? "null" : "[" + joined(tokens) + "]", ", \"grid\": ", grid,
+                ", \"timing_ms\": {", joined(steps), "}}");
 }
 
 }  // namespace sacvit

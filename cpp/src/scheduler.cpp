@@ -1,25 +1,21 @@
 #include "scheduler.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "errors.hpp"
+#include "stopwatch.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-// Seconds by step, shared equally by the pictures of one batch.
+// Seconds by step, shared equally by the images of one batch.
 class Clock {
 public:
-    explicit Clock(std::size_t share) : share_(static_cast<double>(share)), last_(now()) {}
+    explicit Clock(std::size_t share) : share_(static_cast<double>(share)) {}
 
-    void lap(double Timing::*step) {
-        const double at = now();
-        laps_.*step += (at - last_) / share_;
-        last_ = at;
-    }
+    void lap(double Timing::* step) { laps_.*step += watch_.lap() / share_; }
 
     void add_to(Timing& timing) const {
         timing.glue += laps_.glue;
@@ -28,11 +24,8 @@ public:
     }
 
 private:
-    static double now() {
-        return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    }
-
-    double share_, last_;
+    double share_;
+    Stopwatch watch_;
     Timing laps_;
 };
 
@@ -41,107 +34,47 @@ bool finite(const float* values, std::size_t count) {
 }
 
 Error overflow(const std::string& source, const char* stage) {
-    return {ErrorCode::output, text(source, ": the ", stage,
-                                    " engine gave NaN or infinite values; try another precision, such as fp32")};
+    return {ErrorCode::output,
+            text(source, ": the ", stage, " engine gave NaN or infinite values; try another precision, such as fp32")};
 }
 
-// An output's values, after checking that they are what the contract says.
-const float* floats(const Outputs& outputs, const char* name, std::size_t rows, std::size_t columns) {
-    const auto found = outputs.tensors.find(name);
-    if (found == outputs.tensors.end()) {
-        fail(ErrorCode::backend, "an engine of this bundle has no output `", name, "`; export the bundle again");
-    }
-    if (found->second.type != ElementType::float32 || found->second.count() != rows * columns) {
-        fail(ErrorCode::backend, "the output `", name, "` of an engine has another shape or type than the manifest's ",
-             "geometry gives it; export the bundle again");
-    }
-    return static_cast<const float*>(found->second.data);
-}
-
-void check_features(const Outputs& outputs, const Config& config, std::size_t rows) {
-    const std::size_t values = rows * static_cast<std::size_t>(config.geometry.tokens() * config.geometry.width);
-    for (const char* name : {"features", config.method.background == "features" ? "features" : "embeddings"}) {
-        const auto found = outputs.tensors.find(name);
-        if (found == outputs.tensors.end() || found->second.count() != values ||
-            found->second.type == ElementType::int64) {
-            fail(ErrorCode::backend, "the output `", name, "` of the EE engine is missing or has another shape than the ",
-                 "manifest's geometry gives it; export the bundle again");
-        }
-    }
+const float* floats(const Outputs& outputs, const char* name) {
+    return static_cast<const float*>(outputs.at(name).data);
 }
 
 }  // namespace
 
-Cascade::Cascade(std::unique_ptr<Backend> backend, std::map<std::string, std::string> files, const Config& config)
-    : config_(config),
-      normalise_(scale_and_shift(config.preprocessing)),
-      files_(std::move(files)),
-      backend_(std::move(backend)),
-      ee_(open("ee")) {}
-
-std::unique_ptr<Engine> Cascade::open(const char* role) const {
-    const auto weights = files_.find("weights");
-    return backend_->open(files_.at(role), weights == files_.end() ? "" : weights->second);
-}
-
-Outputs Cascade::stage_one(const std::vector<float>& low, std::size_t batch) const {
-    const std::int64_t half = config_.geometry.image_size / 2;
-    return ee_->run({{"image", {ElementType::float32, low.data(), {static_cast<std::int64_t>(batch), 3, half, half}}}});
-}
-
-Outputs Cascade::stage_two(const StageTwoRequest& request, const std::vector<float>& patches) const {
-    {
-        const std::lock_guard<std::mutex> lock(opening_);
-        if (!sac_) {
-            sac_ = open("sac");
-        }
-    }
-    const auto batch = static_cast<std::int64_t>(request.size);
-    const std::int64_t count = static_cast<std::int64_t>(request.targets.size()) / batch;
-    const Geometry& geometry = config_.geometry;
-    return sac_->run({
-        {"patches", {ElementType::float32, patches.data(), {batch, 4 * count, geometry.patch_values()}}},
-        {"positions", {ElementType::int64, request.positions.data(), {batch, 4 * count}}},
-        {"target_features", {request.features_type, request.target_features.data(), {batch, count, geometry.width}}},
-        {"background",
-         {request.background_type, request.background.data(), {batch, geometry.tokens() - count, geometry.width}}},
-    });
-}
-
-Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch,
-                     std::size_t patience)
+Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience)
     : cascade_(cascade), eta_(eta), count_(count), sac_batch_(sac_batch), patience_(patience) {}
 
 void Scheduler::take(std::vector<Item> batch) {
     run_stage_one(std::move(batch));
-    while (waiting_.size() >= sac_batch_) {
+    while (held_.size() >= sac_batch_) {
         run_stage_two(sac_batch_);
     }
-    // Answers that could leave now don't count: next() hands them out before the next batch comes.
+    // Answers that are next in order don't count: next() hands them out before the next batch comes.
     std::size_t ready = 0;
     while (answers_.count(given_ + ready)) {
         ++ready;
     }
     if (answers_.size() - ready > patience_) {
-        run_stage_two(waiting_.size());
+        run_stage_two(held_.size());
     }
 }
 
 void Scheduler::finish() {
-    while (!waiting_.empty()) {
-        run_stage_two(std::min(sac_batch_, waiting_.size()));
+    while (!held_.empty()) {
+        run_stage_two(std::min(sac_batch_, held_.size()));
     }
 }
 
 std::optional<Answer> Scheduler::next() {
-    const auto found = answers_.find(given_);
-    if (found == answers_.end()) {
+    auto answer = answers_.extract(given_);
+    if (!answer) {
         return std::nullopt;
     }
-    Answer answer = std::move(found->second);
-    answers_.erase(found);
     ++given_;
-    return answer;
+    return std::move(answer.mapped());
 }
 
 void Scheduler::run_stage_one(std::vector<Item> batch) {
@@ -175,13 +108,11 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     clock.lap(&Timing::glue);
     const Outputs out = cascade_.stage_one(low, rows);
     clock.lap(&Timing::ee);
-    const float* logits = floats(out, "logits", rows, classes);
-    const float* scores = floats(out, "scores", rows, tokens);
-    check_features(out, config, rows);
-    std::vector<bool> goes_on(rows);
+    const float* logits = floats(out, "logits");
+    const float* scores = floats(out, "scores");
     for (std::size_t row = 0; row < rows; ++row) {
         Answer& answer = answers[row];
-        // Row by row: a picture on which the variant overflows must not cost the others their answers.
+        // Row by row: an image on which the variant overflows must not cost the others their answers.
         if (!finite(logits + row * classes, classes) || !finite(scores + row * tokens, tokens)) {
             answer.item.error = overflow(answer.item.source, "EE");
             continue;
@@ -189,18 +120,21 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
         answer.probabilities = softmax(logits + row * classes, classes);
         answer.stage_one_probability = *std::max_element(answer.probabilities.begin(), answer.probabilities.end());
         // eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
-        goes_on[row] = !(answer.stage_one_probability > eta_);
-        if (goes_on[row]) {
+        if (!(answer.stage_one_probability > eta_)) {
             answer.targets = select_targets(scores + row * tokens, tokens, count_);
             request_.add(answer.item.pixels, out, row, answer.targets, config);
-            waiting_.push_back(numbers[row]);
         }
     }
     clock.lap(&Timing::glue);
     for (std::size_t row = 0; row < rows; ++row) {
-        clock.add_to(answers[row].item.timing);
-        answers[row].item.pixels = {};
-        (goes_on[row] ? held_ : answers_).emplace(numbers[row], std::move(answers[row]));
+        Answer& answer = answers[row];
+        clock.add_to(answer.item.timing);
+        answer.item.pixels = {};
+        if (answer.targets.empty()) {
+            answers_.emplace(numbers[row], std::move(answer));
+        } else {
+            held_.emplace_back(numbers[row], std::move(answer));
+        }
     }
 }
 
@@ -209,13 +143,13 @@ void Scheduler::run_stage_two(std::size_t size) {
         return;
     }
     Clock clock(size);
-    const StageTwoRequest now = request_.take(size);
-    const std::vector<float> patches = normalised_patches(now, cascade_.config().geometry, cascade_.normalise());
+    const StageTwoRequest request = request_.take(size);
+    const std::vector<float> patches = normalised_patches(request, cascade_.config().geometry, cascade_.normalise());
     clock.lap(&Timing::glue);
-    const Outputs out = cascade_.stage_two(now, patches);
+    const Outputs out = cascade_.stage_two(request, patches);
     clock.lap(&Timing::sac);
     const auto classes = static_cast<std::size_t>(cascade_.config().geometry.classes);
-    const float* logits = floats(out, "logits", size, classes);
+    const float* logits = floats(out, "logits");
     std::vector<std::vector<double>> probabilities(size);
     for (std::size_t row = 0; row < size; ++row) {
         if (finite(logits + row * classes, classes)) {
@@ -224,16 +158,15 @@ void Scheduler::run_stage_two(std::size_t size) {
     }
     clock.lap(&Timing::glue);
     for (std::size_t row = 0; row < size; ++row) {
-        auto held = held_.extract(waiting_.front());
-        waiting_.pop_front();
-        Answer& answer = held.mapped();
+        auto& [number, answer] = held_.front();
         clock.add_to(answer.item.timing);
         answer.stage = 2;
         answer.probabilities = std::move(probabilities[row]);
         if (answer.probabilities.empty()) {
             answer.item.error = overflow(answer.item.source, "SAC");
         }
-        answers_.insert(std::move(held));
+        answers_.emplace(number, std::move(answer));
+        held_.pop_front();
     }
 }
 

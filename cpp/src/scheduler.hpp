@@ -1,58 +1,22 @@
-// The order in which pictures pass through the two engines: gate, compaction, re-batching, answers in order.
+// Passes images through the two engines: gate, compaction, re-batching, answers in the order of the images.
 // As sacvit_deploy/scheduler.py.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
-#include <mutex>
 #include <optional>
-#include <string>
+#include <utility>
 #include <vector>
 
-#include "config.hpp"
-#include "engine.hpp"
+#include "cascade.hpp"
 #include "glue.hpp"
-#include "preprocess.hpp"
-#include "sacvit/sacvit.hpp"
+#include "images/item.hpp"
 
 namespace sacvit::detail {
 
-// The two engines of one variant. Safe to use from several threads.
-class Cascade {
-public:
-    Cascade(std::unique_ptr<Backend> backend, std::map<std::string, std::string> files, const Config& config);
-
-    const Config& config() const { return config_; }
-    const Normalise& normalise() const { return normalise_; }
-    const Backend& backend() const { return *backend_; }
-    // B pictures -> logits, scores, features, embeddings; `low` is [B,3,S/2,S/2].
-    Outputs stage_one(const std::vector<float>& low, std::size_t batch) const;
-    // -> logits [B,C]. The first call opens the SAC engine.
-    Outputs stage_two(const StageTwoRequest& request, const std::vector<float>& patches) const;
-
-private:
-    std::unique_ptr<Engine> open(const char* role) const;
-
-    Config config_;
-    Normalise normalise_;
-    std::map<std::string, std::string> files_;
-    std::unique_ptr<Backend> backend_;
-    std::unique_ptr<Engine> ee_;
-    mutable std::unique_ptr<Engine> sac_;
-    mutable std::mutex opening_;
-};
-
-// One picture on its way in: pixels, or the error it met.
-struct Item {
-    std::string source;
-    Pixels pixels;
-    std::optional<Error> error;
-    Timing timing;
-};
-
-// One picture on its way out; an error where there are no probabilities.
+// One image on its way out; the item has an error where there are no probabilities.
 struct Answer {
     Item item;
     std::vector<double> probabilities;
@@ -61,17 +25,18 @@ struct Answer {
     std::vector<std::int64_t> targets;
 };
 
-// Continuing pictures wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
+// Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
 // many finished answers may wait behind them.
 class Scheduler {
 public:
+    // `count` is M, the target tokens of an image; `sac_batch` and `patience` count images.
     Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience);
 
     // Runs stage 1 on a batch, and stage 2 on every whole batch that has come together.
     void take(std::vector<Item> batch);
-    // Runs stage 2 on all that still wait.
+    // Runs stage 2 on the images that still wait for it.
     void finish();
-    // The next answer in the pictures' order, if it is there.
+    // The next answer in the images' order, if it is finished.
     std::optional<Answer> next();
 
 private:
@@ -81,10 +46,9 @@ private:
     const Cascade& cascade_;
     double eta_;
     std::size_t count_, sac_batch_, patience_;
-    std::map<std::size_t, Answer> answers_;  // finished, by the picture's number
-    std::map<std::size_t, Answer> held_;     // waiting for stage 2
-    std::deque<std::size_t> waiting_;        // their numbers, in the order of the request
-    StageTwoRequest request_;
+    std::map<std::size_t, Answer> answers_;            // finished, by the image's number
+    StageTwoRequest request_;                          // of the images that wait for stage 2
+    std::deque<std::pair<std::size_t, Answer>> held_;  // their numbers and answers so far, in the request's order
     std::size_t taken_ = 0, given_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// Text the way Python's runtime reads and writes it.
+// Small operations on text.
 #pragma once
 
 #include <string>
@@ -7,14 +7,17 @@
 
 namespace sacvit::detail {
 
-// A JSON string, ASCII only, quotes included; bytes that are no UTF-8 become lone surrogates, as in Python.
+// A JSON string, ASCII only, quotes included. Of a text that is not UTF-8, each byte from 0x80 up becomes the lone
+// surrogate U+DC00 + byte, from which Python's os.fsencode gets the bytes of a file name back.
 std::string json_string(std::string_view value);
-// A number from 0 up, rounded to `digits` places and written as Python's json does.
-std::string json_rounded(double value, int digits);
+// A number from 0 up, rounded to `digits` decimals, as Python's json writes it.
+std::string json_number(double value, int digits);
 bool is_utf8(std::string_view value);
-// The lines of a text, without their ends, by all the line ends that Unicode knows.
+// Lines end with \n or \r\n; the end of the last one may be missing.
 std::vector<std::string> split_lines(std::string_view value);
-// How many characters a text has (code points).
-std::size_t characters(std::string_view value);
+std::string first_line(std::string_view value);
+std::string lower_case(std::string value);  // ASCII letters alone
+// The words with ", " between them.
+std::string joined(const std::vector<std::string>& words);
 
 }  // namespace sacvit::detail

@@ -1,4 +1,4 @@
-// The tests' one tool: a check that says what it found, and goes on.
+// Checks that report a failure and go on.
 #pragma once
 
 #include <cmath>
@@ -28,10 +28,10 @@ inline void refuses(const char* file, int line, sacvit::ErrorCode code, const st
     try {
         body();
     } catch (const sacvit::Error& error) {
-        const std::string said = error.what();
-        if (error.code() != code || said.find(words) == said.npos || said.find('\n') != said.npos) {
+        const std::string message = error.what();
+        if (error.code() != code || message.find(words) == message.npos || message.find('\n') != message.npos) {
             fail(file, line, "expected error ", static_cast<int>(code), " with `", words, "`, found ",
-                 static_cast<int>(error.code()), " `", said, "`");
+                 static_cast<int>(error.code()), " `", message, "`");
         }
         ++passes;
         return;
@@ -48,9 +48,9 @@ inline int result() {
 
 #define CHECK(condition, ...) \
     ((condition) ? void(++check::passes) : check::fail(__FILE__, __LINE__, #condition " ", ##__VA_ARGS__))
-#define EQUAL(found, expected, ...)                                                                        \
-    ((found) == (expected) ? void(++check::passes)                                                         \
-                           : check::fail(__FILE__, __LINE__, #found " is ", found, ", expected ", expected, \
-                                         " ", ##__VA_ARGS__))
+#define EQUAL(actual, expected, ...) \
+    ((actual) == (expected)          \
+         ? void(++check::passes)     \
+         : check::fail(__FILE__, __LINE__, #actual " is ", actual, ", expected ", expected, " ", ##__VA_ARGS__))
 #define REFUSES(code, words, ...) \
     check::refuses(__FILE__, __LINE__, sacvit::ErrorCode::code, words, [&] { __VA_ARGS__; })

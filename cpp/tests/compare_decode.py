@@ -1,6 +1,6 @@
-"""Compare the two decoders: pictures of every kind, whole and damaged, through Python and through `decode_probe`.
+"""Compare the two decoders: images of every kind, whole and damaged, through Python and through `decode_probe`.
 
-Exits with 1 if a picture comes out different, if a whole one is refused, or if one runtime answers where the other
+Exits with 1 if an image comes out different, if a whole one is refused, or if one runtime answers where the other
 refuses; but C++ may refuse a PNG whose checksums are wrong or whose last bytes are missing, which Python shows.
 """
 
@@ -29,26 +29,26 @@ from sacvit_deploy.images.preprocess import fit
 
 # Bit depth and colour type, without palettes.
 DEPTHS = ((1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6))
-BAD = ("different", "only C++ refuses", "only Python refuses", "a whole picture is refused")
+BAD = ("different", "only C++ refuses", "only Python refuses", "a whole image is refused")
 
 # libjpeg-turbo's code for one processor saturates wild coefficients otherwise than that for another.
 TOLERATED = "damaged JPEGs different on another processor"
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of a file."""
+    """Encode an image as a file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
-    """One chunk of a PNG."""
+    """Make one chunk of a PNG."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def png(rng: np.random.Generator, depth: int, colour: int, *extra: bytes, before: bytes = b"") -> bytes:
-    """A PNG of random samples of any bit depth and colour type, with more chunks before its pixels."""
+    """Make a PNG of random samples of any bit depth and colour type, with more chunks before its pixels."""
     width, height = (int(v) for v in rng.integers(1, 60, 2))
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     row = (width * channels * depth + 7) // 8
@@ -65,7 +65,7 @@ def png(rng: np.random.Generator, depth: int, colour: int, *extra: bytes, before
 
 
 def exif_block(orientation: int, order: str = "<", kind: int = 3, count: int = 1) -> bytes:
-    """A TIFF structure whose only entry is the orientation."""
+    """Make a TIFF structure whose only entry is the orientation."""
     head = {"<": b"II*\0", ">": b"MM\0*"}[order]
     value = {3: "HH", 4: "L", 1: "BBBB", 8: "hh", 9: "l"}[kind]
     data = struct.pack(order + value, orientation, *[0] * (len(value) - 1))
@@ -73,7 +73,7 @@ def exif_block(orientation: int, order: str = "<", kind: int = 3, count: int = 1
 
 
 def photograph(rng: np.random.Generator, mode: str = "RGB") -> Image.Image:
-    """Something between noise and a photograph, of a random size."""
+    """Make an image between noise and a photograph, of a random size."""
     width, height = (int(v) for v in rng.integers(1, 300, 2))
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
@@ -82,7 +82,7 @@ def photograph(rng: np.random.Generator, mode: str = "RGB") -> Image.Image:
 
 
 def whole(rng: np.random.Generator, rounds: int) -> Iterator[tuple[str, bytes]]:
-    """Files as cameras and programs write them."""
+    """Give undamaged files of many kinds: a name, the bytes."""
     for _ in range(rounds):
         for mode in ("RGB", "L", "CMYK"):
             for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
@@ -120,7 +120,7 @@ def whole(rng: np.random.Generator, rounds: int) -> Iterator[tuple[str, bytes]]:
 
 
 def damaged(rng: np.random.Generator, files: list[tuple[str, bytes]], rounds: int) -> Iterator[tuple[str, bytes]]:
-    """The same files cut short, and with bytes changed."""
+    """Give some of the files cut short or with bytes changed: a name, the bytes."""
     for _ in range(rounds):
         kind, raw = files[int(rng.integers(len(files)))]
         if rng.random() < 0.4:
@@ -133,7 +133,7 @@ def damaged(rng: np.random.Generator, files: list[tuple[str, bytes]], rounds: in
 
 
 def by_python(raw: bytes, size: int, recipe: Preprocessing) -> str:
-    """What the probe prints, by the Python runtime."""
+    """Return what the probe would print, from the Python runtime."""
     try:
         pixels = fit(load_image(raw), size, recipe)
     except ImageError as error:
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--damaged", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--other-processor", action="store_true", help="damaged JPEGs may come out different")
-    parser.add_argument("--keep", type=Path, help="folder for the pictures that differ")
+    parser.add_argument("--keep", type=Path, help="folder for the images that differ")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(arguments.seed)
@@ -160,7 +160,7 @@ def main() -> int:
     process = subprocess.Popen(arguments.probe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture"
+        path = Path(folder) / "image"
         for number, (kind, raw) in enumerate(files):
             path.write_bytes(raw)
             interpolation = "bicubic" if rng.random() < 0.5 else "bilinear"
@@ -178,15 +178,15 @@ def main() -> int:
                 if arguments.keep:
                     (arguments.keep / str(number)).write_bytes(raw)
     process.stdin.close()
-    print(f"{len(files)} pictures:", ", ".join(f"{count} {name}" for name, count in counts.items()))
+    print(f"{len(files)} images:", ", ".join(f"{count} {name}" for name, count in counts.items()))
     return int(any(counts[name] for name in BAD) or process.wait() != 0)
 
 
 def judge(theirs: str, ours: str, kind: str, whole: bool) -> str:
-    """What the two answers for one picture mean."""
+    """Compare the two answers for one image."""
     cpp_refuses, python_refuses = (answer.startswith("error: ") for answer in (theirs, ours))
     if cpp_refuses and python_refuses:
-        return "a whole picture is refused" if whole else "both refuse"
+        return "a whole image is refused" if whole else "both refuse"
     if cpp_refuses:
         return "only C++ refuses a damaged PNG" if kind.startswith("png") and not whole else "only C++ refuses"
     if python_refuses:

@@ -1,12 +1,12 @@
-// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints what the picture becomes: the SHA-256 of its
+// For compare_decode.py: reads lines `SIZE CROP FILTER PATH`, prints for each the SHA-256 of the image's
 // fitted pixels, or `error: MESSAGE`.
 #include <iostream>
 #include <sstream>
 #include <string>
 
-#include "decode.hpp"
-#include "preprocess.hpp"
-#include "sha256.hpp"
+#include "bundle/sha256.hpp"
+#include "images/decode.hpp"
+#include "images/preprocess.hpp"
 
 int main() {
     using namespace sacvit::detail;
@@ -18,8 +18,8 @@ int main() {
         in >> size >> recipe.crop >> recipe.interpolation;
         std::getline(in >> std::ws, path);
         try {
-            const Picture picture = decode_file(path);
-            const Pixels pixels = fit(picture.view(), size, recipe, path);
+            const Image image = decode_file(path);
+            const Pixels pixels = fit(image.view(), size, recipe, path);
             std::cout << sha256({{reinterpret_cast<const char*>(pixels.data()), pixels.size()}}) << std::endl;
         } catch (const sacvit::Error& error) {
             std::cout << "error: " << error.what() << std::endl;

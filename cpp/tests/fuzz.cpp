@@ -1,23 +1,23 @@
-// What hostile input reaches: manifests, pictures, their orientation blocks, ONNX files, texts. The first byte of an input
-// chooses. Nothing but sacvit::Error may come out.
+// Fuzzes the parsers of untrusted input: manifests, images, their orientation blocks, ONNX files, texts. The first byte
+// of an input chooses. Nothing but sacvit::Error may come out.
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "decode.hpp"
-#include "exif.hpp"
-#include "manifest.hpp"
-#include "onnx_weights.hpp"
-#include "preprocess.hpp"
-#include "sha256.hpp"
+#include "bundle/manifest.hpp"
+#include "bundle/onnx_weights.hpp"
+#include "bundle/sha256.hpp"
+#include "images/decode.hpp"
+#include "images/exif.hpp"
+#include "images/preprocess.hpp"
 #include "text.hpp"
 
 namespace {
 
 using namespace sacvit::detail;
 
-// Puts the right digest into a manifest, so that what lies behind that check is reached.
+// Puts the right digest into a manifest, so that the checks behind that of the digest are reached.
 std::string sealed(std::string raw) {
     const std::string mark = "\"digest\": \"sha256:";
     const std::size_t at = raw.find(mark);
@@ -30,26 +30,18 @@ std::string sealed(std::string raw) {
 
 void feed(int kind, std::string_view data) {
     switch (kind) {
-        case 0:
-            parse_manifest(sealed(std::string(data)));
-            return;
+        case 0: parse_manifest(sealed(std::string(data))); return;
         case 1: {
-            // A picture of many pixels costs a fuzzer its time; the limit itself has a test of its own.
-            const Picture picture = decode_bytes(data, "picture");
-            if (picture.width * static_cast<std::int64_t>(picture.height) < 1'000'000) {
-                fit(picture.view(), 32, {}, "picture");
+            // Large images take a fuzzer's time; the limit itself has a test of its own.
+            const Image image = decode_bytes(data, "image");
+            if (image.width * static_cast<std::int64_t>(image.height) < 1'000'000) {
+                fit(image.view(), 32, {}, "image");
             }
             return;
         }
-        case 2:
-            orientation(data, data);
-            return;
-        case 3:
-            external_tensors(data, "model");
-            return;
-        default:
-            split_lines(data);
-            json_string(data);
+        case 2: orientation(data, data); return;
+        case 3: external_tensors(data, "model"); return;
+        default: split_lines(data); json_string(data);
     }
 }
 

@@ -1,5 +1,5 @@
 // Drives fuzz.cpp where libFuzzer (clang) is not there: mutates seed files for some seconds, without coverage.
-// argv: SECONDS SEED_FILE..., of which manifest.json, *.onnx and pictures are told apart by their names.
+// argv: SECONDS SEED_FILE..., of which manifest.json, *.onnx and images are told apart by their names.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -72,8 +72,8 @@ int main(int argc, char** argv) {
         const Input input = mutated(seeds[random() % seeds.size()], seeds, random);
         // What a crash leaves behind to look at.
         if (const char* path = std::getenv("SACVIT_LAST_INPUT")) {
-            std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(input.data()),
-                                                        static_cast<std::streamsize>(input.size()));
+            std::ofstream(path, std::ios::binary)
+                .write(reinterpret_cast<const char*>(input.data()), static_cast<std::streamsize>(input.size()));
         }
         LLVMFuzzerTestOneInput(input.data(), input.size());
         ++count;

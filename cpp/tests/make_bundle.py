@@ -1,4 +1,4 @@
-"""A small bundle with random weights for the C++ tests: 288 pixels, and the method's other choices. Needs torch."""
+"""Write a small bundle with random weights for the C++ tests: 288 pixels, and the method's other choices."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> int:
         return 0
     model = random_model(CONFIG, seed=3)
     with torch.no_grad():
-        # Fresh weights are so small that all pictures look alike; so large, some exit and some continue.
+        # Fresh weights are so small that all images look alike; so large, some exit and some continue.
         for key, parameter in model.named_parameters():
             if parameter.ndim == 2 and key.startswith(("blocks", "reuse_block")):
                 parameter.mul_(6)

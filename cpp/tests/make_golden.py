@@ -1,7 +1,7 @@
-"""What the Python runtime says of pictures, for the C++ tests: writes GOLDEN.json.
+"""Write the Python runtime's answers for images, step by step, to GOLDEN.json for the C++ tests.
 
-For every bundle and picture: what reaches the engines (as hashes), stage 1's logits and scores, and, at three alphas,
-the targets, stage 2's logits and what a user gets. ONNX Runtime is the same library in both languages.
+For every bundle and image: the engines' inputs (as hashes), the logits and scores of stage 1, and, at three alphas, the
+targets, the logits of stage 2 and the prediction. ONNX Runtime is the same library in both languages.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ETAS = (0.6, 1.0)
 
 
 def sha256(array: npt.NDArray[Any]) -> str:
-    """Of an array's bytes."""
+    """Hash an array's bytes."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def describe(model: SACViT, path: Path) -> dict[str, Any]:
-    """One picture through the cascade, step by step and as a user sees it."""
+    """Pass one image through the cascade step by step, and through `predict`."""
     item = model.prepare(path)
     if item.error is not None:
         return {"path": str(path), "error": str(item.error)}
@@ -59,24 +59,26 @@ def describe(model: SACViT, path: Path) -> dict[str, Any]:
 
 
 def answer(model: SACViT, path: Path, eta: float, alpha: float) -> dict[str, Any]:
-    """What `predict` says, without the times."""
+    """Return the answer of `predict` without the times."""
     prediction = model.predict(path, eta=eta, alpha=alpha)
     mask = prediction.target_mask
-    said = {key: value for key, value in prediction.to_dict(3).items() if key != "timing_ms"}
-    return {"eta": eta, **said, "mask": None if mask is None else mask.astype(int).ravel().tolist()}
+    fields = {key: value for key, value in prediction.to_dict(3).items() if key != "timing_ms"}
+    return {"eta": eta, **fields, "mask": None if mask is None else mask.astype(int).ravel().tolist()}
 
 
-def describe_bundle(bundle: Path, precision: str, pictures: list[Path], few: list[Path]) -> dict[str, Any]:
-    """One bundle: pictures through `describe`, all of them through a stream with small batches."""
+def describe_bundle(bundle: Path, precision: str, images: list[Path], few: list[Path]) -> dict[str, Any]:
+    """Describe every image with one bundle, and stream some of them in small batches."""
     streams = {}
     for weights in ("mapped", "packed"):  # reduced variants compute a little differently without packing
         model = SACViT(bundle, precision=precision, threads=1, weights=weights)
         results = model.stream(few, batch_size=3, eta=0.6)
-        streams[weights] = [result.to_dict(1) if isinstance(result, Prediction) else {"error": str(result)}
-                            for result in results]  # fmt: skip
+        streams[weights] = [
+            result.to_dict(1) if isinstance(result, Prediction) else {"source": str(path), "error": str(result)}
+            for path, result in zip(few, results, strict=True)
+        ]
     return {
         "bundle": str(bundle), "precision": precision, "eta": model.eta, "labels": list(model.labels),
-        "pictures": [describe(model, path) for path in pictures], "streams": streams,
+        "images": [describe(model, path) for path in images], "streams": streams,
     }  # fmt: skip
 
 
@@ -87,20 +89,20 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--others", type=Path, required=True, help="folder of more bundles")
-    parser.add_argument("--limit", type=int, help="pictures at most; for emulators")
+    parser.add_argument("--limit", type=int, help="images at most; for emulators")
     parser.add_argument("--precisions", default="fp32,fp16,int8")
     arguments = parser.parse_args()
-    pictures = sorted(path for path in arguments.pictures.iterdir() if path.suffix in (".jpg", ".png"))
+    images = sorted(path for path in arguments.pictures.iterdir() if path.suffix in (".jpg", ".png"))
     broken = arguments.others / "broken.jpg"
-    broken.write_bytes(pictures[1].read_bytes()[:999])
-    few = [*pictures[:7], broken, arguments.others / "none.jpg", *pictures[7:13]]
+    broken.write_bytes(images[1].read_bytes()[:999])
+    few = [*images[:7], broken, arguments.others / "none.jpg", *images[7:13]]
     if arguments.limit:
-        few, pictures = few[7 - arguments.limit : 9], pictures[: arguments.limit]
+        few, images = few[7 - arguments.limit : 9], images[: arguments.limit]
     variants = [name for name in open_bundle(arguments.bundle).manifest.variants if name in arguments.precisions]
-    bundles = [describe_bundle(arguments.bundle, precision, pictures if precision == "fp32" else pictures[:8], few)
+    bundles = [describe_bundle(arguments.bundle, precision, images if precision == "fp32" else images[:8], few)
                for precision in variants]  # fmt: skip
     for bundle in sorted(arguments.others.glob("*.sacvit")):
-        bundles.append(describe_bundle(bundle, "fp32", pictures, few))
+        bundles.append(describe_bundle(bundle, "fp32", images, few))
     arguments.out.write_text(json.dumps({"onnxruntime": onnxruntime.__version__, "bundles": bundles}))
     return 0
 

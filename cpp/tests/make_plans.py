@@ -1,6 +1,7 @@
 """Bundles with plans for the C++ tests: the plans name ONNX files, which the tests' stand-in for TensorRT runs.
 
-Beside them cases.json: a bundle, a precision, a machine, and what Python's `find_plans` says of the three.
+cases.json lists bundle, precision and machine with the answer of Python's `find_plans`: the plans, or an error and a
+word that must be in the error of either runtime.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Any
 
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
-from sacvit_deploy.bundle.plans import FOLDER, RECORD, Place, PlanFile, PlanRecord, find_plans
+from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord, find_plans
 from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges
 from sacvit_deploy.errors import BundleError
 from sacvit_deploy.geometry import num_targets
 
-HERE = Place("tensorrt", "10.3.0.26", "Stand-in", ("8.7",), "12.6")
+HERE = BuildTarget("tensorrt", "10.3.0.26", "Stand-in", ("8.7",), "12.6")
 BATCH = SizeRange(1, 4, 8)
 ROLES = ("ee", "sac")
 
 
-def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
+def add_plans(bundle: Bundle, precision: str, place: BuildTarget = HERE) -> Path:
     """Write a plan folder for one variant; returns it."""
     config = bundle.manifest.config
     greatest = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
@@ -47,7 +48,7 @@ def add_plans(bundle: Bundle, precision: str, place: Place = HERE) -> Path:
 
 
 def copy(source: Path, target: Path) -> Bundle:
-    """The same bundle without its plans; the large files are linked."""
+    """Copy a bundle without its plans; the large files are linked."""
     shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns(FOLDER))
     return open_bundle(target)
 
@@ -64,65 +65,65 @@ def main() -> None:
     precisions = list(good.manifest.variants)
     for precision in precisions:
         add_plans(good, precision)
-    cases: list[tuple[Path, str, Place]] = [(good.path, precision, HERE) for precision in precisions]
+    cases: list[tuple[Path, str, BuildTarget, str]] = [(good.path, precision, HERE, "") for precision in precisions]
     others = {
         "version": replace(HERE, version="10.4.0"),
         "gpu": replace(HERE, device="Another"),
         "capability": replace(HERE, capabilities=("8.9",)),
         "runtime": replace(HERE, runtime="tensorrt-rtx"),
     }
-    cases += [(good.path, precisions[0], place) for place in others.values()]
+    named = {"version": "10.4.0", "gpu": "Another", "capability": "Stand-in", "runtime": "tensorrt-rtx"}
+    cases += [(good.path, precisions[0], place, named[name]) for name, place in others.items()]
 
     ahead = copy(good.path, options.folder / "ahead.sacvit")
     add_plans(ahead, precisions[0], replace(HERE, device=None, capabilities=("8.6", "8.7")))
-    cases += [(ahead.path, precisions[0], HERE), (ahead.path, precisions[0], others["capability"])]
+    cases += [(ahead.path, precisions[0], HERE, ""), (ahead.path, precisions[0], others["capability"], "8.9")]
     both = copy(good.path, options.folder / "both.sacvit")
     add_plans(both, precisions[0], others["version"])
-    cases += [(both.path, precisions[0], HERE), (both.path, "fp64", HERE)]
+    cases += [(both.path, precisions[0], HERE, "10.4.0"), (both.path, "fp64", HERE, "fp64")]
     add_plans(both, precisions[0])
-    cases.append((both.path, precisions[0], HERE))
+    cases.append((both.path, precisions[0], HERE, ""))
 
-    def damaged(name: str) -> Path:
+    def damaged(name: str, named: str) -> Path:
         bundle = copy(good.path, options.folder / f"{name}.sacvit")
         folder = add_plans(bundle, precisions[0])
-        cases.append((bundle.path, precisions[0], HERE))
+        cases.append((bundle.path, precisions[0], HERE, named))
         return folder
 
-    record = damaged("digest") / RECORD
+    record = damaged("digest", RECORD) / RECORD
     record.write_bytes(record.read_bytes().replace(b"Stand-in", b"Stand-on"))
-    record = damaged("newer") / RECORD
+    record = damaged("newer", "newer") / RECORD
     record.write_bytes(record.read_bytes().replace(b'"schema": 1', b'"schema": 2'))
-    plan = damaged("changed") / "sac.plan"
+    plan = damaged("changed", "sac.plan") / "sac.plan"
     plan.write_text(plan.read_text()[:-1] + "?")
-    (damaged("missing") / "ee.plan").unlink()
-    plan = damaged("shorter") / "ee.plan"
+    (damaged("missing", "ee.plan") / "ee.plan").unlink()
+    plan = damaged("shorter", "ee.plan") / "ee.plan"
     plan.write_text("?")
 
-    def edited(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
-        """A record that says something else, but bears its own digest."""
-        record = damaged(name) / RECORD
+    def edited(name: str, named: str, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Change a record and seal it again."""
+        record = damaged(name, named) / RECORD
         data = json.loads(record.read_text())
         edit(data)
         schema = data.pop("schema")
         data.pop("digest")
         record.write_bytes(seal(schema, data))
 
-    def other_engines(data: dict[str, Any]) -> None:
-        data["plans"]["ee"]["onnx"] = dict.fromkeys(data["plans"]["ee"]["onnx"], "0" * 64)
+    engine = good.variant(precisions[0]).files["ee"].path
+    edited("stale", engine, lambda data: data["plans"]["ee"]["onnx"].update({engine: "0" * 64}))
+    edited("half", "sac", lambda data: data["plans"].pop("sac"))
+    edited("none", "ee", lambda data: data["plans"].clear())
 
-    edited("stale", other_engines)
-    edited("half", lambda data: data["plans"].pop("sac"))
-    edited("none", lambda data: data["plans"].clear())
-
-    found = []
-    for path, precision, place in cases:
+    answers = []
+    for path, precision, place, word in cases:
         try:
             plans = find_plans(open_bundle(path), precision, place)
             answer = {"plans": {role: str(plan) for role, plan in plans.items()}}
         except BundleError as error:
-            answer = {"error": str(error)}
-        found.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)
-    (options.folder / "cases.json").write_text(json.dumps(found, indent=1))
+            assert word and word in str(error), (word, str(error))
+            answer = {"error": str(error), "named": word}
+        answers.append({"bundle": str(path), "precision": precision, "place": asdict(place)} | answer)
+    (options.folder / "cases.json").write_text(json.dumps(answers, indent=1))
 
 
 if __name__ == "__main__":

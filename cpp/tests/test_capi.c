@@ -1,4 +1,4 @@
-/* The C interface, from C: answers, refusals, and nothing left behind. argv: BUNDLE PICTURE. */
+/* The C interface, from C: answers, refusals, and nothing left behind. argv: BUNDLE IMAGE. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,20 +7,20 @@
 
 static int failures = 0, passes = 0;
 
-#define CHECK(condition)                                                                             \
-    do {                                                                                             \
-        if (condition) {                                                                             \
-            ++passes;                                                                                \
-        } else {                                                                                     \
+#define CHECK(condition)                                                                              \
+    do {                                                                                              \
+        if (condition) {                                                                              \
+            ++passes;                                                                                 \
+        } else {                                                                                      \
             fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #condition, sacvit_last_error()); \
-            ++failures;                                                                              \
-        }                                                                                            \
+            ++failures;                                                                               \
+        }                                                                                             \
     } while (0)
 
-static void test_refusals(const sacvit_model* model, const char* picture) {
+static void test_refusals(const sacvit_model* model, const char* image) {
     sacvit_prediction* prediction = (sacvit_prediction*)1;
     sacvit_source source;
-    static const unsigned char text[] = "no picture";
+    static const unsigned char text[] = "no image";
     memset(&source, 0, sizeof source);
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE && prediction == NULL);
     CHECK(sacvit_predict(NULL, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
@@ -29,14 +29,14 @@ static void test_refusals(const sacvit_model* model, const char* picture) {
     source.data = text;
     source.size = sizeof text;
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_IMAGE);
-    CHECK(strstr(sacvit_last_error(), "is not a picture in a supported format") != NULL);
+    CHECK(strstr(sacvit_last_error(), "is not an image in a supported format") != NULL);
     source.width = 100; /* pixels now, but rows too short */
     source.height = 1;
     source.pitch = 3;
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
     source.format = 77;
     CHECK(sacvit_predict(model, &source, -1, -1, &prediction) == SACVIT_ERROR_USAGE);
-    source.path = picture;
+    source.path = image;
     CHECK(sacvit_predict(model, &source, 1.5, -1, &prediction) == SACVIT_ERROR_USAGE);
     CHECK(sacvit_predict(model, &source, -1, 1, &prediction) == SACVIT_ERROR_USAGE);
     source.path = "none.jpg";
@@ -65,7 +65,7 @@ static void test_opening(const char* bundle) {
     CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BACKEND && model == NULL);
 }
 
-static void test_answers(const sacvit_model* model, const char* picture) {
+static void test_answers(const sacvit_model* model, const char* image) {
     sacvit_source sources[3];
     sacvit_status statuses[3];
     sacvit_prediction *one = NULL, *batch[3];
@@ -74,7 +74,7 @@ static void test_answers(const sacvit_model* model, const char* picture) {
     size_t count = 0, i;
     int grid = 0, sum = 0;
     memset(sources, 0, sizeof sources);
-    sources[0].path = sources[2].path = picture;
+    sources[0].path = sources[2].path = image;
     sources[1].path = "none.jpg";
     CHECK(sacvit_predict(model, &sources[0], 1, 0.5, &one) == SACVIT_OK);
     if (one == NULL) {

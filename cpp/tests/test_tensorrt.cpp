@@ -1,5 +1,5 @@
-// Plans found and refused as by Python, and the TensorRT backend over stand-ins for CUDA and TensorRT, which say nothing
-// about a GPU: shapes, buffers, profiles, threads, errors. argv: CASES PICTURES.
+// Plans found and refused as by Python, and the TensorRT backend over stand-ins for CUDA and TensorRT, which say
+// nothing about a GPU: shapes, buffers, profiles, threads, errors. argv: CASES IMAGES.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -7,12 +7,12 @@
 #include <thread>
 #include <vector>
 
+#include "backends/tensorrt/cuda.hpp"
+#include "backends/tensorrt/profiles.hpp"
+#include "backends/tensorrt/trt_engine.hpp"
+#include "backends/tensorrt/trt_log.hpp"
+#include "bundle/plans.hpp"
 #include "check.hpp"
-#include "cuda.hpp"
-#include "plans.hpp"
-#include "profiles.hpp"
-#include "trt_engine.hpp"
-#include "trt_log.hpp"
 #include "standin/standin.hpp"
 
 using namespace sacvit::detail;
@@ -23,12 +23,12 @@ namespace {
 void test_find_plans(const json& cases) {
     int refused = 0;
     for (const json& entry : cases) {
-        const json& place = entry["place"];
-        const Place here{place["runtime"], place["version"], place["device"], place["capabilities"][0]};
+        const json& target = entry["place"];
+        const BuildTarget here{target["runtime"], target["version"], target["device"], target["capabilities"][0]};
         const auto find = [&] { return find_plans(open_bundle(entry["bundle"]), entry["precision"], here); };
         if (entry.contains("error")) {
             ++refused;
-            REFUSES(bundle, entry["error"].get<std::string>(), find());
+            REFUSES(bundle, entry["named"].get<std::string>(), find());
             continue;
         }
         EQUAL(json(find()), entry["plans"], entry);
@@ -59,10 +59,10 @@ sacvit::Options with(const std::string& backend, const std::string& precision) {
     return out;
 }
 
-void same(const std::vector<sacvit::Result>& found, const std::vector<sacvit::Result>& expected) {
-    EQUAL(found.size(), expected.size());
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        const auto& a = std::get<sacvit::Prediction>(found[i]);
+void same(const std::vector<sacvit::Result>& actual, const std::vector<sacvit::Result>& expected) {
+    EQUAL(actual.size(), expected.size());
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        const auto& a = std::get<sacvit::Prediction>(actual[i]);
         const auto& b = std::get<sacvit::Prediction>(expected[i]);
         CHECK(a.stage == b.stage && a.index == b.index && a.targets == b.targets, a.source);
         for (std::size_t c = 0; c < a.probabilities.size(); ++c) {
@@ -71,53 +71,53 @@ void same(const std::vector<sacvit::Result>& found, const std::vector<sacvit::Re
     }
 }
 
-void test_answers(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+void test_answers(const std::string& bundle, const std::vector<sacvit::Source>& images) {
     for (const std::string precision : {"fp32", "fp16"}) {
         const sacvit::Model plain(bundle, with("onnxruntime", precision));
         const sacvit::Model plans(bundle, with("tensorrt", precision));
         EQUAL(plans.description(), "TensorRT 10.3.0, Stand-in");
         for (const double eta : {0.0, 0.6, 1.0}) {
-            const auto expected = plain.predict_batch(pictures, {eta});
-            same(plans.predict_batch(pictures, {eta}), expected);
-            for (std::size_t i = 0; i < pictures.size(); ++i) {
-                same({plans.predict(pictures[i], {eta})}, {expected[i]});
+            const auto expected = plain.predict_batch(images, {eta});
+            same(plans.predict_batch(images, {eta}), expected);
+            for (std::size_t i = 0; i < images.size(); ++i) {
+                same({plans.predict(images[i], {eta})}, {expected[i]});
             }
         }
     }
     // More than the plans take at once: in parts of 7, 7 and 5.
     std::vector<sacvit::Source> many;
     while (many.size() < 19) {
-        many.push_back(pictures[many.size() % pictures.size()]);
+        many.push_back(images[many.size() % images.size()]);
     }
     const auto expected = sacvit::Model(bundle, with("onnxruntime", "fp32")).predict_batch(many, {1.0});
     same(sacvit::Model(bundle, with("tensorrt", "fp32")).predict_batch(many, {1.0}), expected);
     EQUAL(sacvit::Model(bundle, with("tensorrt", "auto")).precision(), "fp16");
 }
 
-void test_threads(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+void test_threads(const std::string& bundle, const std::vector<sacvit::Source>& images) {
     const sacvit::Model plans(bundle, with("tensorrt", "fp32"));
-    const auto expected = plans.predict_batch(pictures, {0.6});
-    std::vector<std::vector<sacvit::Result>> found(7);
+    const auto expected = plans.predict_batch(images, {0.6});
+    std::vector<std::vector<sacvit::Result>> actual(7);
     std::vector<std::thread> threads;
-    for (std::size_t i = 0; i < found.size(); ++i) {
+    for (std::size_t i = 0; i < actual.size(); ++i) {
         threads.emplace_back([&, i] {
             for (int round = 0; round < 3; ++round) {
-                found[i] = i % 2 ? plans.predict_batch(pictures, {0.6})
-                                 : std::vector<sacvit::Result>{plans.predict(pictures[0], {0.6})};
+                actual[i] = i % 2 ? plans.predict_batch(images, {0.6})
+                                  : std::vector<sacvit::Result>{plans.predict(images[0], {0.6})};
             }
         });
     }
     for (std::thread& thread : threads) {
         thread.join();
     }
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        same(found[i], i % 2 ? expected : std::vector<sacvit::Result>{expected[0]});
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        same(actual[i], i % 2 ? expected : std::vector<sacvit::Result>{expected[0]});
     }
     // No more lanes than four for each engine, with a context for each of two profiles.
     CHECK(standin::contexts > 0 && standin::contexts <= 16, standin::contexts);
 }
 
-void test_failures(const std::string& bundle, const std::vector<sacvit::Source>& pictures) {
+void test_failures(const std::string& bundle, const std::vector<sacvit::Source>& images) {
     REFUSES(bundle, "it has no int8 plans for tensorrt; build them with: sacvit build ",
             sacvit::Model(bundle + "/../ahead.sacvit", with("tensorrt", "int8")));
     REFUSES(backend, "unknown backend 'openvino'", sacvit::Model(bundle, with("openvino", "auto")));
@@ -129,27 +129,27 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
     standin::gpus = 1;
 
     const sacvit::Model plans(bundle, with("tensorrt", "fp32"));
-    const auto expected = plans.predict_batch(pictures, {1.0});
+    const auto expected = plans.predict_batch(images, {1.0});
     // These plans were built for the bundle's own alpha.
-    REFUSES(backend, "sac.plan takes `background` of ", plans.predict(pictures[0], {1.0, 0.9}));
+    REFUSES(backend, "sac.plan takes `background` of ", plans.predict(images[0], {1.0, 0.9}));
     standin::refuse_calls = 1;
-    REFUSES(backend, "ee.plan in TensorRT 10.3.0: a call failed (no reason given)", plans.predict(pictures[0], {1.0}));
+    REFUSES(backend, "ee.plan in TensorRT 10.3.0: a call failed (no reason given)", plans.predict(images[0], {1.0}));
     standin::refuse_copies = 2;  // the second output of the first stage: the first one is under way
     REFUSES(backend, "cudaMemcpyAsync failed, invalid argument (cudaErrorInvalidValue)",
-            plans.predict(pictures[0], {1.0}));
+            plans.predict(images[0], {1.0}));
     {
         const sacvit::Model fresh(bundle, with("tensorrt", "fp32"));
         standin::out_of_memory = true;
         REFUSES(backend, "cudaMalloc failed, out of memory (cudaErrorMemoryAllocation); ask for smaller batches",
-                fresh.predict(pictures[0], {1.0}));
+                fresh.predict(images[0], {1.0}));
         standin::out_of_memory = false;
-        fresh.predict(pictures[0], {1.0});
+        fresh.predict(images[0], {1.0});
     }
-    same(plans.predict_batch(pictures, {1.0}), expected);  // nothing is left over from a failed call
+    same(plans.predict_batch(images, {1.0}), expected);  // nothing is left over from a failed call
 
-    // A program that works on another GPU finds its choice as it was.
+    // The GPU that the program had selected is selected again after a call.
     check_cuda(cudaSetDevice(1), "cudaSetDevice");
-    same(sacvit::Model(bundle, with("tensorrt", "fp32")).predict_batch(pictures, {1.0}), expected);
+    same(sacvit::Model(bundle, with("tensorrt", "fp32")).predict_batch(images, {1.0}), expected);
     int device = 0;
     check_cuda(cudaGetDevice(&device), "cudaGetDevice");
     EQUAL(device, 1);
@@ -160,7 +160,7 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
     library->runtime.reset(nvinfer1::createInferRuntime(logger()));
     const std::string broken = bundle + "/labels.txt";
     REFUSES(backend, "TensorRT can't load " + broken + ": the plan names no engine", TrtEngine(library, broken));
-    REFUSES(backend, "can't read " + broken + "x: No such file", TrtEngine(library, broken + "x"));
+    REFUSES(backend, broken + "x does not exist", TrtEngine(library, broken + "x"));
 }
 
 }  // namespace
@@ -173,13 +173,13 @@ int main(int, char** argv) {
         paths.push_back(entry.path().string());
     }
     std::sort(paths.begin(), paths.end());
-    const std::vector<sacvit::Source> pictures(paths.begin(), paths.begin() + 8);  // the most that these plans take
+    const std::vector<sacvit::Source> images(paths.begin(), paths.begin() + 8);  // the most that these plans take
     const std::string bundle = cases[0]["bundle"];
     test_find_plans(cases);
     test_profiles();
-    test_answers(bundle, pictures);
-    test_threads(bundle, pictures);
-    test_failures(bundle, pictures);
+    test_answers(bundle, images);
+    test_threads(bundle, images);
+    test_failures(bundle, images);
     EQUAL(standin::contexts.load(), 0);
     EQUAL(standin::device_blocks.load(), 0l);
     EQUAL(standin::off_device.load(), 0);

@@ -1,4 +1,4 @@
-// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE PICTURES COUNT.
+// One model shared by threads, and a stream's order, bounds and early end. argv: BUNDLE IMAGES COUNT.
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -12,7 +12,7 @@
 
 namespace {
 
-std::vector<std::string> pictures_in(const char* folder, std::size_t count) {
+std::vector<std::string> images_in(const char* folder, std::size_t count) {
     std::vector<std::string> out;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
         out.push_back(entry.path().string());
@@ -22,7 +22,8 @@ std::vector<std::string> pictures_in(const char* folder, std::size_t count) {
     return out;
 }
 
-std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> paths, std::atomic<int>* taken = nullptr) {
+std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> paths,
+                                                      std::atomic<int>* taken = nullptr) {
     return [paths = std::move(paths), at = std::size_t{0}, taken]() mutable -> std::optional<sacvit::Source> {
         if (at == paths.size()) {
             return std::nullopt;
@@ -36,13 +37,13 @@ std::function<std::optional<sacvit::Source>()> source(std::vector<std::string> p
 
 const sacvit::Prediction& answer(const sacvit::Result& result) { return std::get<sacvit::Prediction>(result); }
 
-void same(const sacvit::Prediction& found, const sacvit::Prediction& expected) {
-    EQUAL(found.source, expected.source);
-    EQUAL(found.stage, expected.stage, expected.source);
-    EQUAL(found.index, expected.index, expected.source);
-    CHECK(found.targets == expected.targets, expected.source);
-    for (std::size_t i = 0; i < found.probabilities.size(); ++i) {
-        CHECK(std::fabs(found.probabilities[i] - expected.probabilities[i]) < 1e-5f, expected.source);
+void same(const sacvit::Prediction& actual, const sacvit::Prediction& expected) {
+    EQUAL(actual.source, expected.source);
+    EQUAL(actual.stage, expected.stage, expected.source);
+    EQUAL(actual.index, expected.index, expected.source);
+    CHECK(actual.targets == expected.targets, expected.source);
+    for (std::size_t i = 0; i < actual.probabilities.size(); ++i) {
+        CHECK(std::fabs(actual.probabilities[i] - expected.probabilities[i]) < 1e-5f, expected.source);
     }
 }
 
@@ -59,21 +60,21 @@ void test_shared_model(const std::string& bundle, const std::vector<std::string>
         }
     }
     const sacvit::Model model(bundle, options);
-    std::vector<std::vector<sacvit::Result>> found(6);
+    std::vector<std::vector<sacvit::Result>> actual(6);
     std::vector<std::thread> threads;
-    for (std::size_t t = 0; t < found.size(); ++t) {
+    for (std::size_t t = 0; t < actual.size(); ++t) {
         threads.emplace_back([&, t] {
             const sacvit::Model copy = model;
             if (t % 3 == 0) {
                 for (const std::string& path : paths) {
-                    found[t].push_back(copy.predict(path, {0.6}));
+                    actual[t].push_back(copy.predict(path, {0.6}));
                 }
             } else if (t % 3 == 1) {
-                found[t] = copy.predict_batch({paths.begin(), paths.end()}, {0.6});
+                actual[t] = copy.predict_batch({paths.begin(), paths.end()}, {0.6});
             } else {
                 sacvit::Stream stream = copy.stream(source(paths), {2, 2}, {0.6});
                 while (auto result = stream.next()) {
-                    found[t].push_back(std::move(*result));
+                    actual[t].push_back(std::move(*result));
                 }
             }
         });
@@ -81,7 +82,7 @@ void test_shared_model(const std::string& bundle, const std::vector<std::string>
     for (std::thread& thread : threads) {
         thread.join();
     }
-    for (const auto& results : found) {
+    for (const auto& results : actual) {
         EQUAL(results.size(), expected.size());
         for (std::size_t i = 0; i < results.size(); ++i) {
             same(answer(results[i]), expected[i]);
@@ -106,7 +107,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     CHECK(!model.stream([]() -> std::optional<sacvit::Source> { return std::nullopt; }).next());
     EQUAL(model.predict_batch({}).size(), 0u);
 
-    // Memory is bounded: no more pictures are taken than two batches ahead of the one at work.
+    // Memory is bounded: no more images are taken than two batches ahead of the one at work.
     std::atomic<int> taken{0};
     std::vector<std::string> many;
     for (int i = 0; i < 20; ++i) {
@@ -116,7 +117,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
         sacvit::Stream stream = model.stream(source(many, &taken), {2, 2}, {0.0});
         CHECK(stream.next().has_value());
         CHECK(taken <= 2 + 2 * 2, taken.load());
-    }  // ended early, with pictures under way
+    }  // ended early, with images under way
 
     sacvit::Stream moved = model.stream(source(paths), {2, 2});
     sacvit::Stream stream = std::move(moved);
@@ -132,20 +133,20 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     }
     REFUSES(usage, "batch_size must be at least 1", model.stream(source(paths), {0, 1}));
     REFUSES(usage, "eta is 1.5", model.predict(paths[0], {1.5}));
-    REFUSES(usage, "alpha is 0.0", model.predict(paths[0], {std::nullopt, 0.0}));
+    REFUSES(usage, "alpha is 0;", model.predict(paths[0], {std::nullopt, 0.0}));
     REFUSES(image, "none.jpg does not exist", model.predict("none.jpg"));
 }
 
-// A file's bytes and its pixels give what the path gives.
+// A file's bytes and its pixels give the answer of its path.
 void test_sources(const sacvit::Model& model, const std::string& path) {
     std::ifstream file(path, std::ios::binary);
     const std::string raw((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    sacvit::Prediction found = model.predict(sacvit::Bytes{raw.data(), raw.size()}, {1.0});
-    EQUAL(found.source, "<bytes>");
-    found.source = path;
-    same(found, model.predict(path, {1.0}));
-    REFUSES(image, "the picture's bytes is empty", model.predict(sacvit::Bytes{raw.data(), 0}));
-    REFUSES(image, "the picture's bytes is damaged or truncated", model.predict(sacvit::Bytes{raw.data(), 700}));
+    sacvit::Prediction actual = model.predict(sacvit::Bytes{raw.data(), raw.size()}, {1.0});
+    EQUAL(actual.source, "<bytes>");
+    actual.source = path;
+    same(actual, model.predict(path, {1.0}));
+    REFUSES(image, "the image's bytes is empty", model.predict(sacvit::Bytes{raw.data(), 0}));
+    REFUSES(image, "the image's bytes is damaged or truncated", model.predict(sacvit::Bytes{raw.data(), 700}));
     const auto results = model.predict_batch({path, sacvit::Bytes{raw.data(), 700}, path, "none.jpg"}, {1.0});
     CHECK(results[0].index() == 0 && results[1].index() == 1 && results[2].index() == 0 && results[3].index() == 1);
     EQUAL(std::get<sacvit::Error>(results[3]).code() == sacvit::ErrorCode::image, true);
@@ -154,7 +155,7 @@ void test_sources(const sacvit::Model& model, const std::string& path) {
 }  // namespace
 
 int main(int, char** argv) {
-    const std::vector<std::string> paths = pictures_in(argv[2], std::stoul(argv[3]));
+    const std::vector<std::string> paths = images_in(argv[2], std::stoul(argv[3]));
     test_shared_model(argv[1], paths);
     sacvit::Options options;
     options.threads = 1;

@@ -89,5 +89,4 @@ def test_commands_take_it_by_name() -> None:
     arguments = [str(record.BEFORE), "--backend", NAME, "--precision", "fp32", "--json"]
     result = CliRunner().invoke(verify.command, arguments)
     assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert facts["passed"] and facts["runtime"] == EvaluatorBackend.description
+    assert json.loads(result.stdout)["passed"]

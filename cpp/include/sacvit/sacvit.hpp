@@ -1,7 +1,7 @@
 // The runtime of SAC-ViT bundles: sacvit::Model("model.sacvit").predict("image.jpg", {0.6}).
 //
-// The same answers as the Python package sacvit_deploy gives. Everything throws sacvit::Error and nothing else but
-// std::bad_alloc. For other languages there is sacvit.h, which no exception crosses.
+// It gives the same answers as the Python package sacvit_deploy. Functions throw sacvit::Error, and std::bad_alloc
+// where memory runs out. sacvit.h is the interface for other languages, with statuses instead of exceptions.
 #pragma once
 
 #include <array>
@@ -25,14 +25,14 @@
 namespace sacvit {
 
 enum class ErrorCode {
-    image = 1,  // a picture that can't be decoded or is refused
+    image = 1,  // an image that can't be decoded or is refused
     bundle,     // a bundle that is missing, incomplete, changed, or of another schema
-    backend,    // an inference library that is missing, or did not give what was asked for
-    output,     // an engine whose outputs can't be an answer (NaN or infinite)
-    usage,      // an argument out of its range
+    backend,    // an inference library that is missing or failed
+    output,     // an engine gave NaN or infinite values
+    usage,      // an argument out of range
 };
 
-// One sentence: what is wrong, where, what to do.
+// An error of one kind. Its message is one sentence: the problem, the place, the remedy.
 class SACVIT_API Error : public std::runtime_error {
 public:
     Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
@@ -42,62 +42,66 @@ private:
     ErrorCode code_;
 };
 
-enum class PixelFormat { rgb, bgr, gray, rgba, bgra };  // 8 bits a channel; alpha is laid over white
+// 8 bits for each channel, interleaved; an image with alpha is laid over white.
+enum class PixelFormat { rgb, bgr, gray, rgba, bgra };
 
-// Pixels where they are, such as a camera's buffer: nothing is copied, so they must stay until the answer is there.
+// Pixels in memory, such as a camera's buffer. They are not copied, so they must stay valid until the answer is
+// returned.
 struct ImageView {
     const std::uint8_t* data = nullptr;
-    int width = 0;
-    int height = 0;
-    std::ptrdiff_t pitch = 0;  // bytes from one row to the next, negative where the picture is stored upside down
+    int width = 0;             // pixels
+    int height = 0;            // pixels
+    std::ptrdiff_t pitch = 0;  // bytes from one row to the next; negative where `data` is the last row in memory
     PixelFormat format = PixelFormat::rgb;
 };
 
-// A JPEG or PNG file in memory, which must stay until the answer is there.
+// A JPEG or PNG file in memory, which must stay valid until the answer is returned.
 struct Bytes {
     const void* data = nullptr;
-    std::size_t size = 0;
+    std::size_t size = 0;  // bytes
 };
 
-// What a picture comes from; a string is the path of a JPEG or PNG file.
+// The source of an image; a string is the path of a JPEG or PNG file.
 using Source = std::variant<std::string, Bytes, ImageView>;
 
 enum class Weights {
     packed,  // rearranged for speed, one copy shared by both engines
-    mapped,  // read where they are in the file: opens at once
+    mapped,  // read in place from the file: opens at once
 };
 
+// How a bundle is opened.
 struct Options {
-    std::string precision = "auto";  // fp32, fp16, int8; auto is the best the bundle has for this processor
+    std::string precision = "auto";       // fp32, fp16 or int8; auto is the best variant for this processor
     std::string backend = "onnxruntime";  // or "tensorrt", for plans by `sacvit build`, where it was built in
-    std::string provider = "cpu";    // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
-    int threads = 0;                 // CPU threads of one engine call; 0 is one for each core this process may use
+    std::string provider = "cpu";  // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
+    int threads = 0;               // CPU threads of an engine call; 0: one for each core this process may use
     Weights weights = Weights::packed;
-    // libonnxruntime.so, or a folder it is in; empty: $SACVIT_ORT_LIBRARY, $ORT_ROOT, then the system's. A process has
+    // libonnxruntime.so, or a folder with it; empty: $SACVIT_ORT_LIBRARY, $ORT_ROOT, then the system's. A process has
     // one such library: the first one opened.
     std::string library;
 };
 
-// Of one call; the bundle's defaults where not given.
+// The thresholds of one call; by default the bundle's.
 struct Gate {
     std::optional<double> eta = std::nullopt;    // exit after stage 1 above this probability, 0 to 1
-    std::optional<double> alpha = std::nullopt;  // share of low-res tokens looked at again in full
+    std::optional<double> alpha = std::nullopt;  // share of tokens that stage 2 sees at full resolution, 0 to 1
 };
 
-// Seconds by step; a batch shares its engine calls equally.
+// Seconds per image and step; the time of an engine call is divided equally among the images of its batch.
 struct Timing {
     double decode = 0, preprocess = 0, glue = 0, ee = 0, sac = 0;
     double total() const { return decode + preprocess + glue + ee + sac; }
 };
 
+// The answer for one image.
 struct SACVIT_API Prediction {
-    std::string source;                  // the path, or what kind of source it was
-    int stage = 1;                       // 1: the EE engine's answer stood, 2: the SAC engine's did
-    int index = 0;                       // the most probable class, ties to the lower index
-    std::vector<float> probabilities;    // of that stage, one for each class
-    double stage_one_probability = 0;    // the highest of stage 1, which the gate compared with eta
-    int grid = 0;                        // g: low-res tokens a side
-    std::vector<std::int64_t> targets;   // low-res token indices, ascending; empty after an exit
+    std::string source;                 // the path, or <bytes> or <pixels>
+    int stage = 1;                      // 1: the EE engine's answer, after an exit; 2: the SAC engine's
+    int index = 0;                      // the most probable class, ties to the lower index
+    std::vector<float> probabilities;   // [C], of that stage
+    double stage_one_probability = 0;   // the highest probability of stage 1, compared with eta
+    int grid = 0;                       // g: low-res tokens a side
+    std::vector<std::int64_t> targets;  // [M] low-res token indices, ascending; empty after an exit
     Timing timing;
     std::shared_ptr<const std::vector<std::string>> labels;
 
@@ -105,19 +109,20 @@ struct SACVIT_API Prediction {
     float probability() const { return probabilities[static_cast<std::size_t>(index)]; }
     // The k most probable classes, best first, ties to the lower index.
     std::vector<std::pair<int, float>> topk(int k = 5) const;
-    // [g*g] row-major, 1 where stage 2 looked at full resolution; empty after an exit.
+    // [g*g] row-major, 1 where stage 2 saw full resolution; empty after an exit.
     std::vector<std::uint8_t> target_mask() const;
-    // One line, as `sacvit-infer --json` prints it.
+    // One line of JSON with k classes, as `sacvit-infer --json` prints it.
     std::string to_json(int k = 5) const;
 };
 
-// An answer, or the error one picture met.
+// The answer for one image, or its error.
 using Result = std::variant<Prediction, Error>;
 
-// Answers in the order of the pictures; see Model::stream. To be used from one thread.
+// Answers in the order of the images, made by Model::stream. Not safe to use from several threads.
 class SACVIT_API Stream {
 public:
-    // The next answer; nothing at the end.
+    // The next answer; nothing at the end. Throws the errors of the engines and what `sources` throws; an image's own
+    // error is in the Result.
     std::optional<Result> next();
 
     Stream(Stream&&) noexcept;
@@ -132,30 +137,32 @@ private:
 };
 
 struct StreamOptions {
-    int batch_size = 64;
-    int workers = 0;  // threads that decode and resize ahead; 0 is one for each core
+    int batch_size = 64;  // images in an engine call
+    int workers = 0;      // threads that decode and resize in advance; 0: one for each core
 };
 
 // A bundle opened for inference. Copies share the engines; safe to use from several threads.
 class SACVIT_API Model {
 public:
+    // Opens a bundle folder. Throws Error (bundle, backend, usage).
     explicit Model(const std::string& bundle, const Options& options = {});
 
-    // Classify one picture; throws its error.
+    // Classifies one image. Throws its error.
     Prediction predict(const Source& source, const Gate& gate = {}) const;
-    // Classify pictures in one EE call and at most one SAC call; a bad one gives its error in its place.
+    // Classifies images in one EE call and at most one SAC call. A bad image gives its error in its place. Throws Error
+    // (usage, backend) where the whole batch fails.
     std::vector<Result> predict_batch(const std::vector<Source>& sources, const Gate& gate = {}) const;
-    // Classify any number of pictures with bounded memory. `sources` is called from Stream::next until it gives
-    // nothing. Continuing pictures of several EE batches are joined to whole SAC batches.
+    // Classifies any number of images with bounded memory. Stream::next calls `sources` until it returns nothing.
+    // Continuing images of several EE batches are joined into whole SAC batches. Throws Error (usage).
     Stream stream(std::function<std::optional<Source>()> sources, const StreamOptions& options = {},
                   const Gate& gate = {}) const;
 
     const std::vector<std::string>& labels() const;
-    double eta() const;                      // default gate of the loaded variant
-    double alpha() const;                    // default share of targets
+    double eta() const;                      // default eta of the loaded variant
+    double alpha() const;                    // default share of target tokens
     int image_size() const;                  // S, pixels
     const std::string& precision() const;    // of the loaded variant
-    const std::string& description() const;  // library, version, device and threads, for people
+    const std::string& description() const;  // library, version, device and threads
 
 private:
     struct Impl;
@@ -163,7 +170,7 @@ private:
     friend class Stream;
 };
 
-// A text as a JSON string, quotes included, ASCII only.
+// A JSON string, quotes included, ASCII only.
 SACVIT_API std::string json_string(const std::string& value);
 
 // The version of this library.

@@ -4,7 +4,7 @@
 #include <sacvit/sacvit.h>
 #include <sacvit/sacvit.hpp>
 
-// app BUNDLE PICTURE: one picture from a file, and a camera's buffer.
+// app BUNDLE IMAGE: one image from a file, and a camera's buffer.
 int main(int, char** argv) {
     try {
         const sacvit::Model model(argv[1]);

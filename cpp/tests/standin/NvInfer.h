@@ -1,5 +1,6 @@
-// Stand-in for the part of TensorRT 10's interface that src/trt_engine.cpp calls. Written from the public documentation;
-// the real header has more members, and another layout. standin.cpp runs the ONNX files behind it on the processor.
+// Stand-in for the part of TensorRT 10's interface that src/trt_engine.cpp calls. Written from the public
+// documentation; the real header has more members, and another layout. standin.cpp runs the ONNX files behind it on the
+// processor.
 #pragma once
 
 #include <cuda_runtime_api.h>

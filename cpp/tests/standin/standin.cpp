@@ -1,6 +1,5 @@
-// CUDA and TensorRT played by the processor: a plan names an ONNX file, which ONNX Runtime runs, and its
-// profiles. Device addresses can't be
-// read by the host, and what a stream was given is done when it is waited for, no earlier.
+// Stand-ins for CUDA and TensorRT on the CPU: a plan names an ONNX file, which ONNX Runtime runs, and its profiles.
+// The host can't read device addresses, and a stream's work is done when it is synchronised, no earlier.
 #include "standin.hpp"
 
 #include <NvInfer.h>
@@ -14,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "ort_library.hpp"
+#include "backends/onnxruntime/ort_library.hpp"
 
 namespace standin {
 std::atomic<int> gpus{1}, contexts{0}, refuse_copies{0}, refuse_calls{0}, off_device{0};
@@ -186,9 +185,9 @@ private:
             for (std::int32_t i = 0; i < dims.nbDims; ++i) {
                 bytes *= static_cast<std::size_t>(dims.d[i]);
             }
-            values[tensor.input].push_back(Ort::Value::CreateTensor(
-                memory, static_cast<void*>(real(addresses_.at(tensor.name))), bytes, dims.d,
-                static_cast<std::size_t>(dims.nbDims), tensor.type));
+            values[tensor.input].push_back(
+                Ort::Value::CreateTensor(memory, static_cast<void*>(real(addresses_.at(tensor.name))), bytes, dims.d,
+                                         static_cast<std::size_t>(dims.nbDims), tensor.type));
             names[tensor.input].push_back(tensor.name.c_str());
         }
         session_.Run(Ort::RunOptions{nullptr}, names[1].data(), values[1].data(), values[1].size(), names[0].data(),
@@ -234,8 +233,8 @@ public:
     }
     Dims getProfileShape(const char* name, std::int32_t profile, OptProfileSelector which) const noexcept override {
         Dims out{};
-        for (const std::int64_t length : plan_["profiles"][static_cast<std::size_t>(profile)][name]
-                                              [which == OptProfileSelector::kMIN ? 0 : 2]) {
+        for (const std::int64_t length :
+             plan_["profiles"][static_cast<std::size_t>(profile)][name][which == OptProfileSelector::kMIN ? 0 : 2]) {
             out.d[out.nbDims++] = length;
         }
         return out;

@@ -1,0 +1,57 @@
+// One TensorRT plan behind the engine interface. Built with SACVIT_TENSORRT alone.
+#pragma once
+
+#include <NvInfer.h>
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backends/engine.hpp"
+#include "backends/tensorrt/cuda.hpp"
+#include "backends/tensorrt/profiles.hpp"
+
+namespace sacvit::detail {
+
+// Held in common by all engines of a backend; it must outlive them.
+struct TrtLibrary {
+    std::unique_ptr<nvinfer1::IRuntime> runtime;
+    std::string title;  // library and version
+};
+
+// Inputs are copied to the device for a call, outputs back after it. Batches above the profiles' limit run in parts.
+class TrtEngine final : public Engine {
+public:
+    // Throws Error (backend) if the plan can't be loaded.
+    TrtEngine(std::shared_ptr<TrtLibrary> library, const std::string& path);
+    ~TrtEngine() override;
+    Outputs run(const std::map<std::string, TensorView>& inputs) const override;
+
+private:
+    struct ExecutionContext;
+    struct Part;
+
+    void read_interface();
+    // A context for the time of one call; waits for one where all are taken. The deleter gives it back.
+    std::shared_ptr<ExecutionContext> borrow_context() const;
+    nvinfer1::IExecutionContext& with_profile(ExecutionContext& context, std::size_t profile) const;
+    void run_part(ExecutionContext& context, const std::map<std::string, TensorView>& inputs, const Part& part,
+                  Outputs& out) const;
+    [[noreturn]] void failed(const std::string& problem) const;
+
+    std::shared_ptr<TrtLibrary> library_;
+    std::string file_;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+    std::vector<TensorSpec> inputs_, outputs_;
+    std::vector<Profile> profiles_;
+    std::int64_t most_ = 1;  // images in one call, by the widest profile
+    mutable std::mutex mutex_;
+    mutable std::condition_variable returned_;
+    mutable std::vector<std::unique_ptr<ExecutionContext>> idle_;
+    mutable int contexts_ = 0;
+};
+
+}  // namespace sacvit::detail

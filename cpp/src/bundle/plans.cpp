@@ -1,0 +1,162 @@
+#include "bundle/plans.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "bundle/seal.hpp"
+#include "errors.hpp"
+#include "files.hpp"
+#include "text.hpp"
+
+namespace sacvit::detail {
+namespace {
+
+namespace fs = std::filesystem;
+using json = nlohmann::ordered_json;
+
+constexpr std::int64_t kSchema = 1;
+constexpr std::size_t kLimit = 1 << 20;  // bytes; a larger file is no plan.json
+constexpr const char* kRemedy = "build the plans anew";
+
+struct RecordedPlan {
+    FileEntry file;
+    std::map<std::string, std::string> onnx;  // SHA-256 of the files it was built from, by name
+};
+
+struct Record {
+    fs::path folder;
+    std::string runtime, version, precision;
+    std::vector<std::string> capabilities;
+    std::optional<std::string> device{};  // none for a plan compiled in advance for all GPUs of its capabilities
+    std::map<std::string, RecordedPlan> plans{};
+};
+
+// Reads the fields of plan.json. Throws Error, or what the JSON library throws.
+Record parse_record(const fs::path& folder, const json& data) {
+    const json& target = data.at("place");
+    Record out{folder, target.at("runtime"), target.at("version"), data.at("precision"), target.at("capabilities")};
+    if (!target.at("device").is_null()) {
+        out.device = target.at("device").get<std::string>();
+    }
+    for (const auto& [role, plan] : data.at("plans").get_ref<const json::object_t&>()) {
+        out.plans[role] = {parse_entry(plan.at("file"), folder.string()), plan.at("onnx")};
+    }
+    for (const char* role : {"ee", "sac"}) {
+        if (!out.plans.count(role)) {
+            fail(ErrorCode::usage, "it lists no ", role, " plan");
+        }
+    }
+    return out;
+}
+
+Record read_record(const fs::path& folder) {
+    const std::string path = (folder / "plan.json").string();
+    return parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
+                        [&](const json& data) { return parse_record(folder, data); });
+}
+
+// Every plan folder of a bundle, in the order of their names.
+std::vector<Record> list_plans(const Bundle& bundle) {
+    std::vector<fs::path> folders;
+    std::error_code error;
+    for (fs::directory_iterator at(fs::path(bundle.path) / "plans", error), end; !error && at != end;
+         at.increment(error)) {
+        std::error_code ignored;
+        if (fs::exists(at->path() / "plan.json", ignored)) {
+            folders.push_back(at->path());
+        }
+    }
+    std::sort(folders.begin(), folders.end());
+    std::vector<Record> out;
+    for (const fs::path& folder : folders) {
+        out.push_back(read_record(folder));
+    }
+    return out;
+}
+
+// The first three numbers of a version, all that the library tells of itself. A plan runs in the very version that
+// built it.
+std::string release(const std::string& version) {
+    std::size_t end = 0;
+    for (int dots = 0; end < version.size() && (version[end] != '.' || ++dots < 3); ++end) {
+    }
+    return version.substr(0, end);
+}
+
+// Why a record's plans can't run here; empty if they can.
+std::vector<std::string> incompatibilities(const Record& record, const Bundle& bundle, const BuildTarget& here) {
+    std::vector<std::string> reasons;
+    if (record.runtime != here.runtime || release(record.version) != release(here.version)) {
+        reasons.push_back(
+            text("built by ", record.runtime, ' ', record.version, ", here is ", here.runtime, ' ', here.version));
+    }
+    const std::vector<std::string>& built = record.capabilities;
+    if (record.device) {
+        if (*record.device != here.device || built != std::vector<std::string>{here.capability}) {
+            reasons.push_back(text("built on ", *record.device, " (", joined(built), "), here is ", here.device, " (",
+                                   here.capability, ")"));
+        }
+    } else if (std::find(built.begin(), built.end(), here.capability) == built.end()) {
+        reasons.push_back(text("built for compute capability ", joined(built), ", this GPU has ", here.capability));
+    }
+    std::map<std::string, std::string> have;
+    for (const auto& [precision, variant] : bundle.manifest.variants) {
+        for (const auto& [role, entry] : variant.files) {
+            have[entry.path] = entry.sha256;
+        }
+    }
+    for (const auto& [role, plan] : record.plans) {
+        for (const auto& [name, digest] : plan.onnx) {
+            if (have[name] != digest) {
+                reasons.push_back(text("built from another ", name, " than the bundle has now"));
+                return reasons;
+            }
+        }
+    }
+    return reasons;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
+                                              const BuildTarget& here) {
+    const std::string command =
+        text("sacvit build ", bundle.path, " --runtime ", here.runtime, " --precision ", precision);
+    bundle.variant(precision);
+    std::string trouble;
+    for (const Record& record : list_plans(bundle)) {
+        if (record.precision != precision || record.runtime != here.runtime) {
+            continue;
+        }
+        const std::vector<std::string> reasons = incompatibilities(record, bundle, here);
+        if (!reasons.empty()) {
+            trouble += text(trouble.empty() ? "" : "; ", "plans/", record.folder.filename().string(), " was ",
+                            joined(reasons));
+            continue;
+        }
+        std::map<std::string, std::string> out;
+        for (const auto& [role, plan] : record.plans) {
+            out[role] = check_file(record.folder.string(), plan.file, "build it again with: " + command);
+        }
+        return out;
+    }
+    if (trouble.empty()) {
+        trouble = text("it has no ", precision, " plans for ", here.runtime);
+    }
+    fail(ErrorCode::bundle, bundle.path, " can't run with ", here.runtime, " here: ", trouble,
+         "; build them with: ", command);
+}
+
+std::vector<std::string> precisions_with_plans(const Bundle& bundle, const BuildTarget& here) {
+    std::vector<std::string> out;
+    for (const Record& record : list_plans(bundle)) {
+        if (incompatibilities(record, bundle, here).empty()) {
+            out.push_back(record.precision);
+        }
+    }
+    return out;
+}
+
+}  // namespace sacvit::detail

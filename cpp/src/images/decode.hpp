@@ -1,0 +1,29 @@
+// Decodes files and their bytes, with limits checked before anything is decoded.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "images/image.hpp"
+
+namespace sacvit::detail {
+
+constexpr std::int64_t kMaxPixels = 100'000'000;  // about 300 MB as RGB; checked against the header
+constexpr std::size_t kMaxFile = 256 << 20;       // bytes
+
+// Decodes the JPEG or PNG file at `path`, the way a viewer shows it: EXIF rotation is applied, transparency is laid
+// over white, 16 bits become 8. Throws Error (image).
+Image decode_file(const std::string& path);
+
+// Decodes a JPEG or PNG file in memory, as decode_file does; `name` stands in messages. Throws Error (image).
+Image decode_bytes(std::string_view data, const std::string& name);
+
+// Throws Error (image) for images without pixels or with more than kMaxPixels.
+void check_size(std::int64_t width, std::int64_t height, const std::string& name);
+
+// Decode one format; `data` begins with the format's signature. Throw Error (image).
+Image decode_jpeg(std::string_view data, const std::string& name);
+Image decode_png(std::string_view data, const std::string& name);
+
+}  // namespace sacvit::detail

@@ -1,0 +1,148 @@
+#include "images/exif.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+namespace sacvit::detail {
+namespace {
+
+constexpr unsigned kOrientation = 0x0112;
+
+// Bytes of a TIFF structure, in its byte order; reading past the end gives nothing.
+class Tiff {
+public:
+    Tiff(std::string_view data, bool little) : data_(data), little_(little) {}
+
+    std::optional<std::uint32_t> integer(std::uint64_t at, int bytes) const {
+        if (at + static_cast<std::uint64_t>(bytes) > data_.size()) {
+            return std::nullopt;
+        }
+        std::uint32_t value = 0;
+        for (int i = 0; i < bytes; ++i) {
+            const auto byte =
+                static_cast<std::uint8_t>(data_[at + static_cast<std::uint64_t>(little_ ? bytes - 1 - i : i)]);
+            value = value << 8 | byte;
+        }
+        return value;
+    }
+
+    std::size_t size() const { return data_.size(); }
+
+private:
+    std::string_view data_;
+    bool little_;
+};
+
+// Size of one value of a TIFF type in bytes; 0 for unknown types.
+int unit_size(std::uint32_t type) {
+    constexpr int sizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8};
+    return type < sizeof sizes / sizeof *sizes ? sizes[type] : 0;
+}
+
+struct Directory {
+    bool broken = false;          // not a TIFF structure at all
+    std::optional<long> value{};  // of the orientation tag, if there is one; 0 where it is no whole number
+};
+
+// The first value of the orientation tag in the first directory.
+Directory read_directory(std::string_view data) {
+    if (data.size() < 8) {
+        return {true};
+    }
+    const std::string_view mark = data.substr(0, 4);
+    const bool little = mark.substr(0, 2) == "II";
+    if (mark != std::string_view("II*\0", 4) && mark != std::string_view("MM\0*", 4) &&
+        mark != std::string_view("II\0*", 4) && mark != std::string_view("MM*\0", 4)) {
+        return {true};
+    }
+    const Tiff tiff(data, little);
+    std::uint64_t at = *tiff.integer(4, 4);
+    const auto count = tiff.integer(at, 2);
+    at += 2;
+    std::uint64_t total = 0;
+    for (std::uint32_t entry = 0; count && entry < *count; ++entry, at += 12) {
+        const auto tag = tiff.integer(at, 2), type = tiff.integer(at + 2, 2), values = tiff.integer(at + 4, 4);
+        const auto offset = tiff.integer(at + 8, 4);
+        if (!offset) {
+            break;  // the file ends inside the directory
+        }
+        const int unit = unit_size(*type);
+        const std::uint64_t size = static_cast<std::uint64_t>(*values) * static_cast<std::uint64_t>(unit);
+        if (size == 0) {
+            continue;
+        }
+        std::uint64_t where = at + 8;
+        if (size > 4) {
+            where = *offset;
+            total += size;
+            if (total > tiff.size()) {
+                continue;
+            }
+            if (where + size > tiff.size()) {
+                break;
+            }
+        }
+        if (*tag != kOrientation) {
+            continue;
+        }
+        // Signed types are read as unsigned ones: negative values are no orientation either way.
+        const bool whole = *type == 3 || *type == 4 || *type == 6 || *type == 8 || *type == 9 || *type == 13;
+        return {false, whole ? static_cast<long>(tiff.integer(where, unit).value_or(0)) : 0};
+    }
+    return {};
+}
+
+int read_xmp(std::string_view xmp) {
+    for (std::size_t at = xmp.find("tiff:Orientation"); at != xmp.npos; at = xmp.find("tiff:Orientation", at + 1)) {
+        std::string_view rest = xmp.substr(at + std::strlen("tiff:Orientation"));
+        rest.remove_prefix(rest.substr(0, 2) == "=\"" ? 2 : rest.substr(0, 1) == ">" ? 1 : rest.size());
+        if (!rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
+            return rest[0] - '0';
+        }
+    }
+    return 1;
+}
+
+}  // namespace
+
+int orientation(std::string_view exif, std::string_view xmp) {
+    const std::string_view mark("Exif\0\0", 6);
+    for (int i = 0; i < 2 && exif.substr(0, mark.size()) == mark; ++i) {
+        exif.remove_prefix(mark.size());
+    }
+    if (!exif.empty()) {
+        const Directory directory = read_directory(exif);
+        if (directory.broken) {
+            return 1;
+        }
+        if (directory.value) {
+            return *directory.value >= 1 && *directory.value <= 8 ? static_cast<int>(*directory.value) : 1;
+        }
+    }
+    return read_xmp(xmp);
+}
+
+Image upright(Image image, int orientation) {
+    if (orientation < 2 || orientation > 8) {
+        return image;
+    }
+    const bool swapped = orientation >= 5;
+    const bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+    const bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+    Image out(swapped ? image.height : image.width, swapped ? image.width : image.height, image.channels);
+    const auto channels = static_cast<std::size_t>(image.channels);
+    for (int y = 0; y < out.height; ++y) {
+        std::uint8_t* to = out.row(y);
+        for (int x = 0; x < out.width; ++x, to += channels) {
+            // The position of this pixel in the stored image.
+            const int column = swapped ? y : x, line = swapped ? x : y;
+            const int from_x = mirror_x ? image.width - 1 - column : column;
+            const int from_y = mirror_y ? image.height - 1 - line : line;
+            std::memcpy(to, image.row(from_y) + static_cast<std::size_t>(from_x) * channels, channels);
+        }
+    }
+    return out;
+}
+
+}  // namespace sacvit::detail

@@ -1,0 +1,158 @@
+#include "images/preprocess.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "errors.hpp"
+#include "images/decode.hpp"
+#include "images/pixel.hpp"
+#include "images/resize.hpp"
+
+namespace sacvit::detail {
+namespace {
+
+constexpr int kMaxAspect = 16;  // only the middle of a longer strip is resized: the crop would drop its ends anyway
+
+int pixel_bytes(PixelFormat format) {
+    return format == PixelFormat::gray ? 1 : format == PixelFormat::rgb || format == PixelFormat::bgr ? 3 : 4;
+}
+
+void check_view(const ImageView& view, const std::string& name) {
+    if (view.format < PixelFormat::rgb || view.format > PixelFormat::bgra) {
+        fail(ErrorCode::usage, name, " has an unknown pixel format");
+    }
+    check_size(view.width, view.height, name);
+    if (view.data == nullptr) {
+        fail(ErrorCode::usage, name, " has no data");
+    }
+    if (std::abs(view.pitch) < static_cast<std::ptrdiff_t>(view.width) * pixel_bytes(view.format)) {
+        fail(ErrorCode::usage, name, " has rows of ", view.width, " pixels, but a pitch of ", view.pitch, " bytes");
+    }
+}
+
+// A view of the part that begins at (left, top).
+ImageView part(const ImageView& view, int left, int top, int width, int height) {
+    ImageView out = view;
+    out.data += top * view.pitch + static_cast<std::ptrdiff_t>(left) * pixel_bytes(view.format);
+    out.width = width;
+    out.height = height;
+    return out;
+}
+
+// RGBA or BGRA laid over white, as RGB.
+Image flatten(const ImageView& view) {
+    Image out(view.width, view.height, 3);
+    const bool bgr = view.format == PixelFormat::bgra;
+    for (int y = 0; y < view.height; ++y) {
+        const std::uint8_t* from = view.data + y * view.pitch;
+        std::uint8_t* to = out.row(y);
+        for (int x = 0; x < view.width; ++x, from += 4, to += 3) {
+            for (int channel = 0; channel < 3; ++channel) {
+                to[channel] = over_white(from[bgr ? 2 - channel : channel], from[3]);
+            }
+        }
+    }
+    return out;
+}
+
+// Means of 2x2 pixels; the sums are exact in fp32.
+void mean_of_four(const std::uint8_t* image, int size, const Normalise& normalise, float* out) {
+    const int half = size / 2;
+    const std::ptrdiff_t pitch = 3 * static_cast<std::ptrdiff_t>(size);
+    for (int y = 0; y < half; ++y) {
+        const std::uint8_t* upper = image + 2 * y * pitch;
+        const std::uint8_t* lower = upper + pitch;
+        for (int channel = 0; channel < 3; ++channel) {
+            float* to = out + (static_cast<std::ptrdiff_t>(channel) * half + y) * half;
+            const auto c = static_cast<std::size_t>(channel);
+            const float scale = normalise.scale[c], shift = normalise.shift[c];
+            for (int x = 0; x < half; ++x) {
+                const std::uint8_t *a = upper + 6 * x + channel, *b = lower + 6 * x + channel;
+                to[x] = static_cast<float>(a[0] + a[3] + b[0] + b[3]) * 0.25f * scale + shift;
+            }
+        }
+    }
+}
+
+// Bilinear with aligned corners, as CF-ViT and LF-ViT do.
+void bilinear_corners(const std::uint8_t* image, int size, const Normalise& normalise, float* out) {
+    const int half = size / 2;
+    const std::ptrdiff_t pitch = 3 * static_cast<std::ptrdiff_t>(size);
+    const double step = static_cast<double>(size - 1) / (half - 1);
+    std::vector<int> low(static_cast<std::size_t>(half));
+    std::vector<float> share(static_cast<std::size_t>(half));
+    for (int i = 0; i < half; ++i) {
+        const double at = i * step;
+        const auto index = static_cast<std::size_t>(i);
+        low[index] = std::min(static_cast<int>(std::floor(at)), size - 2);
+        share[index] = static_cast<float>(at - low[index]);
+    }
+    const auto lerp = [](float a, float b, float t) { return a * (1 - t) + b * t; };
+    for (int y = 0; y < half; ++y) {
+        const std::uint8_t* upper = image + low[static_cast<std::size_t>(y)] * pitch;
+        const std::uint8_t* lower = upper + pitch;
+        const float down = share[static_cast<std::size_t>(y)];
+        for (int channel = 0; channel < 3; ++channel) {
+            float* to = out + (static_cast<std::ptrdiff_t>(channel) * half + y) * half;
+            const auto c = static_cast<std::size_t>(channel);
+            for (int x = 0; x < half; ++x) {
+                const std::ptrdiff_t at = 3 * static_cast<std::ptrdiff_t>(low[static_cast<std::size_t>(x)]) + channel;
+                const float left = lerp(upper[at], lower[at], down), right = lerp(upper[at + 3], lower[at + 3], down);
+                to[x] = lerp(left, right, share[static_cast<std::size_t>(x)]) * normalise.scale[c] + normalise.shift[c];
+            }
+        }
+    }
+}
+
+}  // namespace
+
+Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing, const std::string& name) {
+    check_view(image, name);
+    Image flat;
+    ImageView view = image;
+    if (pixel_bytes(view.format) == 4) {
+        flat = flatten(view);
+        view = flat.view();
+    }
+    const int shorter = std::min(view.width, view.height);
+    std::int64_t limit = static_cast<std::int64_t>(kMaxAspect) * shorter;
+    if (const std::int64_t longer = std::max(view.width, view.height); longer > limit) {
+        limit += (longer - limit) % 2;  // removes an even number of pixels, so that the centre stays the centre
+        const int width = static_cast<int>(std::min<std::int64_t>(view.width, limit));
+        const int height = static_cast<int>(std::min<std::int64_t>(view.height, limit));
+        view = part(view, (view.width - width) / 2, (view.height - height) / 2, width, height);
+    }
+    // nearbyint rounds halves to even, as Python does.
+    const int resized = static_cast<int>(std::nearbyint(size / preprocessing.crop));
+    Window window{view.width, view.height, 0, 0, size, size};
+    if (shorter != resized) {
+        const auto scaled = [&](int length) {
+            return std::max(resized, static_cast<int>(static_cast<std::int64_t>(resized) * length / shorter));
+        };
+        window.full_width = scaled(view.width);
+        window.full_height = scaled(view.height);
+    }
+    window.left = static_cast<int>(std::nearbyint((window.full_width - size) / 2.0));
+    window.top = static_cast<int>(std::nearbyint((window.full_height - size) / 2.0));
+    Pixels out(3 * static_cast<std::size_t>(size) * static_cast<std::size_t>(size));
+    resize(view, window, preprocessing.interpolation, out.data());
+    return out;
+}
+
+Normalise scale_and_shift(const Preprocessing& preprocessing) {
+    Normalise out{};
+    for (std::size_t c = 0; c < 3; ++c) {
+        out.scale[c] = static_cast<float>(1.0 / (255.0 * preprocessing.std[c]));
+        out.shift[c] = static_cast<float>(-preprocessing.mean[c] / preprocessing.std[c]);
+    }
+    return out;
+}
+
+void low_view(const std::uint8_t* image, int size, const std::string& downsample, const Normalise& normalise,
+              float* out) {
+    (downsample == "area" ? mean_of_four : bilinear_corners)(image, size, normalise, out);
+}
+
+}  // namespace sacvit::detail
