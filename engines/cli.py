@@ -17,7 +17,7 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import numbers
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.engines.build import BuildOptions
-from sacvit_deploy.engines.dry_run import dry_run_dict, dry_run_table
+from sacvit_deploy.engines.dry_run import dry_run_report, dry_run_table
 from sacvit_deploy.engines.plan_folder import BuildRequest, build_plans
 from sacvit_deploy.engines.profiles import SizeRange, target_range
 from sacvit_deploy.engines.target import find_target
@@ -82,7 +82,8 @@ def command(
     )
     request = BuildRequest(opened, precision, build_target, batch_range, targets, options, baseline, here)
     if dry_run:
-        click.echo(json.dumps(dry_run_dict(request), indent=1) if as_json else dry_run_table(request))
+        report = dry_run_report(request)
+        click.echo(json.dumps(report, indent=1) if as_json else dry_run_table(report))
         return
     folder, record = build_plans(library, request, Progress(sys.stderr if as_json else sys.stdout))
     if as_json:

@@ -96,8 +96,7 @@ def build_plans(library: Library, request: BuildRequest, progress: Progress) -> 
             path.write_bytes(plan)
             # The glue points into no weights file; hashing one more does no harm.
             onnx = {entry.path: entry.sha256 for name, entry in entries.items() if name in (role, "weights")}
-            shapes = tuple({name: tuple(shape_range) for name, shape_range in ranges.items()} for ranges in profiles)
-            plans[role] = PlanFile(describe_file(path), onnx, shapes, facts)
+            plans[role] = PlanFile(describe_file(path), onnx, tuple(profiles), facts)
         record = plan_record(request, plans)
         (folder / RECORD).write_bytes(record.to_bytes())
     return target, record
