@@ -101,7 +101,7 @@ class GatherStage(EngineModule):
         """Select targets by rank, then gather; counts are whole numbers, which fp32 holds exactly."""
         source = features if embeddings is None else embeddings
         tokens = self.config.geometry.tokens
-        preference = PREFERENCES[self.config.method.policy](
+        preference = PREFERENCES[self.config.method.selection](
             F.embedding(rows, scores), slots.shape[0], self.config.geometry.grid
         )
         row, column = preference[:, :, None], preference[:, None, :]

@@ -189,7 +189,7 @@ PREFERENCES: dict[str, Callable[[Tensor, int, int], Tensor]] = {"top_m": lambda 
 
 def choose_targets(scores: Tensor, count: int, config: ModelConfig) -> Tensor:
     """Choose targets [B,M] from scores [B,N] by the model's policy, indices ascending."""
-    return select_targets(PREFERENCES[config.method.policy](scores, count, config.geometry.grid), count)
+    return select_targets(PREFERENCES[config.method.selection](scores, count, config.geometry.grid), count)
 
 
 def background_tokens(targets: Tensor, tokens: int) -> Tensor:

@@ -19,7 +19,7 @@ from sacvit_deploy.geometry import num_targets
 T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-POLICIES = ("top_m",)  # how stage 2's targets follow from the scores: see `glue.PREFERENCES`
+SELECTIONS = ("top_m",)  # how stage 2's targets follow from the scores: see `glue.PREFERENCES`
 FLOAT_LIMIT = 1e300  # JSON integers may exceed any float; NaN is not below it either
 
 
@@ -94,7 +94,7 @@ class Method:
     class_token: Literal["mean", "union"] = "mean"
     attention: Literal["clustered", "global"] = "clustered"
     # How the targets are chosen: the M highest scores.
-    policy: str = "top_m"
+    selection: str = "top_m"
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -102,8 +102,8 @@ class Method:
             value = getattr(self, name)
             if typing.get_origin(kind) is Literal and value not in allowed:
                 raise UsageError(f"method: {name} is {value!r}; it must be one of {', '.join(allowed)}")
-        if self.policy not in POLICIES:
-            raise UsageError(f"method: policy is {self.policy!r}; it must be one of {', '.join(POLICIES)}")
+        if self.selection not in SELECTIONS:
+            raise UsageError(f"method: selection is {self.selection!r}; it must be one of {', '.join(SELECTIONS)}")
         if not 0.0 < self.alpha < 1.0:
             raise UsageError(f"method: alpha is {self.alpha}; it must lie between 0 and 1, both excluded")
         if not 0.0 <= self.score_beta < 1.0:
@@ -162,8 +162,8 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, which `from_dict` reads back unchanged."""
         data = dataclasses.asdict(self)
-        if self.method.policy == POLICIES[0]:
-            del data["method"]["policy"]  # newer than schema 1, whose readers refuse unknown fields
+        if self.method.selection == SELECTIONS[0]:
+            del data["method"]["selection"]  # newer than schema 1, whose readers refuse unknown fields
         return data
 
     @classmethod

@@ -52,7 +52,7 @@ PREFERENCES: dict[str, Callable[[Array, int, int], Array]] = {"top_m": lambda sc
 
 def choose_targets(scores: Array, count: int, config: ModelConfig) -> Index:
     """Choose M = `count` targets [B,M] from finite scores [B,N] by the model's policy, indices ascending."""
-    preference = PREFERENCES[config.method.policy]
+    preference = PREFERENCES[config.method.selection]
     return select_targets(preference(scores, count, config.geometry.grid), count)
 
 

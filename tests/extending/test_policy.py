@@ -35,7 +35,7 @@ def last_in_torch(scores: torch.Tensor, count: int, grid: int) -> torch.Tensor:
 
 def register(patch: pytest.MonkeyPatch) -> None:
     """The recipe's three changes."""
-    patch.setattr(config, "POLICIES", (*config.POLICIES, NAME))
+    patch.setattr(config, "SELECTIONS", (*config.SELECTIONS, NAME))
     patch.setitem(glue.PREFERENCES, NAME, last)
     patch.setitem(reference.PREFERENCES, NAME, last_in_torch)
 
@@ -48,22 +48,24 @@ def test_a_bundle_selects_by_it_on_the_host_and_in_its_gather_engine(tmp_path: P
         register(patch)
         checkpoint = load_checkpoint(record.TINY)
         model = checkpoint.model
-        model.config = dataclasses.replace(model.config, method=dataclasses.replace(model.config.method, policy=NAME))
+        model.config = dataclasses.replace(
+            model.config, method=dataclasses.replace(model.config.method, selection=NAME)
+        )
         save_checkpoint(tmp_path / "policy.safetensors", model, labels=checkpoint.labels, eta=checkpoint.eta)
         source = tmp_path / "policy.safetensors"
         export_bundle(load_checkpoint(source), ExportRequest(source, bundle), Progress(io.StringIO()))
-        assert json.loads((bundle / "manifest.json").read_text())["method"]["policy"] == NAME
+        assert json.loads((bundle / "manifest.json").read_text())["method"]["selection"] == NAME
         prediction = SACViT(bundle, precision="fp32").predict(record.TINY_IMAGES[0], eta=1.0)
         tokens = model.config.geometry.tokens
         assert prediction.targets is not None
         assert prediction.targets.tolist() == list(range(tokens))[-len(prediction.targets) :]
-    with pytest.raises(BundleError, match="policy is 'last_m'; it must be one of top_m"):
+    with pytest.raises(BundleError, match="selection is 'last_m'; it must be one of top_m"):
         SACViT(bundle)
 
 
 def test_the_default_policy_is_not_written_and_an_unknown_one_is_refused() -> None:
     """Bundles of schema 1 have no such field, and their readers refuse fields they do not know."""
-    assert "policy" not in ModelConfig().to_dict()["method"]
-    assert ModelConfig.from_dict(ModelConfig().to_dict()).method.policy == "top_m"
-    with pytest.raises(UsageError, match="policy is 'window'"):
-        Method(policy="window")
+    assert "selection" not in ModelConfig().to_dict()["method"]
+    assert ModelConfig.from_dict(ModelConfig().to_dict()).method.selection == "top_m"
+    with pytest.raises(UsageError, match="selection is 'window'"):
+        Method(selection="window")
