@@ -149,7 +149,7 @@ def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, picture
 def test_more_than_the_plans_take_is_refused(tiny_bundle: Path, picture_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     model.pool = ContextPool(LateDevice(model.bundle.checked_files("fp32"), (True, True), max_batch=4), model.config)
-    with pytest.raises(UsageError, match="up to 4 pictures a call, not 5"):
+    with pytest.raises(UsageError, match="up to 4 images a call, not 5"):
         model.stream(picture_paths, batch_size=5)
     assert len(answers(model, picture_paths, batch_size=4)) == 7
 
