@@ -23,11 +23,11 @@ class ProbeRequest:
     eta: the cascade's gate. files: `engine` and `weights` of all other contenders. slots: tokens that SaiT keeps.
     """
 
-    contender: str
-    precision: str
     bundle: Path
     image: Path
     opening: Mapping[str, Any]
+    precision: str
+    contender: str
     eta: float | None = None
     files: Mapping[str, Path | None] | None = None
     slots: int | None = None
@@ -48,7 +48,9 @@ def measure_startup(
         StartupResult(
             request.contender,
             request.precision,
-            *(spread([one[key] for one in own]) for key in ("seconds", "open_ms", "first_ms")),
+            seconds=spread([one["seconds"] for one in own]),
+            open_ms=spread([one["open_ms"] for one in own]),
+            first_ms=spread([one["first_ms"] for one in own]),
             peak_mb=max((one["peak_mb"] for one in own if one["peak_mb"] is not None), default=None),
             runs=rounds,
         )
