@@ -12,7 +12,7 @@ from sacvit_deploy.benchmarks.lineup import Entry
 from sacvit_deploy.benchmarks.machine.energy import Meter
 from sacvit_deploy.benchmarks.report.results import BenchRow
 from sacvit_deploy.benchmarks.rounds import interleave
-from sacvit_deploy.benchmarks.running import Feed, Run, run
+from sacvit_deploy.benchmarks.running import Feed, Run, median_steps, run
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs, costs
@@ -67,7 +67,7 @@ def run_case(
 
 def make_feed(case: BenchCase, model: SACViT, images: BenchImages, *, scaled: bool) -> Feed:
     """Feed decoded images, or files: decoded ahead by a thread per core, or one after the other for batch 1."""
-    labels, count = images.labels if images.labelled else None, len(images.pixels)
+    labels, count = images.labels, len(images.pixels)
     if case.scope == "engine":
         return Feed(count, lambda row: Item(str(row), images.pixels[row]), 1, labels)
     paths = images.paths
@@ -98,9 +98,7 @@ def _row(case: BenchCase, entry: Entry, runs: Sequence[Run], macs: Costs, count:
         ms=spread(ms),
         rounds_ms=ms,
         latency_ms={key: percentile(latencies, share) for key, share in PERCENTILES.items()},
-        steps_ms={
-            step: 1000 / count * statistics.median(one.steps.get(step, 0.0) for one in runs) for step in last.steps
-        },
+        steps_ms=median_steps(runs, count),
         gmacs=gmacs,
         continued=continued,
         ideal=None if gmacs is None else macs.deit / 1e9 / gmacs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.benchmarks.contenders import CascadeContender
 from sacvit_deploy.benchmarks.rounds import interleave
-from sacvit_deploy.benchmarks.running import sum_steps
+from sacvit_deploy.benchmarks.running import Run, median_steps, sum_steps
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
@@ -27,16 +27,6 @@ FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
 LEAST = 128  # images per pass, so that 23 % of them is a whole number within a percent
 CHECKED = 32  # images whose answers are compared with fp32 on the CPU
 ENGINES = ("ee", "sac")
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Times of one pass: wall seconds, seconds by step on the device, seconds between the answers of two batches."""
-
-    seconds: float
-    steps: Mapping[str, float]
-    latencies: Sequence[float]
-    continued: int
 
 
 @dataclass(frozen=True)
@@ -60,10 +50,10 @@ class GpuRow:
     cascade_p99_ms: float
 
 
-def passing(contender: CascadeContender, items: Callable[[], list[Item]], batch: int) -> Callable[[], Pass]:
-    """Return a function that passes all images through a contender."""
+def passing(contender: CascadeContender, items: Callable[[], list[Item]], batch: int) -> Callable[[], Run]:
+    """Return a function that passes all images through a contender; latencies are the gaps between batches' answers."""
 
-    def run() -> Pass:
+    def run() -> Run:
         images = items()
         ends, continued = [], 0
         start = time.perf_counter()
@@ -74,7 +64,7 @@ def passing(contender: CascadeContender, items: Callable[[], list[Item]], batch:
             if number % batch == 0:
                 ends.append(time.perf_counter())
         seconds = time.perf_counter() - start
-        return Pass(seconds, sum_steps(images), np.diff([start, *ends]).tolist(), continued)
+        return Run(seconds, np.diff([start, *ends]).tolist(), sum_steps(images), continued)
 
     return run
 
@@ -101,7 +91,7 @@ def measure_batch(
         }
         runs = interleave(passes, rounds).runs
         times = {name: [run.seconds / size * 1000 for run in own] for name, own in runs.items()}
-        steps = {name: {step: median(own, step) / size * 1000 for step in own[0].steps} for name, own in runs.items()}
+        steps = {name: median_steps(own, size) for name, own in runs.items()}
         engines = sum(steps["cascade"].get(step, 0.0) for step in ENGINES)
         whole = sum(steps["cascade"].values())
         plain = steps["deit"]["ee"]
@@ -150,11 +140,6 @@ def top_class(answer: Answer) -> int:
     if answer.probabilities is None:
         raise OutputError(str(answer.error))
     return int(np.argmax(answer.probabilities))
-
-
-def median(runs: Sequence[Pass], step: str) -> float:
-    """Return the median seconds of a step."""
-    return spread([run.steps.get(step, 0.0) for run in runs]).median
 
 
 def line(row: GpuRow) -> str:

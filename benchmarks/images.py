@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.labelled_images import UNKNOWN, decoded_batches, spread
+from sacvit_deploy.evaluation.labelled_images import decoded_batches, spread
 from sacvit_deploy.evaluation.open_images import open_images, open_unlabelled, prepare_image
 from sacvit_deploy.model import SACViT
 
@@ -28,14 +28,9 @@ class BenchImages:
 
     name: str
     pixels: Sequence[Pixels]
-    labels: Index
+    labels: Index | None  # None where the classes are not known
     paths: Sequence[Path] | None
     notes: tuple[str, ...] = ()
-
-    @property
-    def labelled(self) -> bool:
-        """Tell whether every image has a known class."""
-        return bool((self.labels != UNKNOWN).all())
 
 
 def load_images(model: SACViT, folder: Path | None, count: int, scratch: Path) -> BenchImages:
@@ -63,7 +58,7 @@ def load_images(model: SACViT, folder: Path | None, count: int, scratch: Path) -
     return BenchImages(
         name=name,
         pixels=[image for batch in batches for image in batch.images],
-        labels=images.labels[rows],
+        labels=images.labels[rows] if images.labelled else None,
         paths=[Path(images.names[row]) for row in rows] if images.kind == "images" else None,
         notes=(*images.notes, *left_out),
     )

@@ -153,7 +153,7 @@ def run_bench(
             "gmacs": {name: value / 1e9 for name, value in vars(costs(config, alpha)).items()},
         },
         "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
-        "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labelled},
+        "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labels is not None},
         "energy": [meter.name for meter in meters],
         "notes": [*images.notes, *missing, *remarks],
     }

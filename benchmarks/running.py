@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ class Run:
     latencies: Sequence[float]
     steps: dict[str, float]
     continued: int
-    failed: int
-    right: int | None  # None without labels
-    joules: float | None  # None without a counter
+    failed: int = 0
+    right: int | None = None  # None without labels
+    joules: float | None = None  # None without a counter
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ def run(contender: Contender, feed: Feed, batch: int, meters: Sequence[Meter] = 
         right=None if feed.labels is None else int(sum(map(operator.eq, best, feed.labels))),
         joules=None if before is None or after is None else after - before,
     )
+
+
+def median_steps(runs: Sequence[Run], count: int) -> dict[str, float]:
+    """Return the median milliseconds per image of every step, for `count` images in each run."""
+    steps = runs[-1].steps
+    return {step: 1000 / count * statistics.median(run.steps.get(step, 0.0) for run in runs) for step in steps}
 
 
 def sum_steps(items: Iterable[Item]) -> dict[str, float]:

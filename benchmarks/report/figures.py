@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.benchmarks.report.charts import (
-    KEY_COLUMNS,
-    Chart,
-    Titles,
-    cases,
-    ratio_bars,
-    ratio_lines,
-    step_bars,
-)
+from sacvit_deploy.benchmarks.report import charts as report_charts
+from sacvit_deploy.benchmarks.report.charts import Chart, Titles
 from sacvit_deploy.benchmarks.report.results import BenchReport
 from sacvit_deploy.console.figures import inline_svg, new_figure, save_png
 
@@ -31,9 +24,13 @@ def chart_svg(chart: Chart, prefix: str) -> str:
 
 def draw_pngs(report: BenchReport, folder: Path) -> list[Path]:
     """Write ratio.png (if several fractions were forced), contenders.png and steps.png. Raises SacvitError."""
-    drawings = {"ratio": [(chart.title, chart) for chart in ratio_lines(report)], "contenders": [], "steps": []}
-    for heading, rows in cases(report):
-        for name, chart in (("contenders", ratio_bars(rows)), ("steps", step_bars(rows))):
+    drawings = {
+        "ratio": [(chart.title, chart) for chart in report_charts.ratio_lines(report)],
+        "contenders": [],
+        "steps": [],
+    }
+    for heading, rows in report_charts.cases(report):
+        for name, chart in (("contenders", report_charts.ratio_bars(rows)), ("steps", report_charts.step_bars(rows))):
             if chart is not None:
                 drawings[name].append((f"{chart.title}\n{heading}", chart))
     return [_save(charts, folder / f"{name}.png") for name, charts in drawings.items() if charts]
@@ -72,7 +69,7 @@ def _draw(figure: Any, chart: Chart, title: str = "") -> Titles:
             [by_label[key] for key in chart.keys],
             chart.keys,
             loc="outside lower left" if chart.below else "outside upper left",
-            ncols=KEY_COLUMNS if chart.bars else 1,
+            ncols=report_charts.KEY_COLUMNS if chart.bars else 1,
             fontsize="small" if chart.below else None,
             title=title,
             title_fontproperties={"weight": "bold"},
