@@ -56,17 +56,17 @@ class WholeView:
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """Classify batch by batch; images that can't be decoded were left out before."""
         for items in batches:
-            ticket, clock = InFlight(len(items)), Clock()
+            in_flight, clock = InFlight(len(items)), Clock()
 
-            def lap(step: str, ticket: InFlight = ticket, clock: Clock = clock) -> None:
-                ticket.book(step, clock.lap())
+            def lap(step: str, in_flight: InFlight = in_flight, clock: Clock = clock) -> None:
+                in_flight.book(step, clock.lap())
 
             view = full_view([item.pixels for item in items if item.pixels is not None], self.preprocessing)
             lap("view")
             probabilities = softmax(self.logits(view, lap))
             lap("answer")
             for item, row in zip(items, probabilities, strict=True):
-                share(ticket, item.timing)
+                share(in_flight, item.timing)
                 yield Answer(item, probabilities=row)
 
     def logits(self, view: Array, lap: Callable[[str], None]) -> Array:

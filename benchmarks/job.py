@@ -15,7 +15,7 @@ from typing import Any
 
 from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT
-from sacvit_deploy.benchmarks.baselines.store import default_folder, find_baselines
+from sacvit_deploy.benchmarks.baselines.store import SUFFIX, find_baselines
 from sacvit_deploy.benchmarks.bench import BenchCase, run_case
 from sacvit_deploy.benchmarks.images import BenchImages, load_images
 from sacvit_deploy.benchmarks.lineup import AGAINST, BenchSetup, open_lineup
@@ -90,7 +90,7 @@ def prepare(
         fractions=fractions or (),
         etas=(None,) if fractions is None and etas is None else etas or (),
         vs=files,
-        baselines=baselines or default_folder(opened),
+        baselines=baselines or opened.path.with_suffix(SUFFIX),
         kept=SAIT_KEPT if keep is None else keep,
         **given,
     )

@@ -52,8 +52,8 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
         missing["stvit"] = str(error)
     roles = [role for role in STAGES if role not in missing]
     full = {role: STAGES[role](model) for role in roles}
-    half = halve(model) if precision == "fp16" else model
-    graphs = {role: trace(STAGES[role](half)) for role in roles}
+    reduced = halve(model) if precision == "fp16" else model
+    graphs = {role: trace(STAGES[role](reduced)) for role in roles}
     inputs = example_inputs(full, config)
     if precision == "int8":
         graphs = quantise_int8(graphs, inputs)
