@@ -7,18 +7,16 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.images import BenchImages
 from sacvit_deploy.benchmarks.lineup import Entry
 from sacvit_deploy.benchmarks.machine.energy import Meter
 from sacvit_deploy.benchmarks.report.results import BenchRow
-from sacvit_deploy.benchmarks.rounds import Window, interleave
-from sacvit_deploy.benchmarks.running import Feed, Run, run
+from sacvit_deploy.benchmarks.rounds import interleave
+from sacvit_deploy.benchmarks.running import Feed, Run, median_steps, run
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.contract import BASELINE
-from sacvit_deploy.costs import costs
+from sacvit_deploy.costs import Costs, costs
 from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.errors import UsageError
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Item
 
@@ -48,57 +46,44 @@ def run_case(
 
     Raises UsageError for a batch that one of them can't take.
     """
-    labels = images.labels if images.labelled else None
     entries = [entry for entry in entries if case.scope == "file" or not entry.scaled]
-    if case.scope == "engine":
-        pixels = images.pixels
-        feed: Feed[int] = Feed(range(len(pixels)), lambda row: Item(str(row), pixels[row]), 1, labels)
-    else:
-        feed = file_feed(model, images, case, labels)
     for entry in entries:
         entry.check(case.batch)
 
     def once(entry: Entry) -> Callable[[], Run]:
-        own = feed if not entry.scaled else file_feed(model, images, case, labels, scaled=True)
-        return lambda: run(entry.contender, own, case.batch, meters)
+        feed = make_feed(case, model, images, scaled=entry.scaled)
+        return lambda: run(entry.contender, feed, case.batch, meters)
 
-    names = [f"{number} {entry.name}" for number, entry in enumerate(entries)]
-    window = interleave(dict(zip(names, map(once, entries), strict=True)), rounds, advance)
+    window = interleave(dict(enumerate(map(once, entries))), rounds, advance)
+    macs = costs(model.config, alpha)
+    count = len(images.pixels)
     return with_ratios(
         [
-            _row(case, entry, name, window, model, alpha, len(images.pixels))
-            for entry, name in zip(entries, names, strict=True)
+            _row(case, entry, window.runs[number], macs, count, steady=window.steady[number])
+            for number, entry in enumerate(entries)
         ]
     )
 
 
-def file_feed(
-    model: SACViT, images: BenchImages, case: BenchCase, labels: Index | None, *, scaled: bool = False
-) -> Feed[int]:
-    """Feed images from their files: decoded ahead by a thread per core, or one after the other for batch 1."""
+def make_feed(case: BenchCase, model: SACViT, images: BenchImages, *, scaled: bool) -> Feed:
+    """Feed decoded images, or files: decoded ahead by a thread per core, or one after the other for batch 1."""
+    labels, count = images.labels, len(images.pixels)
+    if case.scope == "engine":
+        return Feed(count, lambda row: Item(str(row), images.pixels[row]), 1, labels)
     paths = images.paths
-    if paths is None:
-        raise UsageError(f"--scope file needs image files, and {images.name} are none")
-    workers = 1 if case.batch == 1 else usable_cores()
+    assert paths is not None  # or there is no such scope
     prepare = model.prepare_scaled if scaled else model.prepare
-    return Feed(range(len(paths)), lambda row: prepare(paths[row]), workers, labels)
+    return Feed(count, lambda row: prepare(paths[row]), 1 if case.batch == 1 else usable_cores(), labels)
 
 
-def _row(
-    case: BenchCase, entry: Entry, name: str, window: Window[Run], model: SACViT, alpha: float, count: int
-) -> BenchRow:
-    runs = window.runs[name]
+def _row(case: BenchCase, entry: Entry, runs: Sequence[Run], macs: Costs, count: int, *, steady: bool) -> BenchRow:
     ms = [1000 * one.seconds / count for one in runs]
     latencies = [1000 * seconds for one in runs for seconds in one.latencies]
-    steps = {
-        step: 1000 / count * statistics.median(one.steps.get(step, 0.0) for one in runs) for step in runs[-1].steps
-    }
-    macs = costs(model.config, alpha)
     gmacs, continued = entry.gmacs(case.batch), None
+    last = runs[-1]
     if entry.gate is not None:
-        continued = runs[-1].continued / count
+        continued = last.continued / count
         gmacs = macs.cascade(continued) / 1e9
-    right = runs[-1].right
     joules = [one.joules for one in runs if one.joules is not None]
     return BenchRow(
         scope=case.scope,
@@ -109,17 +94,17 @@ def _row(
         gate=entry.gate,
         pictures=count,
         rounds=len(runs),
-        steady=window.steady[name],
+        steady=steady,
         ms=spread(ms),
         rounds_ms=ms,
         latency_ms={key: percentile(latencies, share) for key, share in PERCENTILES.items()},
-        steps_ms=steps,
+        steps_ms=median_steps(runs, count),
         gmacs=gmacs,
         continued=continued,
         ideal=None if gmacs is None else macs.deit / 1e9 / gmacs,
-        accuracy=None if right is None or not entry.accuracy else right / count,
+        accuracy=None if last.right is None or not entry.accuracy else last.right / count,
         joules=statistics.median(joules) / count if joules else None,
-        failed=runs[-1].failed,
+        failed=last.failed,
         note=entry.note,
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import click
 
 from sacvit_deploy.commands.common import numbers
 from sacvit_deploy.console.progress import Progress
-from sacvit_deploy.errors import UsageError
 
 
 def words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -123,20 +123,16 @@ def command(bundle: Path | None, compare: tuple[Path, Path] | None, as_json: boo
     and the largest round stand in brackets. `23%` is a forced continue fraction, `eta 0.6` a real gate.
     """
     if compare is not None:
-        from sacvit_deploy.benchmarks.report.compare import compare_files
+        from sacvit_deploy.benchmarks.report.compare import compare as compare_reports
+        from sacvit_deploy.benchmarks.report.results import read_json
 
-        old, new = compare
-        comparison = compare_files(old, new)
-        click.echo(json.dumps(comparison.to_dict(), indent=1) if as_json else comparison.table())
+        comparison = compare_reports(*map(read_json, compare))
+        click.echo(json.dumps(asdict(comparison), indent=1) if as_json else comparison.table())
         return 0
-    from sacvit_deploy.benchmarks.job import BenchJob, run_job
+    from sacvit_deploy.benchmarks.job import prepare, run_bench
 
-    if options["png"] and options["out"] is None:
-        raise UsageError("--png needs a folder to write into; name one with --out")
-    with tempfile.TemporaryDirectory(prefix="sacvit-bench-") as scratch:
-        job = BenchJob(bundle=bundle, scratch=Path(scratch), **options)
-        show: Callable[[str], object] = (lambda text: None) if as_json else click.echo
-        report = run_job(job, show, lambda text: click.echo(text, err=True), Progress(sys.stderr))
+    show: Callable[[str], object] = (lambda text: None) if as_json else click.echo
+    report = run_bench(prepare(bundle, **options), show, partial(click.echo, err=True), Progress(sys.stderr))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     return 0

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sacvit_deploy.arrays import Array, Index, Pixels
+from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import Preprocessing
@@ -16,6 +16,7 @@ from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
+from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import InFlight
 
 TAIL_BATCH = 4  # images of one tail call in SaiT's adaptive mode
@@ -31,9 +32,12 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class CascadeContender:
-    """Cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets on joined batches."""
+    """Cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets on joined batches.
 
-    model: SACViT
+    At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1.
+    """
+
+    model: SACViT | ContextPool
     eta: float
     count: int
 
@@ -44,32 +48,47 @@ class CascadeContender:
 
 
 @dataclass(frozen=True)
-class EngineContender:
-    """Network of one engine that sees the whole image: plain DeiT, STViT, SaiT at a fixed ratio, any ONNX file.
+class WholeView:
+    """Contender that sees the whole image, from its normalised view to logits."""
 
-    classify: normalised images [B,3,S,S] fp32 -> logits [B,C].
-    """
-
-    classify: Callable[[Array], Array]
     preprocessing: Preprocessing
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """Call the engine once per batch."""
+        """Classify batch by batch; images that can't be decoded were left out before."""
         for items in batches:
-            ticket, clock = InFlight(len(items)), Clock()
-            view = full_view(pixels_of(items), self.preprocessing)
-            ticket.book("view", clock.lap())
-            logits = self.classify(view)
-            ticket.book("engine", clock.lap())
-            probabilities = softmax(logits)
-            ticket.book("answer", clock.lap())
+            in_flight, clock = InFlight(len(items)), Clock()
+
+            def lap(step: str, in_flight: InFlight = in_flight, clock: Clock = clock) -> None:
+                in_flight.book(step, clock.lap())
+
+            view = full_view([item.pixels for item in items if item.pixels is not None], self.preprocessing)
+            lap("view")
+            probabilities = softmax(self.logits(view, lap))
+            lap("answer")
             for item, row in zip(items, probabilities, strict=True):
-                share(ticket, item.timing)
+                share(in_flight, item.timing)
                 yield Answer(item, probabilities=row)
+
+    def logits(self, view: Array, lap: Callable[[str], None]) -> Array:
+        """Classify images [B,3,S,S] fp32: logits [B,C]. lap: books the time since its last call on a step."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SaiTMass:
+class EngineContender(WholeView):
+    """Network of one engine: plain DeiT, STViT, SaiT at a fixed ratio, any ONNX file."""
+
+    classify: Callable[[Array], Array]
+
+    def logits(self, view: Array, lap: Callable[[str], None]) -> Array:
+        """Call the engine once."""
+        logits = self.classify(view)
+        lap("engine")
+        return logits
+
+
+@dataclass(frozen=True)
+class SaiTMass(WholeView):
     """SaiT in its adaptive mode: each image keeps as many tokens as hold `threshold` of the class token's attention.
 
     The head gives every image's count. The batch is then cut into groups of images with about equal counts, and each
@@ -80,33 +99,24 @@ class SaiTMass:
     head: Engine
     tail: Engine
     threshold: float
-    preprocessing: Preprocessing
 
-    def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
-        """Call the head once per batch and the tail once per group."""
-        for items in batches:
-            ticket, clock = InFlight(len(items)), Clock()
-            view = full_view(pixels_of(items), self.preprocessing)
-            ticket.book("view", clock.lap())
-            out = self.head.run({"image": view})
-            ticket.book("head", clock.lap())
-            scores, tokens = out["scores"], out["tokens"]
-            best = np.argsort(-scores, axis=1)
-            counts = counts_by_mass(scores, self.threshold)
-            logits: list[Array | None] = [None] * len(items)
-            ticket.book("select+gather", clock.lap())
-            for group, kept in group_by_count(counts):
-                chosen = np.concatenate([np.zeros((len(group), 1), np.int64), best[group, :kept] + 1], axis=1)
-                inputs = {"tokens": tokens[group[:, None], chosen]}
-                ticket.book("select+gather", clock.lap())
-                for row, values in zip(group, self.tail.run(inputs)["logits"], strict=True):
-                    logits[row] = values
-                ticket.book("tail", clock.lap())
-            probabilities = softmax(np.stack([row for row in logits if row is not None]))
-            ticket.book("answer", clock.lap())
-            for item, row in zip(items, probabilities, strict=True):
-                share(ticket, item.timing)
-                yield Answer(item, probabilities=row)
+    def logits(self, view: Array, lap: Callable[[str], None]) -> Array:
+        """Call the head once and the tail once per group."""
+        out = self.head.run({"image": view})
+        lap("head")
+        scores, tokens = out["scores"], out["tokens"]
+        best = np.argsort(-scores, axis=1)
+        groups = group_by_count(counts_by_mass(scores, self.threshold))
+        parts = []
+        for group, kept in groups:
+            chosen = np.concatenate([np.zeros((len(group), 1), np.int64), best[group, :kept] + 1], axis=1)
+            inputs = {"tokens": tokens[group[:, None], chosen]}
+            lap("select+gather")
+            parts.append(self.tail.run(inputs)["logits"])
+            lap("tail")
+        order = np.argsort(np.concatenate([group for group, _ in groups]))
+        logits: Array = np.concatenate(parts)[order]
+        return logits
 
 
 def counts_by_mass(scores: Array, threshold: float) -> Index:
@@ -143,8 +153,3 @@ def classifier(engine: Engine, extra: Mapping[str, Array] | None = None) -> Call
     """Wrap an engine with inputs `image` and `extra`, which stay the same, as a function from images to logits."""
     constant = dict(extra or {})
     return lambda view: engine.run({"image": view, **constant})["logits"]
-
-
-def pixels_of(items: Sequence[Item]) -> list[Pixels]:
-    """Return the decoded pixels of the items; images that can't be decoded were left out before."""
-    return [item.pixels for item in items if item.pixels is not None]

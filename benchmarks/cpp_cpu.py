@@ -18,19 +18,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 
-from sacvit_deploy.config import Geometry, ModelConfig
+from sacvit_deploy.benchmarks.random_checkpoint import write_random
+from sacvit_deploy.benchmarks.rounds import interleave
+from sacvit_deploy.benchmarks.spread import ratio
+from sacvit_deploy.benchmarks.threshold import eta_for
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
-from sacvit_deploy.export.modules import random_model
+from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
@@ -55,48 +59,59 @@ class Source(ctypes.Structure):
                 ("format", ctypes.c_int))  # fmt: skip
 
 
-class CppModel:
-    """Model of libsacvit, through its C interface."""
+class Pass(NamedTuple):
+    """Seconds of all images, those outside the engines, and what each was answered."""
 
-    def __init__(self, library: Path, bundle: Path, threads: int) -> None:
-        self._lib = ctypes.CDLL(str(library))
-        self._lib.sacvit_last_error.restype = ctypes.c_char_p
-        self._lib.sacvit_prediction_json.restype = ctypes.c_char_p
-        self._lib.sacvit_prediction_json.argtypes = [ctypes.c_void_p]
-        self._lib.sacvit_prediction_free.argtypes = [ctypes.c_void_p]
-        self._lib.sacvit_predict_batch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_double,
-                                                   ctypes.c_double, ctypes.c_void_p, ctypes.c_void_p]  # fmt: skip
-        options = Options(b"fp32", None, os.fsencode(CAPI), threads, 0, None)
-        self._model = ctypes.c_void_p()
-        if self._lib.sacvit_open(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(self._model)):
-            raise RuntimeError(self._lib.sacvit_last_error().decode())
+    seconds: float
+    outside: float
+    answers: list[tuple[Any, ...]]
 
-    def run(self, images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
-        """Answer a batch; returns the seconds of the call, and the answers."""
+
+Batch = Callable[[Images, float], tuple[float, list[dict[str, Any]]]]  # images, eta -> seconds of the call, answers
+
+
+def open_cpp(library: Path, bundle: Path, threads: int) -> Batch:
+    """Open a bundle with libsacvit, through its C interface."""
+    lib = ctypes.CDLL(str(library))
+    lib.sacvit_last_error.restype = ctypes.c_char_p
+    lib.sacvit_prediction_json.restype = ctypes.c_char_p
+    lib.sacvit_prediction_json.argtypes = [ctypes.c_void_p]
+    lib.sacvit_prediction_free.argtypes = [ctypes.c_void_p]
+    lib.sacvit_predict_batch.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_double,
+                                         ctypes.c_double, ctypes.c_void_p, ctypes.c_void_p]  # fmt: skip
+    options = Options(b"fp32", None, os.fsencode(CAPI), threads, 0, None)
+    model = ctypes.c_void_p()
+    if lib.sacvit_open(os.fsencode(bundle), ctypes.byref(options), ctypes.byref(model)):
+        raise RuntimeError(lib.sacvit_last_error().decode())
+
+    def answer(images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
         count = len(images)
         sources = (Source * count)(
             *(Source(None, i.ctypes.data, 0, i.shape[1], i.shape[0], i.strides[0], 0) for i in images)
         )
         statuses, handles = (ctypes.c_int * count)(), (ctypes.c_void_p * count)()
         start = time.perf_counter()
-        status = self._lib.sacvit_predict_batch(self._model, sources, count, eta, -1.0, statuses, handles)
+        status = lib.sacvit_predict_batch(model, sources, count, eta, -1.0, statuses, handles)
         seconds = time.perf_counter() - start
         if status or any(statuses):
-            raise RuntimeError(self._lib.sacvit_last_error().decode())
-        answers = [json.loads(self._lib.sacvit_prediction_json(handle)) for handle in handles]
+            raise RuntimeError(lib.sacvit_last_error().decode())
+        answers = [json.loads(lib.sacvit_prediction_json(handle)) for handle in handles]
         for handle in handles:
-            self._lib.sacvit_prediction_free(handle)
+            lib.sacvit_prediction_free(handle)
         return seconds, answers
 
+    return answer
 
-def run_python(model: SACViT, images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
-    """Answer a batch with the Python runtime; returns the seconds of the call, and the answers."""
+
+def python_batch(model: SACViT, images: Images, eta: float) -> tuple[float, list[dict[str, Any]]]:
+    """Answer a batch with the Python runtime."""
     start = time.perf_counter()
     results = model.predict_batch(images, eta=eta)
     seconds = time.perf_counter() - start
-    if not all(isinstance(result, Prediction) for result in results):
+    answers = [result.to_dict(1) for result in results if isinstance(result, Prediction)]
+    if len(answers) < len(images):
         raise RuntimeError(str(results))
-    return seconds, [result.to_dict(1) for result in results if isinstance(result, Prediction)]
+    return seconds, answers
 
 
 def main() -> None:
@@ -110,56 +125,50 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=usable_cores())
     options = parser.parse_args()
-    geometry = Geometry(width=options.width, depth=options.depth, heads=options.width // 64)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = random_model(ModelConfig(geometry))
-        # A random classifier gives every class about the same probability; larger weights let eta divide the images.
-        model.head.weight.data *= 20
         checkpoint = folder / "model.safetensors"
-        save_checkpoint(checkpoint, model)
+        write_random(checkpoint, options.width, options.depth)
         request = ExportRequest(checkpoint, folder / "model.sacvit", threads=options.threads)
         export_bundle(load_checkpoint(checkpoint), request, Progress())
         memory(options.build / "sacvit_infer", request.target, folder)
-        python = SACViT(request.target, precision="fp32", threads=options.threads)
-        cpp = CppModel(options.build / "libsacvit.so", request.target, options.threads)
-        print(f"{python.backend.description}; width {options.width}, depth {options.depth}, 224 px, fp32")
+        model = SACViT(request.target, precision="fp32", threads=options.threads)
+        python = partial(python_batch, model)
+        cpp = open_cpp(options.build / "libsacvit.so", request.target, options.threads)
+        print(f"{model.backend.description}; width {options.width}, depth {options.depth}, 224 px, fp32")
         print("ms per image, medians; outside: all but the engine calls, from the decoded image on")
         print(f"{'image':>9} {'batch':>5} {'continue':>8}  {'Python':>8} {'outside':>8}  {'C++':>8} {'outside':>8}"
-              f"  {'Python/C++ (quartiles)':>22}")  # fmt: skip
+              f"  {'Python/C++ (min-max)':>22}")  # fmt: skip
         for width, height in ((224, 224), (500, 375)):
             rng = np.random.default_rng(0)
             images = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(IMAGES)]
-            highest = sorted(answer["stage_one_probability"] for answer in run_python(python, images, 0.0)[1])
-            eta = highest[round(options.fraction * IMAGES) - 1]
+            eta = eta_for(np.array([one["stage_one_probability"] for one in python(images, 0.0)[1]]), options.fraction)
             for batch in map(int, options.batches.split(",")):
-                compare(python, cpp, images, batch, eta, options.rounds)
+                compare({"python": python, "cpp": cpp}, images, batch, eta, options.rounds)
 
 
-def compare(python: SACViT, cpp: CppModel, images: Images, batch: int, eta: float, rounds: int) -> None:
-    """Measure both in turn, all images in each round, and print a row; the first round warms up and is not counted."""
-    batches = [images[at : at + batch] for at in range(0, len(images), batch)]
-    rounds_ms: dict[str, list[tuple[float, float]]] = {"python": [], "cpp": []}
-    continued = 0
-    for _ in range(rounds + 1):
-        labels = []
-        for name in rounds_ms:
-            results = [run_python(python, b, eta) if name == "python" else cpp.run(b, eta) for b in batches]
-            seconds = sum(result[0] for result in results)
-            answers = [answer for result in results for answer in result[1]]
-            engines = sum(a["timing_ms"].get(step, 0.0) for a in answers for step in ("ee", "sac")) / 1000
-            rounds_ms[name].append((1000 * seconds / IMAGES, 1000 * (seconds - engines) / IMAGES))
-            labels.append([(answer["index"], answer["stage"], answer["targets"]) for answer in answers])
-            continued = sum(answer["stage"] == 2 for answer in answers)
-        if labels[0] != labels[1]:
-            raise RuntimeError("the two runtimes answer differently")
-    times = {name: [list(column) for column in zip(*rows[1:], strict=True)] for name, rows in rounds_ms.items()}
-    ratios = [a / b for a, b in zip(times["python"][0], times["cpp"][0], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    (py, py_outside), (cc, cc_outside) = ([statistics.median(c) for c in times[name]] for name in ("python", "cpp"))
-    size = f"{images[0].shape[1]}x{images[0].shape[0]}"
-    print(f"{size:>9} {batch:>5} {continued / IMAGES:>8.0%}  {py:>8.2f} {py_outside:>8.3f}  {cc:>8.2f} "
-          f"{cc_outside:>8.3f}  {middle:>10.2f}x ({low:.2f}-{high:.2f})", flush=True)  # fmt: skip
+def compare(runtimes: Mapping[str, Batch], images: Images, batch: int, eta: float, rounds: int) -> None:
+    """Measure both runtimes in turn, all images in each round, and print a row."""
+
+    def one_pass(answer: Batch) -> Pass:
+        results = [answer(images[at : at + batch], eta) for at in range(0, len(images), batch)]
+        seconds, answers = sum(result[0] for result in results), [one for result in results for one in result[1]]
+        engines = sum(one["timing_ms"].get(step, 0.0) for one in answers for step in ("ee", "sac")) / 1000
+        return Pass(seconds, seconds - engines, [(one["stage"], one["index"], one["targets"]) for one in answers])
+
+    runs = interleave({name: partial(one_pass, answer) for name, answer in runtimes.items()}, rounds).runs
+    answers = runs["python"][0].answers
+    if any(run.answers != answers for own in runs.values() for run in own):
+        raise RuntimeError("the two runtimes answer differently")
+    py, py_outside, cc, cc_outside = (
+        1000 / IMAGES * statistics.median(getattr(run, key) for run in runs[name])
+        for name in ("python", "cpp")
+        for key in ("seconds", "outside")
+    )
+    speedup = ratio([run.seconds for run in runs["python"]], [run.seconds for run in runs["cpp"]])
+    size, continued = f"{images[0].shape[1]}x{images[0].shape[0]}", sum(stage == 2 for stage, *_ in answers) / IMAGES
+    print(f"{size:>9} {batch:>5} {continued:>8.0%}  {py:>8.2f} {py_outside:>8.3f}  {cc:>8.2f} {cc_outside:>8.3f}"
+          f"  {speedup.median:>10.2f}x ({speedup.low:.2f}-{speedup.high:.2f})", flush=True)  # fmt: skip
 
 
 # Linux's peak includes the program that ran in the process before `exec`, so a small Python starts the command.

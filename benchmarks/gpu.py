@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,20 +106,12 @@ def command(
                     except BackendError as error:  # out of memory at the largest batches, say
                         absent[f"{geometry} {runtime} {precision} batch {batch}"] = str(error)
             for batch in batches if with_torch else ():
-                pixels = noise(config, batch)
+                pixels, device = noise(config, batch), "cpu" if runtimes == ("cpu",) else "cuda"
+                measure = partial(torch_milliseconds, work / f"{geometry}.safetensors", pixels, batch, rounds, device)
                 for name, compiled in (("eager", False), ("compiled", True)):
                     case = f"{geometry} PyTorch {name} {precision} batch {batch}"
-                    half, device = precision == "fp16", "cpu" if runtimes == ("cpu",) else "cuda"
                     try:
-                        times = torch_milliseconds(
-                            work / f"{geometry}.safetensors",
-                            list(pixels),
-                            batch,
-                            half=half,
-                            compiled=compiled,
-                            rounds=rounds,
-                            device=device,
-                        )
+                        times = measure(half=precision == "fp16", compiled=compiled)
                     except (ImportError, RuntimeError) as error:
                         absent[case] = first_line(error)
                         continue

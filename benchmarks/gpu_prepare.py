@@ -47,8 +47,8 @@ def prepare_bundle(work: Path, geometry: str, precisions: Sequence[str]) -> Path
             stage = ViewStage(checkpoint.model.config, dtype, whole=True)
             write_graph(folder / f"whole.{precision}.onnx", trace(stage))
         if "int8" in precisions:
-            with resources.as_file(resources.files("sacvit_deploy.export") / "pictures") as pictures:
-                reduce_bundle(folder, CalibrationJob(pictures, int8=True, threads=usable_cores()))
+            with resources.as_file(resources.files("sacvit_deploy.export") / "pictures") as images:
+                reduce_bundle(folder, CalibrationJob(images, int8=True, threads=usable_cores()))
 
     wanted = ["fp32", *(["fp16"] if "fp16" in precisions else [])]
     request = ExportRequest(source, target, precisions=wanted, threads=usable_cores(), postprocess=add)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.benchmarks.contenders import CascadeContender
 from sacvit_deploy.benchmarks.rounds import interleave
+from sacvit_deploy.benchmarks.running import Run, median_steps, sum_steps
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
@@ -20,22 +22,11 @@ from sacvit_deploy.images.prefetch import in_batches
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
-from sacvit_deploy.stages.protocol import Stages
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.86, 1.0)
 LEAST = 128  # images per pass, so that 23 % of them is a whole number within a percent
 CHECKED = 32  # images whose answers are compared with fp32 on the CPU
 ENGINES = ("ee", "sac")
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Times of one pass: wall seconds, seconds by step on the device, seconds between the answers of two batches."""
-
-    seconds: float
-    steps: Mapping[str, float]
-    latencies: Sequence[float]
-    continued: int
 
 
 @dataclass(frozen=True)
@@ -59,32 +50,21 @@ class GpuRow:
     cascade_p99_ms: float
 
 
-def contender(
-    pool: ContextPool, eta: float, count: int, items: Callable[[], list[Item]], batch: int
-) -> Callable[[], Pass]:
-    """Return a function that passes all images through a pool.
+def passing(contender: CascadeContender, items: Callable[[], list[Item]], batch: int) -> Callable[[], Run]:
+    """Return a function that passes all images through a contender; latencies are the gaps between batches' answers."""
 
-    At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1.
-    """
-
-    def run() -> Pass:
+    def run() -> Run:
         images = items()
         ends, continued = [], 0
         start = time.perf_counter()
-        with pool.stages(count, batch) as stages:
-            scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
-            for number, answer in enumerate(scheduler.run(in_batches(images, batch))):
-                if answer.error is not None:
-                    raise OutputError(str(answer.error))
-                continued += answer.stage == 2
-                if number % batch == 0:
-                    ends.append(time.perf_counter())
+        for number, answer in enumerate(contender.answers(in_batches(images, batch), batch)):
+            if answer.error is not None:
+                raise OutputError(str(answer.error))
+            continued += answer.stage == 2
+            if number % batch == 0:
+                ends.append(time.perf_counter())
         seconds = time.perf_counter() - start
-        steps: dict[str, float] = {}
-        for item in images:
-            for step, spent in item.timing.items():
-                steps[step] = steps.get(step, 0.0) + spent
-        return Pass(seconds, steps, np.diff([start, *ends]).tolist(), continued)
+        return Run(seconds, np.diff([start, *ends]).tolist(), sum_steps(images), continued)
 
     return run
 
@@ -101,16 +81,17 @@ def measure_batch(
     def items() -> list[Item]:
         return [Item(str(number), image) for number, image in enumerate(pixels)]
 
-    probabilities = stage_one_probabilities(cascade, count, items(), batch)
+    answers = CascadeContender(cascade, 0.0, count).answers(in_batches(items(), batch), batch)
+    probabilities = [answer.stage_one_probability for answer in answers]
     for fraction in FRACTIONS:
         eta = 1.0 if fraction == 1 else 0.0 if fraction == 0 else float(np.quantile(probabilities, fraction))
         passes = {
-            "deit": contender(deit, 0.0, count, items, batch),
-            "cascade": contender(cascade, eta, count, items, batch),
+            "deit": passing(CascadeContender(deit, 0.0, count), items, batch),
+            "cascade": passing(CascadeContender(cascade, eta, count), items, batch),
         }
         runs = interleave(passes, rounds).runs
         times = {name: [run.seconds / size * 1000 for run in own] for name, own in runs.items()}
-        steps = {name: {step: median(own, step) / size * 1000 for step in own[0].steps} for name, own in runs.items()}
+        steps = {name: median_steps(own, size) for name, own in runs.items()}
         engines = sum(steps["cascade"].get(step, 0.0) for step in ENGINES)
         whole = sum(steps["cascade"].values())
         plain = steps["deit"]["ee"]
@@ -138,13 +119,6 @@ def noise(config: ModelConfig, batch: int) -> Pixels:
     return (pixels * np.linspace(0.2, 1, size)[:, None, None, None]).astype(np.uint8)
 
 
-def stage_one_probabilities(pool: ContextPool, count: int, items: list[Item], batch: int) -> list[float]:
-    """Return stage 1's highest probability for each image."""
-    with pool.stages(count, batch) as stages:
-        answers = Scheduler(stages, 0.0, sac_batch=batch, patience=8 * batch).run(in_batches(items, batch))
-        return [answer.stage_one_probability for answer in answers]
-
-
 def check(cascade: ContextPool, fp32: Cascade, config: ModelConfig) -> float:
     """Return the share of images whose class agrees with fp32 on the CPU, with all of them continuing."""
     method, side = config.method, config.geometry.image_size
@@ -152,13 +126,11 @@ def check(cascade: ContextPool, fp32: Cascade, config: ModelConfig) -> float:
     pixels = np.random.default_rng(1).integers(0, 256, (CHECKED, side, side, 3), dtype=np.uint8)
     batch = min(CHECKED, cascade.device.max_batch or CHECKED)  # plans may take fewer images
 
-    def answers(stages: Stages) -> list[Answer]:
-        items = [Item(str(at), image) for at, image in enumerate(pixels)]
-        return list(Scheduler(stages, 1.0, sac_batch=batch, patience=CHECKED).run(in_batches(items, batch)))
+    def batches() -> Iterator[list[Item]]:
+        return in_batches([Item(str(at), image) for at, image in enumerate(pixels)], batch)
 
-    with cascade.stages(count, batch) as stages:
-        own = answers(stages)
-    reference = answers(HostStages(fp32, count))
+    own = CascadeContender(cascade, 1.0, count).answers(batches(), batch)
+    reference = Scheduler(HostStages(fp32, count), 1.0, sac_batch=batch, patience=CHECKED).run(batches())
     same = [top_class(one) == top_class(other) for one, other in zip(own, reference, strict=True)]
     return sum(same) / len(same)
 
@@ -168,11 +140,6 @@ def top_class(answer: Answer) -> int:
     if answer.probabilities is None:
         raise OutputError(str(answer.error))
     return int(np.argmax(answer.probabilities))
-
-
-def median(runs: Sequence[Pass], step: str) -> float:
-    """Return the median seconds of a step."""
-    return spread([run.steps.get(step, 0.0) for run in runs]).median
 
 
 def line(row: GpuRow) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from sacvit_deploy.arrays import Pixels
 
@@ -14,7 +12,7 @@ WARM_UP = 3  # passes that compile and record the graphs
 
 
 def torch_milliseconds(
-    checkpoint: Path, pixels: Sequence[Pixels], batch: int, *, half: bool, compiled: bool, rounds: int, device: str
+    checkpoint: Path, pixels: Pixels, batch: int, rounds: int, device: str, *, half: bool, compiled: bool
 ) -> list[float]:
     """Measure milliseconds per image in each round, from decoded images to logits on the host.
 
@@ -38,7 +36,7 @@ def torch_milliseconds(
     network: Callable[[torch.Tensor], torch.Tensor] = whole
     if compiled:
         network = torch.compile(whole, mode="reduce-overhead")
-    batches = [torch.from_numpy(np.stack(pixels[at : at + batch])) for at in range(0, len(pixels), batch)]
+    batches = [torch.from_numpy(pixels[at : at + batch]) for at in range(0, len(pixels), batch)]
     if device == "cuda":
         batches = [part.pin_memory() for part in batches]
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT
-from sacvit_deploy.benchmarks.baselines.store import default_folder, find_baselines
+from sacvit_deploy.benchmarks.baselines.store import SUFFIX, find_baselines
 from sacvit_deploy.benchmarks.bench import BenchCase, run_case
 from sacvit_deploy.benchmarks.images import BenchImages, load_images
 from sacvit_deploy.benchmarks.lineup import AGAINST, BenchSetup, open_lineup
-from sacvit_deploy.benchmarks.machine.energy import Meter, find_meters
+from sacvit_deploy.benchmarks.machine.energy import find_meters
 from sacvit_deploy.benchmarks.machine.fingerprint import describe_machine, fingerprint, load
 from sacvit_deploy.benchmarks.onnx_file import check_batch, read_interface
 from sacvit_deploy.benchmarks.report.figures import draw_pngs
-from sacvit_deploy.benchmarks.report.page import write_page
-from sacvit_deploy.benchmarks.report.results import SCOPES, BenchReport, BenchRow, write_json
-from sacvit_deploy.benchmarks.report.table import case_heading, case_table, notes, startup_table, step_table
+from sacvit_deploy.benchmarks.report.page import page
+from sacvit_deploy.benchmarks.report.results import SCOPES, BenchReport, BenchRow
+from sacvit_deploy.benchmarks.report.table import case_text, notes, startup_columns
 from sacvit_deploy.benchmarks.startup.process import ProbeRequest, measure_startup
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.console.tables import text_table
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.cpu import usable_cores
@@ -40,139 +44,130 @@ from sacvit_deploy.precisions import PRECISIONS
 FRACTIONS = (0.23, 0.40, 0.86)  # continue fractions of the paper's table 3
 
 
-@dataclass(frozen=True)
-class BenchJob:
-    """Options of the command, and a scratch folder."""
+def prepare(
+    bundle: Path | None,
+    *,
+    threads: Sequence[int] | None,
+    precisions: Sequence[str] | None,
+    alpha: float | None,
+    fractions: Sequence[float] | None,
+    etas: Sequence[float] | None,
+    vs: Sequence[Path],
+    baselines: Path | None,
+    keep: float | None,
+    **given: Any,
+) -> BenchSetup:
+    """Check the command's options and fill in its defaults; None: the default. given: the other fields of a BenchSetup.
 
-    bundle: Path | None
-    scratch: Path
-    data: Path | None
-    image_count: int
-    scopes: Sequence[str]
-    batches: Sequence[int]
-    fractions: Sequence[float] | None
-    etas: Sequence[float] | None
-    alpha: float | None
-    against: Sequence[str]
-    vs: Sequence[Path]
-    baselines: Path | None
-    keep: float | None
-    backend: str
-    provider: str | None
-    precisions: Sequence[str] | None
-    threads: Sequence[int] | None
-    rounds: int
-    processes: int
-    out: Path | None
-    png: bool
-    scaled: bool
-
-
-def run_job(
-    job: BenchJob, show: Callable[[str], object], say: Callable[[str], object], progress: Progress
-) -> BenchReport:
-    """Measure, show each case as it ends, write the files. Raises UsageError before the long work where possible."""
-    check_words("--scope", job.scopes, SCOPES)
-    check_words("--against", job.against, AGAINST)
-    if job.png:
+    Raises UsageError before the long work where possible.
+    """
+    check_words("--scope", given["scopes"], SCOPES)
+    check_words("--against", given["against"], AGAINST)
+    if given["png"]:
+        if given["out"] is None:
+            raise UsageError("--png needs a folder to write into; name one with --out")
         load_matplotlib()
-    for eta in job.etas or ():
+    for eta in etas or ():
         check_eta(eta)
-    if job.scaled and "file" not in job.scopes:
+    if given["scaled"] and "file" not in given["scopes"]:
         raise UsageError("--scaled is about decoding; add --scope file")
-    files = [read_interface(path) for path in job.vs]
+    files = [read_interface(path) for path in vs]
     for file in files:
-        for batch in job.batches:
+        for batch in given["batches"]:
             check_batch(file, batch)
-    bundle = open_bundle(job.bundle or find_bundle())
-    config = bundle.manifest.config
-    alpha = config.method.alpha if job.alpha is None else job.alpha
-    costs(config, alpha)  # raises for an impossible alpha
-    precisions = job.precisions or default_precisions(list(bundle.manifest.variants), job.provider)
-    fractions, etas = gates(job)
+    opened = open_bundle(bundle or find_bundle())
+    if fractions is None and etas is None and given["data"] is None:
+        fractions = FRACTIONS
+    if not precisions:
+        available = list(opened.manifest.variants)
+        auto, _ = choose_precision(available, given["provider"])
+        precisions = [name for name in PRECISIONS if name in available and name in ("fp32", auto)]
     setup = BenchSetup(
+        bundle=opened,
+        threads=threads or (usable_cores(),),
         precisions=precisions,
-        against=job.against,
-        baselines=job.baselines or default_folder(bundle),
-        alpha=alpha,
-        fractions=fractions,
-        etas=etas,
-        kept=SAIT_KEPT if job.keep is None else job.keep,
+        alpha=opened.manifest.config.method.alpha if alpha is None else alpha,
+        fractions=fractions or (),
+        etas=(None,) if fractions is None and etas is None else etas or (),
         vs=files,
-        scaled=job.scaled,
+        baselines=baselines or opened.path.with_suffix(SUFFIX),
+        kept=SAIT_KEPT if keep is None else keep,
+        **given,
     )
-    with ExitStack() as stack:
-        return _measure(job, setup, find_meters(stack), show, say, progress)
+    costs(opened.manifest.config, setup.alpha)  # raises for an impossible alpha
+    return setup
 
 
-def _measure(
-    job: BenchJob,
-    setup: BenchSetup,
-    meters: Sequence[Meter],
-    show: Callable[[str], object],
-    say: Callable[[str], object],
-    progress: Progress,
+def check_words(option: str, given: Sequence[str], allowed: Collection[str]) -> None:
+    """Raise UsageError for words that an option does not know, or for none."""
+    if not given or not set(given) <= set(allowed):
+        raise UsageError(f"{option} {','.join(given)}: choose among {', '.join(allowed)}")
+
+
+def run_bench(
+    setup: BenchSetup, show: Callable[[str], object], say: Callable[[str], object], progress: Progress
 ) -> BenchReport:
-    bundle = open_bundle(job.bundle or find_bundle())
-    config, alpha = bundle.manifest.config, setup.alpha
-    machine = fingerprint()
-    rows: list[BenchRow] = []
-    images: BenchImages | None = None
-    first: SACViT | None = None
-    for threads in job.threads or (usable_cores(),):
-        models = {
-            precision: SACViT(
-                bundle.path, backend=job.backend, provider=job.provider, precision=precision, threads=threads
-            )
-            for precision in setup.precisions
-        }
-        model = models[setup.precisions[0]]
-        if images is None or first is None:
-            first, images = model, load_images(model, job.data, job.image_count, job.scratch)
-            for note in images.notes:
-                say(f"Note: {note}")
-            if "file" in job.scopes and images.paths is None:
-                raise UsageError(f"--scope file needs image files, and {images.name} are none")
-            show(heading(machine, model, alpha, images, [meter.name for meter in meters]))
-        setup.notes.clear()
-        entries = open_lineup(models, setup, images, say)
-        for note in setup.notes:
+    """Measure, show each case as it ends, write the files. say: takes notes."""
+    with ExitStack() as stack:
+        meters = find_meters(stack)
+        machine = fingerprint()
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sacvit-bench-")))
+        models = open_models(setup, setup.threads[0])
+        first = models[setup.precisions[0]]
+        images = load_images(first, setup.data, setup.image_count, scratch)
+        for note in images.notes:
             say(f"Note: {note}")
-        for scope in job.scopes:
-            for batch in job.batches:
+        if "file" in setup.scopes and images.paths is None:
+            raise UsageError(f"--scope file needs image files, and {images.name} are none")
+        show(heading(setup, machine, first, images.name, [meter.name for meter in meters]))
+        rows: list[BenchRow] = []
+        for threads in setup.threads:
+            if threads != setup.threads[0]:
+                models = open_models(setup, threads)
+            entries, missing = open_lineup(models, setup, images, say)
+            for note in missing:
+                say(f"Note: {note}")
+            for scope, batch in itertools.product(setup.scopes, setup.batches):
                 case = BenchCase(scope, batch, threads)
+                model = models[setup.precisions[0]]
                 with progress.count(f"{scope}, batch {batch}, {threads} threads, runs") as advance:
-                    done = run_case(case, entries, model, images, alpha, job.rounds, meters, advance)
+                    done = run_case(case, entries, model, images, setup.alpha, setup.rounds, meters, advance)
                 rows += done
-                show("\n".join(["", case_heading(done[0]), case_table(done), step_table(done)]))
-    assert images is not None and first is not None
-    requests = startup_requests(job, setup, first, images) if job.processes else []
-    with progress.count("start-up and memory", len(requests) * (job.processes + 1)) as advance:
-        processes = measure_startup(requests, job.processes, advance)
+                show("\n" + case_text(done))
+        requests = startup_requests(setup, first, images) if setup.processes else []
+        with progress.count("start-up and memory", len(requests) * (setup.processes + 1)) as advance:
+            processes = measure_startup(requests, setup.processes, advance)
     if processes:
-        show("\n" + startup_table(processes))
+        show("\n" + text_table(startup_columns(processes)))
     remarks = notes(rows)
     for text in remarks:
         show(f"  {text}")
+    config, alpha = first.config, setup.alpha
     facts = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {**machine, "load_after": load()},
         "bundle": {
-            "name": bundle.manifest.name,
+            "name": setup.bundle.manifest.name,
             "config": config.to_dict(),
             "alpha": alpha,
             "gmacs": {name: value / 1e9 for name, value in vars(costs(config, alpha)).items()},
         },
         "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
-        "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labelled},
+        "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labels is not None},
         "energy": [meter.name for meter in meters],
-        "notes": [*images.notes, *setup.notes, *remarks],
+        "notes": [*images.notes, *missing, *remarks],
     }
     report = BenchReport(facts, rows, processes)
-    if job.out is not None:
-        for path in write_files(report, job.out, say, png=job.png):
+    if setup.out is not None:
+        for path in write_files(report, setup.out, say, png=setup.png):
             show(f"wrote {path}")
     return report
+
+
+def open_models(setup: BenchSetup, threads: int) -> dict[str, SACViT]:
+    """Open the bundle in each precision."""
+    open_model = partial(SACViT, setup.bundle.path, backend=setup.backend, provider=setup.provider, threads=threads)
+    return {name: open_model(precision=name) for name in setup.precisions}
 
 
 def write_files(report: BenchReport, folder: Path, say: Callable[[str], object], *, png: bool) -> list[Path]:
@@ -180,64 +175,43 @@ def write_files(report: BenchReport, folder: Path, say: Callable[[str], object],
 
     Without matplotlib the page has no charts, and `say` is told.
     """
-    written = [folder / "bench.json", folder / "report.html"]
-    write_json(report, written[0])
+    data, html = folder / "bench.json", folder / "report.html"
     charts = True
     try:
         load_matplotlib()
     except SacvitError as error:
         say(f"Note: report.html has tables alone: {error}")
         charts = False
-    write_page(report, written[1], charts=charts)
-    return written + (draw_pngs(report, folder) if png else [])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        data.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        html.write_text(page(report, charts=charts), encoding="utf-8")
+    except OSError as error:
+        raise SacvitError(f"can't write {error.filename or folder}: {error.strerror or error}") from error
+    return [data, html, *(draw_pngs(report, folder) if png else [])]
 
 
-def check_words(option: str, given: Sequence[str], allowed: Collection[str]) -> None:
-    """Raise UsageError for words that an option does not know, or for none."""
-    unknown = [word for word in given if word not in allowed]
-    if unknown or not given:
-        raise UsageError(f"{option} {','.join(given)}: choose among {', '.join(allowed)}")
-
-
-def default_precisions(available: Sequence[str], provider: str | None) -> list[str]:
-    """Return fp32 and the variant that `auto` would take here."""
-    auto, _ = choose_precision(available, provider)
-    return [name for name in PRECISIONS if name in available and name in ("fp32", auto)]
-
-
-def gates(job: BenchJob) -> tuple[Sequence[float], Sequence[float | None]]:
-    """Return forced fractions and real gates; by default the bundle's gate with --data, else the paper's fractions."""
-    if job.fractions is None and job.etas is None:
-        return ((), (None,)) if job.data is not None else (FRACTIONS, ())
-    return job.fractions or (), job.etas or ()
-
-
-def heading(machine: dict[str, Any], model: SACViT, alpha: float, images: BenchImages, meters: Sequence[str]) -> str:
+def heading(setup: BenchSetup, machine: dict[str, Any], model: SACViT, images: str, meters: Sequence[str]) -> str:
     """Describe the bundle, the runtime, the machine and the images."""
-    geometry, name = model.config.geometry, model.bundle.manifest.name
-    runtime = model.backend.description
+    geometry = model.config.geometry
+    size = f"width {geometry.width}, depth {geometry.depth}, {geometry.image_size} px, alpha {setup.alpha:g}"
     energy = ", ".join(meters) or "no counter that this process can read, so no such column"
-    size = f"width {geometry.width}, depth {geometry.depth}, {geometry.image_size} px, alpha {alpha:g}"
     return (
-        f"{name}: {size}; {runtime}\n"
-        f"{describe_machine(machine)}; load {machine['load']}\n{images.name}\nenergy: {energy}"
+        f"{setup.bundle.manifest.name}: {size}; {model.backend.description}\n"
+        f"{describe_machine(machine)}; load {machine['load']}\n{images}\nenergy: {energy}"
     )
 
 
-def startup_requests(job: BenchJob, setup: BenchSetup, model: SACViT, images: BenchImages) -> list[ProbeRequest]:
+def startup_requests(setup: BenchSetup, model: SACViT, images: BenchImages) -> list[ProbeRequest]:
     """Request the cascade with and without stage 2, and each contender of one engine, in each precision."""
     if images.paths is None:
         return []
-    threads = (job.threads or (usable_cores(),))[0]
-    opening = {"backend": job.backend, "provider": job.provider, "threads": threads}
-    kept = max(1, round(setup.kept * CHILDREN * model.config.geometry.tokens))
     requests: list[ProbeRequest] = []
+    opening = {"backend": setup.backend, "provider": setup.provider, "threads": setup.threads[0]}
+    kept = max(1, round(setup.kept * CHILDREN * model.config.geometry.tokens))
     for precision in setup.precisions:
-
-        def request(name: str, precision: str = precision, **more: Any) -> ProbeRequest:
-            return ProbeRequest(name, precision, model.bundle.path, images.paths[0], opening, **more)  # type: ignore[index]
-
-        requests += [request("cascade", eta=0.0), request("cascade", eta=1.0)]
+        request = partial(ProbeRequest, setup.bundle.path, images.paths[0], opening, precision)
+        requests += [request("cascade, exits", eta=0.0), request("cascade, continues", eta=1.0)]
         files = model.backend.files(model.bundle, precision)
         if BASELINE in setup.against:
             requests.append(request("deit", files={"engine": files[BASELINE], "weights": files.get("weights")}))

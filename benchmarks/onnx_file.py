@@ -76,19 +76,12 @@ def open_classifier(file: OnnxClassifier, backend: Backend, size: int) -> Callab
         )
     engine = backend.open(file.path, None)
 
-    def run(view: Array) -> Array:
-        out = engine.run({file.input: view})
-        if file.output not in out:
-            raise BackendError(f"{file.path} gave no {file.output}")
-        return out[file.output]
-
     def classify(view: Array) -> Array:
-        if file.batch is None:
-            return run(view)
-        fixed, count = file.batch, len(view)
-        missing = -count % fixed
-        whole = view if not missing else np.concatenate([view, np.repeat(view[-1:], missing, axis=0)])
-        parts = [run(whole[at : at + fixed]) for at in range(0, len(whole), fixed)]
-        return np.concatenate(parts)[:count]
+        count, size = len(view), file.batch or len(view)
+        whole = np.concatenate([view, np.repeat(view[-1:], -count % size, axis=0)]) if count % size else view
+        parts = [engine.run({file.input: whole[at : at + size]}) for at in range(0, len(whole), size)]
+        if file.output not in parts[0]:
+            raise BackendError(f"{file.path} gave no {file.output}")
+        return np.concatenate([part[file.output] for part in parts])[:count]
 
     return classify

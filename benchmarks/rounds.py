@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -24,22 +24,23 @@ class Timed(Protocol):
         ...
 
 
+K = TypeVar("K")
 R = TypeVar("R", bound=Timed)
 
 
 @dataclass(frozen=True)
-class Window(Generic[R]):
+class Window(Generic[K, R]):
     """Runs of each contender in the rounds that count."""
 
-    runs: Mapping[str, list[R]]
+    runs: Mapping[K, list[R]]
     warm_up: int  # rounds before that are not counted
     passed_over: int  # unsteady rounds after warm-up that are not counted
-    steady: Mapping[str, bool]
+    steady: Mapping[K, bool]
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], R]], rounds: int, advance: Callable[[int], object] = int
-) -> Window[R]:
+    contenders: Mapping[K, Callable[[], R]], rounds: int, advance: Callable[[int], object] = int
+) -> Window[K, R]:
     """Run all contenders in turn until a window of `rounds` rounds is steady, or STRETCH windows were run.
 
     Each round begins with another contender, so that none always follows the same one. The first rounds warm up, until
@@ -50,7 +51,7 @@ def interleave(
     names = list(contenders)
     turn = 0
 
-    def run_round() -> dict[str, R]:
+    def run_round() -> dict[K, R]:
         nonlocal turn
         order = names[turn % len(names) :] + names[: turn % len(names)]
         turn += 1
@@ -60,27 +61,27 @@ def interleave(
             advance(1)
         return runs
 
-    last = run_round()
-    warm_up = 1
-    while warm_up < MOST_WARM_UP:
-        now = run_round()
-        warm_up += 1
-        warm = all(abs(now[name].seconds - last[name].seconds) <= WARM * last[name].seconds for name in names)
-        last = now
-        if warm:
-            break
-    seen = [run_round() for _ in range(rounds)]
-    while not all(is_steady(seen[-rounds:], name) for name in names) and len(seen) < STRETCH * rounds:
+    seen = [run_round()]
+    while len(seen) == 1 or (len(seen) < MOST_WARM_UP and not agree(*seen[-2:])):
+        seen.append(run_round())
+    warm_up = len(seen)
+    seen += [run_round() for _ in range(rounds)]
+    while not all(steady(seen[-rounds:]).values()) and len(seen) < warm_up + STRETCH * rounds:
         seen.append(run_round())
     window = seen[-rounds:]
     return Window(
         runs={name: [runs[name] for runs in window] for name in names},
         warm_up=warm_up,
-        passed_over=len(seen) - rounds,
-        steady={name: is_steady(window, name) for name in names},
+        passed_over=len(seen) - warm_up - rounds,
+        steady=steady(window),
     )
 
 
-def is_steady(rounds: list[dict[str, R]], name: str) -> bool:
-    """Tell whether a contender took about the same time in all of these rounds."""
-    return unsteadiness([runs[name].seconds for runs in rounds]) <= STEADY
+def agree(last: Mapping[K, R], now: Mapping[K, R]) -> bool:
+    """Tell whether every contender took about as long in two successive rounds."""
+    return all(abs(now[name].seconds - last[name].seconds) <= WARM * last[name].seconds for name in last)
+
+
+def steady(rounds: Sequence[Mapping[K, R]]) -> dict[K, bool]:
+    """Tell for each contender whether it took about the same time in all of these rounds."""
+    return {name: unsteadiness([runs[name].seconds for runs in rounds]) <= STEADY for name in rounds[0]}

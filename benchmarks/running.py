@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-import numpy as np
 
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
 from sacvit_deploy.benchmarks.machine.energy import Meter, total
-from sacvit_deploy.evaluation.labelled_images import UNKNOWN
 from sacvit_deploy.images.prefetch import in_batches, prefetch
 from sacvit_deploy.scheduler import Item
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -27,32 +23,30 @@ class Run:
     latencies: Sequence[float]
     steps: dict[str, float]
     continued: int
-    failed: int
-    right: int | None  # None without labels
-    joules: float | None  # None without a counter
+    failed: int = 0
+    right: int | None = None  # None without labels
+    joules: float | None = None  # None without a counter
 
 
 @dataclass(frozen=True)
-class Feed(Generic[S]):
-    """Source of images: their sources in order, the function that prepares one, and the threads that prefetch."""
+class Feed:
+    """Source of `count` images: the function that prepares each, and the threads that prefetch them."""
 
-    sources: Sequence[S]
-    prepare: Callable[[S], Item]
+    count: int
+    prepare: Callable[[int], Item]
     workers: int
     labels: Index | None = None
 
 
-def run(contender: Contender, feed: Feed[S], batch: int, meters: Sequence[Meter] = ()) -> Run:
+def run(contender: Contender, feed: Feed, batch: int, meters: Sequence[Meter] = ()) -> Run:
     """Pass all images of the feed through a contender."""
     taken: list[float] = []
     answered: list[float] = []
-    steps: dict[str, float] = {}
-    continued = failed = right = 0
 
-    def watched() -> Iterator[S]:
-        for source in feed.sources:
+    def watched() -> Iterator[int]:
+        for number in range(feed.count):
             taken.append(time.perf_counter())
-            yield source
+            yield number
 
     before = total(meters)
     start = time.perf_counter()
@@ -63,25 +57,28 @@ def run(contender: Contender, feed: Feed[S], batch: int, meters: Sequence[Meter]
         answers.append(answer)
     seconds = time.perf_counter() - start
     after = total(meters)
-    for number, answer in enumerate(answers):
-        for step, spent in answer.item.timing.items():
-            steps[step] = steps.get(step, 0.0) + spent
-        continued += answer.stage == 2
-        if answer.error is not None or answer.probabilities is None:
-            failed += 1
-        elif feed.labels is not None:
-            right += int(np.argmax(answer.probabilities)) == feed.labels[number]
+    best = [None if one.error or one.probabilities is None else int(one.probabilities.argmax()) for one in answers]
     return Run(
         seconds=seconds,
         latencies=[end - begin for begin, end in zip(taken, answered, strict=True)],
-        steps=steps,
-        continued=continued,
-        failed=failed,
-        right=right if known(feed.labels) else None,
+        steps=sum_steps(answer.item for answer in answers),
+        continued=sum(answer.stage == 2 for answer in answers),
+        failed=best.count(None),
+        right=None if feed.labels is None else int(sum(map(operator.eq, best, feed.labels))),
         joules=None if before is None or after is None else after - before,
     )
 
 
-def known(labels: Index | None) -> bool:
-    """Tell whether there are labels, and all of them known."""
-    return labels is not None and bool((labels != UNKNOWN).all())
+def median_steps(runs: Sequence[Run], count: int) -> dict[str, float]:
+    """Return the median milliseconds per image of every step, for `count` images in each run."""
+    steps = runs[-1].steps
+    return {step: 1000 / count * statistics.median(run.steps.get(step, 0.0) for run in runs) for step in steps}
+
+
+def sum_steps(items: Iterable[Item]) -> dict[str, float]:
+    """Sum the seconds of every step over the items."""
+    steps: dict[str, float] = {}
+    for item in items:
+        for step, seconds in item.timing.items():
+            steps[step] = steps.get(step, 0.0) + seconds
+    return steps

@@ -18,10 +18,6 @@ class Spread:
     low: float
     high: float
 
-    def overlaps(self, other: Spread) -> bool:
-        """Tell whether the ranges of two spreads overlap."""
-        return self.low <= other.high and other.low <= self.high
-
 
 def spread(values: Sequence[float]) -> Spread:
     """Summarise at least one finite number. Raises UsageError for none, NaN or infinity."""

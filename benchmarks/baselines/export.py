@@ -33,6 +33,7 @@ from sacvit_deploy.precisions import PRECISIONS
 
 OWN = "the bundle's own DeiT weights, not trained as this method"
 RANDOM = "random weights"
+STAGES: dict[str, type[StageModule]] = {"sait": SaiT, "sait_head": SaiTHead, "sait_tail": SaiTTail, "stvit": STViT}
 CALIBRATION = 8  # images of noise: only the time of a baseline is measured, not its accuracy
 
 
@@ -44,14 +45,15 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
     """
     config = bundle.manifest.config
     model, weights = dense_model(bundle)
-    full = baseline_stages(model)
     missing = {}
     try:
         stvit_image_blocks(config.geometry.depth)
     except UsageError as error:
         missing["stvit"] = str(error)
-    traced = full if precision != "fp16" else baseline_stages(halve(model))
-    graphs = {role: trace(stage) for role, stage in traced.items()}
+    roles = [role for role in STAGES if role not in missing]
+    full = {role: STAGES[role](model) for role in roles}
+    reduced = halve(model) if precision == "fp16" else model
+    graphs = {role: trace(STAGES[role](reduced)) for role in roles}
     inputs = example_inputs(full, config)
     if precision == "int8":
         graphs = quantise_int8(graphs, inputs)
@@ -67,14 +69,6 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
             if not np.isfinite(off) or (precision == "fp32" and off > PRECISIONS["fp32"].tolerance):
                 raise ExportError(f"the {precision} engine {role} differs from its reference by {off:.1e}")
     return {role: describe_file(path) for role, path in paths.items()}, weights, missing
-
-
-def baseline_stages(model: ReferenceSACViT) -> dict[str, StageModule]:
-    """Wrap the model as each baseline for the exporter; STViT only where the network is deep enough."""
-    stages: dict[str, StageModule] = {"sait": SaiT(model), "sait_head": SaiTHead(model), "sait_tail": SaiTTail(model)}
-    if model.config.geometry.depth >= 4:
-        stages["stvit"] = STViT(model)
-    return stages
 
 
 def example_inputs(stages: Mapping[str, StageModule], config: ModelConfig) -> dict[str, dict[str, Array]]:
@@ -119,8 +113,13 @@ def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     files = bundle.checked_files("fp32")
     graph = onnx.load(str(files[BASELINE])).graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    values |= attention_biases(graph, values)
-    state = {key: weight_for(key, value, values) for key, value in model.state_dict().items()}
+    weights = {name.removesuffix(".T"): value.T if name.endswith(".T") else value for name, value in values.items()}
+    weights |= attention_biases(graph, values)
+    # A plain DeiT lacks some of the model's tensors, which keep their random values.
+    state = {
+        key: torch.from_numpy(weights[key].copy()).reshape(value.shape) if key in weights else value
+        for key, value in model.state_dict().items()
+    }
     width, tokens = config.geometry.width, CHILDREN * config.geometry.tokens
     # The exporter folded the class token and its position embedding into their sum, which is all that a DeiT needs.
     table = torch.zeros(1, tokens + 1, width)
@@ -160,15 +159,6 @@ def attention_biases(graph: onnx.GraphProto, values: Mapping[str, Array]) -> dic
             rest = np.zeros(2 * bias.size, dtype=bias.dtype)
             biases |= {f"{layer}.proj.bias": bias, f"{layer}.qkv.bias": np.concatenate([queries, rest])}
     return biases
-
-
-def weight_for(key: str, value: torch.Tensor, values: Mapping[str, Array]) -> torch.Tensor:
-    """Take one entry of the state dict from the graph's tensors, or `value` where a plain DeiT has no such tensor."""
-    if key in values:
-        return torch.from_numpy(values[key].copy()).reshape(value.shape)
-    if f"{key}.T" in values:
-        return torch.from_numpy(values[f"{key}.T"].T.copy()).reshape(value.shape)
-    return value
 
 
 def the_tensor(values: Mapping[str, Array], shape: tuple[int, ...]) -> torch.Tensor:

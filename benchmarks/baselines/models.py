@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sacvit_deploy.benchmarks.baselines.costs import SEMANTIC_TOKENS, sait_dense_blocks, stvit_image_blocks
 from sacvit_deploy.export.blocks import Attention, Block, attend
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import StageModule, dtype_of
+from sacvit_deploy.export.modules import StageModule
 
 EXAMPLE_TOKENS = 3  # kept tokens in the inputs to trace with
 
@@ -26,20 +26,29 @@ def embed(model: ReferenceSACViT, image: Tensor) -> Tensor:
     return torch.cat([cls, model.patch_embed(image) + table[:, 1:]], dim=1)
 
 
-def classify(model: ReferenceSACViT, token: Tensor) -> Tensor:
-    """Classify tokens [B,D]: logits [B,C] fp32."""
-    logits: Tensor = model.head(model.norm(token)).float()
-    return logits
+class ImageModule(StageModule):
+    """Baseline with normalised images [B,3,S,S] as its first input."""
+
+    inputs: tuple[str, ...] = ("image",)
+    outputs: tuple[str, ...] = ("logits",)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return inputs to trace with."""
+        size = self.config.geometry.image_size
+        return (torch.zeros(2, 3, size, size, dtype=self.dtype),)
+
+    def dynamic(self) -> dict[str, dict[int, object]]:
+        """Return the dynamic axes."""
+        return {"image": {0: torch.export.Dim("batch")}}
 
 
-class SaiTHead(StageModule):
+class SaiTHead(ImageModule):
     """Dense blocks of SaiT (arXiv 2210.05832): image [B,3,S,S] -> tokens [B,4N+1,D], scores [B,4N] fp32.
 
     A token's score is the class token's attention to it in the last dense block, mean over the heads; the scores of an
     image and the class token's attention to itself sum to 1.
     """
 
-    inputs = ("image",)
     outputs = ("tokens", "scores")
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,15 +58,6 @@ class SaiTHead(StageModule):
         for block in self.model.layers()[: sait_dense_blocks(self.model.config.geometry.depth)]:
             x, attention = block(x)
         return x, attention[:, :, 0, 1:].float().mean(dim=1)
-
-    def example(self) -> tuple[Tensor, ...]:
-        """Return inputs to trace with."""
-        size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Return the dynamic axes."""
-        return {"image": {0: torch.export.Dim("batch")}}
 
 
 class SaiTTail(StageModule):
@@ -70,7 +70,8 @@ class SaiTTail(StageModule):
         """Run the sparse blocks."""
         for block in self.model.layers()[sait_dense_blocks(self.model.config.geometry.depth) :]:
             tokens = block(tokens)[0]
-        return classify(self.model, tokens[:, 0])
+        logits: Tensor = self.model.head(self.model.norm(tokens[:, 0])).float()
+        return logits
 
     def example(self) -> tuple[Tensor, ...]:
         """Return inputs to trace with; the residual stream is fp32 in every variant."""
@@ -81,7 +82,7 @@ class SaiTTail(StageModule):
         return {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}}
 
 
-class SaiT(StageModule):
+class SaiT(ImageModule):
     """Whole SaiT at a fixed count: image [B,3,S,S], slots [K] = 0..K-1 -> logits [B,C].
 
     Head, selection of the K best tokens and tail are one graph. K is the length of `slots`, so the kept ratio is chosen
@@ -89,7 +90,6 @@ class SaiT(StageModule):
     """
 
     inputs = ("image", "slots")
-    outputs = ("logits",)
 
     def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model)
@@ -108,23 +108,20 @@ class SaiT(StageModule):
 
     def example(self) -> tuple[Tensor, ...]:
         """Return inputs to trace with."""
-        return (*self.head.example(), torch.arange(EXAMPLE_TOKENS))
+        return (*super().example(), torch.arange(EXAMPLE_TOKENS))
 
     def dynamic(self) -> dict[str, dict[int, object]]:
         """Return the dynamic axes."""
-        return {**self.head.dynamic(), "slots": {0: torch.export.Dim("kept")}}
+        return {**super().dynamic(), "slots": {0: torch.export.Dim("kept")}}
 
 
-class STViT(StageModule):
+class STViT(ImageModule):
     """STViT (arXiv 2303.08685): image [B,3,S,S] -> logits [B,C], over 16 semantic tokens from an early block on.
 
     The first third of the blocks sees all image tokens. Two blocks then generate semantic tokens. In the first, tokens
     pooled in space attend to the image tokens; in the second, with learned global centres added, to themselves and the
     image tokens. The other blocks see the semantic tokens alone, whose mean is classified; there is no class token.
     """
-
-    inputs = ("image",)
-    outputs = ("logits",)
 
     def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model)
@@ -149,15 +146,6 @@ class STViT(StageModule):
             semantic = block(semantic)[0]
         logits: Tensor = model.head(model.norm(semantic).mean(dim=1)).float()
         return logits
-
-    def example(self) -> tuple[Tensor, ...]:
-        """Return inputs to trace with."""
-        size = self.model.config.geometry.image_size
-        return (torch.zeros(2, 3, size, size, dtype=dtype_of(self.model)),)
-
-    def dynamic(self) -> dict[str, dict[int, object]]:
-        """Return the dynamic axes."""
-        return {"image": {0: torch.export.Dim("batch")}}
 
 
 def generate(block: Block, queries: Tensor, source: Tensor) -> Tensor:

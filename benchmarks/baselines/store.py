@@ -18,7 +18,7 @@ from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.errors import BundleError, ExportError
 
 # Names that existing folders have.
-SUFFIX = ".opponents"
+SUFFIX = ".opponents"  # beside the bundle: `model.sacvit` -> `model.opponents`
 FACTS = "opponents.json"
 EDITION = 1  # of the baselines' graphs: raised with them, so that older files are exported again
 
@@ -30,11 +30,6 @@ class Baselines:
     files: dict[str, Path]
     weights: str
     missing: dict[str, str]  # reasons by name
-
-
-def default_folder(bundle: Bundle) -> Path:
-    """Return the folder beside the bundle: `model.sacvit` -> `model.opponents`."""
-    return bundle.path.with_suffix(SUFFIX)
 
 
 def key_of(bundle: Bundle) -> str:

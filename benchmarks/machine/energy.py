@@ -4,113 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from sacvit_deploy.benchmarks.machine.tegrastats import PowerLog, watch
+from sacvit_deploy.benchmarks.machine.fingerprint import nvidia_gpus
+from sacvit_deploy.benchmarks.machine.tegrastats import watch
 
 TEGRA_MS = 50  # between two samples of tegrastats
 RAPL = Path("/sys/class/powercap")
 
 
-class Meter(Protocol):
-    """Counter of joules; another kind joins in `find_meters`."""
+@dataclass(frozen=True)
+class Meter:
+    """Energy counter. joules: reads it, from a fixed moment on, so that only differences mean anything."""
 
-    @property
-    def name(self) -> str:
-        """Name of the counter, such as `RAPL, package-0`."""
-        ...
-
-    def joules(self) -> float:
-        """Return joules since a fixed moment; only differences mean anything."""
-        ...
+    name: str
+    joules: Callable[[], float]
 
 
-class Rapl:
-    """Counter of one Intel or AMD CPU package; wrap-arounds of the hardware counter are added back."""
+def rapl(folder: Path) -> Meter:
+    """Open the counter of one Intel or AMD CPU package. Raises OSError, ValueError."""
+    counter, size = folder / "energy_uj", int((folder / "max_energy_range_uj").read_text())
+    last, wrapped = int(counter.read_text()), 0
 
-    def __init__(self, folder: Path) -> None:
-        self._counter = folder / "energy_uj"
-        self._range = int((folder / "max_energy_range_uj").read_text())
-        self._label = (folder / "name").read_text().strip()
-        self._last, self._wrapped = self._read(), 0
+    def joules() -> float:
+        nonlocal last, wrapped
+        now = int(counter.read_text())
+        wrapped += size if now < last else 0  # the hardware counter began anew
+        last = now
+        return (now + wrapped) / 1e6
 
-    @property
-    def name(self) -> str:
-        """Name with the package."""
-        return f"RAPL, {self._label}"
-
-    def joules(self) -> float:
-        """Read the counter."""
-        now = self._read()
-        if now < self._last:
-            self._wrapped += self._range
-        self._last = now
-        return (now + self._wrapped) / 1e6
-
-    def _read(self) -> int:
-        return int(self._counter.read_text())
+    return Meter(f"RAPL, {(folder / 'name').read_text().strip()}", joules)
 
 
-class Nvml:
-    """Counter of one NVIDIA GPU."""
-
-    def __init__(self, library: Any, index: int) -> None:
-        self._library = library
-        self._handle = library.nvmlDeviceGetHandleByIndex(index)
-        self._label = f"GPU {index}"
-        self.joules()  # raises here on older GPUs, which have no counter
-
-    @property
-    def name(self) -> str:
-        """Name with the GPU's index."""
-        return f"NVML, {self._label}"
-
-    def joules(self) -> float:
-        """Read the counter."""
-        return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000
+def nvml(library: Any, gpu: Any, name: str) -> Meter:
+    """Open the counter of one NVIDIA GPU. Raises NVMLError for older GPUs, which have none."""
+    library.nvmlDeviceGetTotalEnergyConsumption(gpu)
+    return Meter(name, lambda: float(library.nvmlDeviceGetTotalEnergyConsumption(gpu)) / 1000)
 
 
-class Tegra:
-    """Energy of a Jetson's rails, integrated from the watts that tegrastats samples."""
-
-    name = "tegrastats"
-
-    def __init__(self, record: PowerLog) -> None:
-        self._record = record
-
-    def joules(self) -> float:
-        """Integrate the samples so far."""
-        return sum(sample.power or 0.0 for sample in self._record.samples) * TEGRA_MS / 1000
-
-
-def find_meters(stack: contextlib.ExitStack, rapl: Path = RAPL) -> list[Meter]:
+def find_meters(stack: contextlib.ExitStack, powercap: Path = RAPL) -> list[Meter]:
     """Open every counter that this process may read, until the stack ends; in containers often none."""
-    meters: list[Meter] = []
-    for folder in sorted(rapl.glob("intel-rapl:*")):
+    meters = []
+    for folder in sorted(powercap.glob("intel-rapl:*")):
         if folder.name.count(":") == 1:  # deeper ones are parts of a package
             with contextlib.suppress(OSError, ValueError):
-                meters.append(Rapl(folder))
+                meters.append(rapl(folder))
     if shutil.which("tegrastats"):
-        meters.append(Tegra(stack.enter_context(watch(TEGRA_MS))))
-    return meters + _gpus()
-
-
-def _gpus() -> list[Meter]:
-    try:
-        import pynvml
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-    except pynvml.NVMLError:
-        return []
-    meters: list[Meter] = []
-    for index in range(count):
-        with contextlib.suppress(pynvml.NVMLError):
-            meters.append(Nvml(pynvml, index))
+        log = stack.enter_context(watch(TEGRA_MS))
+        # The rails' watts, integrated over the samples so far.
+        meters.append(Meter("tegrastats", lambda: sum(one.power or 0.0 for one in log.samples) * TEGRA_MS / 1000))
+    library, gpus = nvidia_gpus()
+    for index, (gpu, _) in enumerate(gpus):
+        with contextlib.suppress(library.NVMLError):
+            meters.append(nvml(library, gpu, f"NVML, GPU {index}"))
     return meters
 
 

@@ -24,21 +24,26 @@ def fingerprint() -> dict[str, Any]:
     """Describe the machine and the software on it. `id` depends on the hardware alone."""
     cpuinfo = _read("/proc/cpuinfo")
     model = re.search(r"^(?:model name|Hardware|Processor)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     hardware: dict[str, Any] = {
         "cpu": model[1].strip() if model else platform.processor() or platform.machine(),
         "cores": usable_cores(),
         "features": cpu_features(),
         "virtual": bool(re.search(r"^flags\s*:.*\bhypervisor\b", cpuinfo, re.MULTILINE)),
-        "memory_gb": memory_gb(),
-        "gpus": gpus(),
+        "memory_gb": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "gpus": [name for _, name in nvidia_gpus()[1]],
     }
+    versions = {"sacvit-deploy": sacvit_deploy.__version__}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
         "id": hashlib.sha256(json.dumps(hardware, sort_keys=True).encode()).hexdigest()[:12],
         **hardware,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "python": platform.python_version(),
-        "libraries": {"sacvit-deploy": sacvit_deploy.__version__, **versions()},
+        "libraries": versions,
         "load": load(),
     }
 
@@ -51,34 +56,19 @@ def load() -> float | None:
         return None
 
 
-def memory_gb() -> float | None:
-    """Return the machine's memory in GiB."""
-    total = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
-    return round(int(total[1]) / 2**20, 1) if total else None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the installed libraries."""
-    installed = {}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            installed[name] = importlib.metadata.version(name)
-    return installed
-
-
-def gpus() -> list[str]:
-    """Return the names of NVIDIA GPUs, where `pynvml` is installed."""
+def nvidia_gpus() -> tuple[Any, list[tuple[Any, str]]]:
+    """Return `pynvml`, and its handle and name of every GPU; no GPUs without the library or its driver."""
     try:
         import pynvml
     except ImportError:
-        return []
+        return None, []
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         names = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
     except pynvml.NVMLError:
-        return []
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+        return pynvml, []
+    return pynvml, [(gpu, os.fsdecode(name)) for gpu, name in zip(handles, names, strict=True)]
 
 
 def describe_machine(machine: dict[str, Any]) -> str:

@@ -46,6 +46,12 @@ class PowerLog:
 
     samples: list[Sample] = field(default_factory=list)
 
+    def read(self, lines: Iterable[str]) -> None:
+        """Append the samples of tegrastats' lines as they come; lines of other programs are skipped."""
+        for sample in map(parse_line, lines):
+            if sample.memory is not None or sample.powers:
+                self.samples.append(sample)
+
     @property
     def power(self) -> float | None:
         """Mean watts (see `Sample.power`), or None."""
@@ -70,12 +76,6 @@ def parse_line(line: str) -> Sample:
     )
 
 
-def parse_lines(lines: Iterable[str]) -> PowerLog:
-    """Read a log; lines of other programs are skipped."""
-    samples = map(parse_line, lines)
-    return PowerLog([sample for sample in samples if sample.memory is not None or sample.powers])
-
-
 @contextlib.contextmanager
 def watch(interval: int = 100) -> Iterator[PowerLog]:
     """Run tegrastats during the block, a sample every `interval` milliseconds. Raises BackendError off a Jetson."""
@@ -84,18 +84,10 @@ def watch(interval: int = 100) -> Iterator[PowerLog]:
         raise BackendError("tegrastats is not installed; it comes with JetPack, on a Jetson")
     record = PowerLog()
     with subprocess.Popen([tool, "--interval", str(interval)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        out = process.stdout
-        reader = threading.Thread(target=_collect, args=(out, record), daemon=True)
+        reader = threading.Thread(target=record.read, args=(process.stdout,), daemon=True)
         reader.start()
         try:
             yield record
         finally:
             process.terminate()
             reader.join()
-
-
-def _collect(lines: Iterable[str], record: PowerLog) -> None:
-    """Append samples as their lines arrive, until tegrastats ends."""
-    for line in lines:
-        record.samples += parse_lines([line]).samples

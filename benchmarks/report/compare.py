@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from sacvit_deploy.benchmarks.report.results import BenchReport, read_json
+from sacvit_deploy.benchmarks.report.results import BenchReport
 from sacvit_deploy.benchmarks.report.table import with_range
 from sacvit_deploy.benchmarks.spread import Spread
-from sacvit_deploy.console.tables import Column, text_table
+from sacvit_deploy.console.tables import text_table
 
 FASTER, SLOWER, SAME = "faster", "slower", "same"
 MS, RATIO, PROCESS = "ms", "ratio to DeiT", "process s"
@@ -18,19 +16,17 @@ MS, RATIO, PROCESS = "ms", "ratio to DeiT", "process s"
 
 @dataclass(frozen=True)
 class RowChange:
-    """Change of one row that both benches have. quantity: MS, RATIO or PROCESS; verdict: FASTER, SLOWER or SAME."""
+    """Change of one row that both benches have. quantity: MS, RATIO or PROCESS; change: above 1 where new is faster.
+
+    verdict: FASTER or SLOWER only where every round of one bench lies beyond every round of the other, else SAME.
+    """
 
     name: str
     quantity: str
     old: Spread
     new: Spread
     verdict: str
-
-    @property
-    def change(self) -> float:
-        """Speed of the new bench over the old one's: above 1 is faster."""
-        gain = self.old.median / self.new.median
-        return 1 / gain if self.quantity == RATIO else gain
+    change: float
 
 
 @dataclass(frozen=True)
@@ -42,35 +38,23 @@ class BenchComparison:
     only_new: Sequence[str]
     same_machine: bool
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**asdict(self), "verdicts": [{**asdict(one), "change": one.change} for one in self.verdicts]}
-
     def table(self) -> str:
-        """Format the comparison as text; `to_dict` is its JSON form."""
+        """Format the comparison as text; `dataclasses.asdict` is its JSON form."""
         lines = []
         if not self.same_machine:
             lines.append("The machines differ: times are not compared, ratios are.")
         if self.verdicts:
-            columns: list[Column] = [
-                ("row", [one.name for one in self.verdicts]),
-                ("", [one.quantity for one in self.verdicts]),
-                ("old", [with_range(one.old) for one in self.verdicts]),
-                ("new", [with_range(one.new) for one in self.verdicts]),
-                ("times better", [f"{one.change:.2f}" for one in self.verdicts]),
-                ("verdict", [one.verdict for one in self.verdicts]),
+            heads = ("row", "", "old", "new", "times better", "verdict")
+            rows = [
+                (one.name, one.quantity, with_range(one.old), with_range(one.new), f"{one.change:.2f}", one.verdict)
+                for one in self.verdicts
             ]
-            lines.append(text_table(columns))
-        counts = {word: sum(one.verdict == word for one in self.verdicts) for word in (FASTER, SLOWER, SAME)}
-        lines.append(", ".join(f"{count} {word}" for word, count in counts.items()))
+            lines.append(text_table(list(zip(heads, zip(*rows, strict=True), strict=True))))
+        verdicts = [one.verdict for one in self.verdicts]
+        lines.append(", ".join(f"{verdicts.count(word)} {word}" for word in (FASTER, SLOWER, SAME)))
         lines += [f"only in the old one: {name}" for name in self.only_old]
         lines += [f"only in the new one: {name}" for name in self.only_new]
         return "\n".join(lines)
-
-
-def compare_files(old: Path, new: Path) -> BenchComparison:
-    """Compare two JSON files that `sacvit bench` wrote. Raises UsageError for other files."""
-    return compare(read_json(old), read_json(new))
 
 
 def compare(old: BenchReport, new: BenchReport) -> BenchComparison:
@@ -78,7 +62,7 @@ def compare(old: BenchReport, new: BenchReport) -> BenchComparison:
     same_machine = old.facts["machine"]["id"] == new.facts["machine"]["id"]
     before, after = _quantities(old), _quantities(new)
     verdicts = [
-        RowChange(name, quantity, before[name, quantity], spread, judge(before[name, quantity], spread, quantity))
+        _change(name, quantity, before[name, quantity], spread)
         for (name, quantity), spread in after.items()
         if (name, quantity) in before and (same_machine or quantity == RATIO)
     ]
@@ -91,12 +75,13 @@ def compare(old: BenchReport, new: BenchReport) -> BenchComparison:
     )
 
 
-def judge(old: Spread, new: Spread, quantity: str) -> str:
-    """Return FASTER or SLOWER only where every round of one lies beyond every round of the other, else SAME."""
-    if old.overlaps(new):
-        return SAME
-    more_is_better = quantity == RATIO
-    return FASTER if (new.median > old.median) == more_is_better else SLOWER
+def _change(name: str, quantity: str, old: Spread, new: Spread) -> RowChange:
+    change = new.median / old.median if quantity == RATIO else old.median / new.median
+    if old.low <= new.high and new.low <= old.high:
+        verdict = SAME
+    else:
+        verdict = FASTER if (new.median > old.median) == (quantity == RATIO) else SLOWER
+    return RowChange(name, quantity, old, new, verdict, change)
 
 
 def _quantities(report: BenchReport) -> dict[tuple[str, str], Spread]:

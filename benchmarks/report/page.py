@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from itertools import count
-from pathlib import Path
 
 from sacvit_deploy.benchmarks.machine.fingerprint import describe_machine
-from sacvit_deploy.benchmarks.report.charts import accuracy_dots, cases, ratio_bars, ratio_lines, step_bars
-from sacvit_deploy.benchmarks.report.figures import Chart, chart_svg
+from sacvit_deploy.benchmarks.report.charts import Chart, accuracy_dots, cases, ratio_bars, ratio_lines, step_bars
+from sacvit_deploy.benchmarks.report.figures import chart_svg
 from sacvit_deploy.benchmarks.report.results import BenchReport
 from sacvit_deploy.benchmarks.report.table import case_columns, startup_columns, times
 from sacvit_deploy.console.tables import Column
-from sacvit_deploy.errors import SacvitError
-
-
-def write_page(report: BenchReport, path: Path, *, charts: bool) -> None:
-    """Write the page. Raises SacvitError."""
-    text = page(report, charts=charts)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SacvitError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def page(report: BenchReport, *, charts: bool) -> str:
@@ -66,9 +54,7 @@ def _headline(report: BenchReport) -> str:
     """List the gain at the largest batch, a sentence for each precision."""
     sentences = []
     for precision in dict.fromkeys(row.precision for row in report.rows):
-        rows = [
-            row for row in report.rows if row.precision == precision and row.gate is not None and "deit" in row.ratios
-        ]
+        rows = [row for row in report.rows if row.precision == precision and row.gate and "deit" in row.ratios]
         if not rows:
             continue
         largest = max(row.batch for row in rows)

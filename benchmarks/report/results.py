@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sacvit_deploy.benchmarks.spread import Spread
-from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.errors import UsageError
 
 KIND = "sacvit-bench"
 SCHEMA = 1
 SCOPES = {
-    "engine": "from decoded pictures to probabilities",
-    "file": "from picture files to probabilities",
+    "engine": "from decoded images to probabilities",
+    "file": "from image files to probabilities",
 }
 
 
@@ -58,8 +58,14 @@ class BenchRow:
 
     @property
     def name(self) -> str:
-        """Contender, gate and precision, which tell the rows of a case apart."""
-        return " ".join(filter(None, [self.contender, gate_name(self.gate), self.precision]))
+        """Contender, gate (`23%` forced, `eta 0.6` real) and precision, which tell the rows of a case apart."""
+        gates = [f"{value:.0%}" if kind == "forced" else f"eta {value:g}" for kind, value in (self.gate or {}).items()]
+        return " ".join([self.contender, *gates, self.precision])
+
+    def steps(self) -> dict[str, float]:
+        """Return milliseconds by step with the rest; decoding overlaps the engines, so steps may exceed the total."""
+        rest = self.ms.median - sum(self.steps_ms.values())
+        return {**self.steps_ms, "rest": rest} if rest > 0.005 else dict(self.steps_ms)
 
 
 @dataclass(frozen=True)
@@ -86,33 +92,11 @@ class BenchReport:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, as `bench.schema.json` describes it."""
         rows = [{**asdict(row), "images_per_second": row.images_per_second, "name": row.name} for row in self.rows]
-        return {
-            "kind": KIND,
-            "schema": SCHEMA,
-            **self.facts,
-            "rows": rows,
-            "processes": [asdict(process) for process in self.processes],
-        }
-
-
-def gate_name(gate: Mapping[str, float] | None) -> str:
-    """Format a gate: `23%` for a forced continue fraction, `eta 0.6` for a real gate, empty for None."""
-    if gate is None:
-        return ""
-    return f"{gate['forced']:.0%}" if "forced" in gate else f"eta {gate['eta']:g}"
-
-
-def write_json(report: BenchReport, path: Path) -> None:
-    """Write the JSON form of a report. Raises SacvitError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SacvitError(f"can't write {path}: {error.strerror or error}") from error
+        return {"kind": KIND, "schema": SCHEMA, **self.facts, "rows": rows, "processes": [*map(asdict, self.processes)]}
 
 
 def read_json(path: Path) -> BenchReport:
-    """Read a report that `write_json` wrote. Raises UsageError for any other file."""
+    """Read a report that `sacvit bench` wrote. Raises UsageError for any other file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -139,13 +123,11 @@ def _row(data: Mapping[str, Any]) -> BenchRow:
 
 
 def _process(data: Mapping[str, Any]) -> StartupResult:
-    times = {key: _spread(data[key]) for key in ("seconds", "open_ms", "first_ms")}
-    return StartupResult(**{**data, **times})
+    return StartupResult(**{**data, **{key: _spread(data[key]) for key in ("seconds", "open_ms", "first_ms")}})
 
 
 def _spread(data: Mapping[str, Any]) -> Spread:
     spread = Spread(*(float(data[key]) for key in ("median", "low", "high")))
-    finite = all(map(math.isfinite, (spread.median, spread.low, spread.high)))
-    if not finite or not spread.low <= spread.median <= spread.high:
+    if not -math.inf < spread.low <= spread.median <= spread.high < math.inf:
         raise ValueError(f"no spread: {data}")
     return spread

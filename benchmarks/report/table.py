@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sacvit_deploy.benchmarks.report.results import SCOPES, BenchRow, StartupResult
 from sacvit_deploy.benchmarks.spread import Spread
 from sacvit_deploy.console.tables import Column, text_table
 
 
-def case_heading(row: BenchRow) -> str:
-    """Describe what the rows of one case have in common."""
-    rounds = f"{row.pictures} pictures, medians of {row.rounds} rounds (least-most)"
-    return f"{SCOPES[row.scope]}, batch {row.batch}, {row.threads} threads; {rounds}"
-
-
-def case_table(rows: Sequence[BenchRow]) -> str:
-    """Lay out the rows of one case as text."""
-    return text_table(case_columns(rows))
+def case_text(rows: Sequence[BenchRow]) -> str:
+    """Format one case as text: what its rows have in common, a table, and the milliseconds of every step."""
+    first, width = rows[0], max(len(row.name) for row in rows)
+    lines = [
+        f"{SCOPES[first.scope]}, batch {first.batch}, {first.threads} threads; {first.pictures} images, medians of "
+        f"{first.rounds} rounds (min-max)",
+        text_table(case_columns(rows)),
+        "  ms per image by step:",
+    ]
+    for row in rows:
+        lines.append(f"  {row.name:<{width}}  " + "  ".join(f"{step} {ms:.2f}" for step, ms in row.steps().items()))
+    return "\n".join(lines)
 
 
 def case_columns(rows: Sequence[BenchRow], *, spreads: bool = False) -> list[Column]:
@@ -29,17 +32,19 @@ def case_columns(rows: Sequence[BenchRow], *, spreads: bool = False) -> list[Col
         ("contender", [row.name + ("" if row.steady else " ~") for row in rows]),
         ("GMACs", ["-" if row.gmacs is None else f"{row.gmacs:.2f}" for row in rows]),
         ("ideal", [times(row.ideal) for row in rows]),
-        ("ms (least-most)", [with_range(row.ms) for row in rows])
+        ("ms (min-max)", [with_range(row.ms) for row in rows])
         if spreads
-        else ("ms a picture", [f"{row.ms.median:.2f}" for row in rows]),
+        else ("ms/image", [f"{row.ms.median:.2f}" for row in rows]),
         ("images/s", [f"{row.images_per_second:.1f}" for row in rows]),
         ("against DeiT", [spread_times(row.ratios.get("deit")) for row in rows]),
     ]
     if any("deit.fp32" in row.ratios for row in rows):
         for head, key in (("fp32 DeiT", "deit.fp32"), ("itself fp32", "same.fp32")):
             ratios = [row.ratios.get(key) for row in rows]
-            formatted = [spread_times(ratio) if spreads else _median_times(ratio) for ratio in ratios]
-            columns.append((f"against {head}" if spreads else head, formatted))
+            if spreads:
+                columns.append((f"against {head}", [spread_times(ratio) for ratio in ratios]))
+            else:
+                columns.append((head, [times(ratio.median if ratio else None) for ratio in ratios]))
     percentiles = list(rows[0].latency_ms)
     if spreads:
         columns += [(f"{key} ms", [f"{row.latency_ms[key]:.1f}" for row in rows]) for key in percentiles]
@@ -49,45 +54,26 @@ def case_columns(rows: Sequence[BenchRow], *, spreads: bool = False) -> list[Col
     if any(row.accuracy is not None for row in rows):
         columns.append(("top-1 %", ["-" if row.accuracy is None else f"{100 * row.accuracy:.1f}" for row in rows]))
     if any(row.joules is not None for row in rows):
-        columns.append(("J a picture", ["-" if row.joules is None else f"{row.joules:.3f}" for row in rows]))
+        columns.append(("J/image", ["-" if row.joules is None else f"{row.joules:.3f}" for row in rows]))
     return columns
 
 
-def step_table(rows: Sequence[BenchRow]) -> str:
-    """List the milliseconds per image of every step, a line for each contender."""
-    lines = []
-    for row in rows:
-        steps = "  ".join(f"{step} {ms:.2f}" for step, ms in row.steps_ms.items())
-        rest = row.ms.median - sum(row.steps_ms.values())
-        # Decoding in other threads overlaps the engines, so the steps may take longer than the whole.
-        tail = f"  rest {rest:.2f}" if rest > 0.005 else ""
-        lines.append(f"  {row.name:<{max(len(r.name) for r in rows)}}  {steps}{tail}")
-    return "\n".join(["  ms a picture by step:", *lines])
-
-
-def notes(rows: Iterable[BenchRow]) -> list[str]:
+def notes(rows: Sequence[BenchRow]) -> list[str]:
     """Collect the contenders' notes, each once, the failures, and the meaning of `~` where a row has it."""
-    rows = list(rows)
-    remarks = list(dict.fromkeys(f"{row.contender} {row.precision}: {row.note}" for row in rows if row.note))
+    remarks = [f"{row.contender} {row.precision}: {row.note}" for row in rows if row.note]
     if any(not row.steady for row in rows):
         remarks.append("~: its rounds did not agree to 5 %; the machine may be busy")
-    failed = [row for row in rows if row.failed]
-    remarks += list(dict.fromkeys(f"{row.name}: {row.failed} images got no finite answer" for row in failed))
-    return remarks
-
-
-def startup_table(results: Sequence[StartupResult]) -> str:
-    """Lay out start-up times and peak memory as text."""
-    return text_table(startup_columns(results))
+    remarks += [f"{row.name}: {row.failed} images got no finite answer" for row in rows if row.failed]
+    return list(dict.fromkeys(remarks))
 
 
 def startup_columns(results: Sequence[StartupResult]) -> list[Column]:
     """Return the columns of start-up; memory is left out where the system does not report it."""
     columns: list[Column] = [
-        ("one picture in a new process", [f"{one.contender} {one.precision}" for one in results]),
+        ("one image in a new process", [f"{one.contender} {one.precision}" for one in results]),
         ("s, all of it", [with_range(one.seconds) for one in results]),
         ("opened after ms", [f"{one.open_ms.median:.0f}" for one in results]),
-        ("first picture ms", [f"{one.first_ms.median:.0f}" for one in results]),
+        ("first image ms", [f"{one.first_ms.median:.0f}" for one in results]),
     ]
     if any(one.peak_mb is not None for one in results):
         columns.append(("peak MB", ["-" if one.peak_mb is None else f"{one.peak_mb:.0f}" for one in results]))
@@ -107,7 +93,3 @@ def spread_times(spread: Spread | None) -> str:
 def with_range(spread: Spread) -> str:
     """Format a spread as `2.66 (2.60-2.71)`."""
     return f"{spread.median:.2f} ({spread.low:.2f}-{spread.high:.2f})"
-
-
-def _median_times(spread: Spread | None) -> str:
-    return times(None if spread is None else spread.median)

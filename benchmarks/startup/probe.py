@@ -18,7 +18,7 @@ START = time.perf_counter()
 def main() -> None:
     """Open the contender, answer one image, print the times."""
     request: dict[str, Any] = json.loads(sys.argv[1])
-    if request["contender"] == "cascade":
+    if request["eta"] is not None:  # the cascade
         from sacvit_deploy.model import SACViT
 
         # As `sacvit-infer` opens a bundle for a few images.
@@ -35,7 +35,7 @@ def main() -> None:
         from sacvit_deploy.images.preprocess import fit, normalise
 
         config = open_bundle(request["bundle"]).manifest.config
-        files = {role: Path(path) for role, path in request["files"].items()}
+        files = {role: Path(path) for role, path in request["files"].items() if path}
         for path in files.values():
             hash_file(path)  # as the cascade's files are before they are opened
         opening = dict(request["opening"])

@@ -73,9 +73,10 @@ def inline_svg(figure: Any, label: str, titles: Mapping[str, Sequence[str]], pre
         artist.set_clip_on(False)
     file = io.BytesIO()
     with load_matplotlib().rc_context({"svg.hashsalt": prefix}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(file.getvalue())
-    _without_namespaces(root)
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    # Inside HTML the names of elements and attributes count without their namespaces.
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", file.getvalue().decode()).replace(" xlink:href=", " href=")
+    root = ElementTree.fromstring(text)
     for gid, texts in titles.items():
         group = root.find(f".//*[@id='{gid}']")
         if group is None:
@@ -91,19 +92,12 @@ def inline_svg(figure: Any, label: str, titles: Mapping[str, Sequence[str]], pre
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _without_namespaces(root: ElementTree.Element) -> None:
-    """Rename `{http://...}path` to `path`, and attributes alike: inside HTML the names alone count."""
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2]
-        element.attrib = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
-
-
 def _compact(root: ElementTree.Element, prefix: str) -> None:
-    """Drop metadata, style sheets, fonts, unused ids, empty groups, and digits below a tenth of a point."""
+    """Drop style sheets, fonts, unused ids, empty groups, and digits below a tenth of a point."""
     used = {element.get("href", "")[1:] for element in root.iter("use")}
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in ("metadata", "style") or (child.tag == "defs" and child.find("style") is not None):
+            if child.tag == "defs" and child.find("style") is not None:
                 parent.remove(child)
     for element in root.iter():
         name = element.attrib.pop("id", "")

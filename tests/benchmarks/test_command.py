@@ -102,7 +102,7 @@ def test_what_is_left_out_is_said(benched: Benched) -> None:
     assert any("1 unreadable image left out" in note for note in benched.data["notes"])
     if not benched.data["energy"]:
         assert all(row["joules"] is None for row in benched.data["rows"])
-        assert "J a picture" not in benched.printed
+        assert "J/image" not in benched.printed
 
 
 def test_files(benched: Benched) -> None:

@@ -56,7 +56,7 @@ def test_the_cascade_answers_as_the_stream_does(model: SACViT, images: list[Pixe
 @pytest.fixture(scope="module")
 def deit(model: SACViT) -> EngineContender:
     files = model.bundle.checked_files("fp32")
-    return EngineContender(classifier(model.backend.open(files["deit"], files["weights"])), model.config.preprocessing)
+    return EngineContender(model.config.preprocessing, classifier(model.backend.open(files["deit"], files["weights"])))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -66,9 +66,9 @@ def test_sait_that_keeps_everything_is_the_plain_deit(
     preprocessing, files = model.config.preprocessing, baselines.files
     expected = answers(deit, images, batch)
     engines = {role: model.backend.open(path, files["weights"]) for role, path in files.items() if role != "weights"}
-    fixed = EngineContender(classifier(engines["sait"], {"slots": np.arange(196)}), preprocessing)
+    fixed = EngineContender(preprocessing, classifier(engines["sait"], {"slots": np.arange(196)}))
     np.testing.assert_allclose(answers(fixed, images, batch), expected, atol=1e-5)
-    adaptive = SaiTMass(engines["sait_head"], engines["sait_tail"], 1.0, preprocessing)
+    adaptive = SaiTMass(preprocessing, engines["sait_head"], engines["sait_tail"], 1.0)
     np.testing.assert_allclose(answers(adaptive, images, batch), expected, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_one_at_a_time_each_image_keeps_its_own_count(
     files, preprocessing = baselines.files, model.config.preprocessing
     roles = ("sait_head", "sait_tail", "sait")
     head, tail, whole = (model.backend.open(files[role], files["weights"]) for role in roles)
-    found = answers(SaiTMass(head, tail, 0.5, preprocessing), images, 1)
+    found = answers(SaiTMass(preprocessing, head, tail, 0.5), images, 1)
     for image, row in zip(images, found, strict=True):
         view = full_view([image], preprocessing)
         count = counts_by_mass(head.run({"image": view})["scores"], 0.5)[0]
@@ -138,10 +138,10 @@ def test_a_run_tells_what_happened(model: SACViT, images: list[Pixels]) -> None:
     eta = eta_for(probabilities, 3 / 7)
     truth = answers(CascadeContender(model, eta, 24), images, 2).argmax(axis=1)
     truth[0] += 1
-    feed = Feed(range(7), lambda row: Item(str(row), images[row]), 1, truth)
+    feed = Feed(7, lambda row: Item(str(row), images[row]), 1, truth)
     found = run(CascadeContender(model, eta, 24), feed, 2)
     assert (found.continued, found.failed, found.right, found.joules) == (3, 0, 6, None)
     assert len(found.latencies) == 7
     assert 0 < max(found.latencies) <= found.seconds
     assert sum(found.steps.values()) <= found.seconds
-    assert run(CascadeContender(model, eta, 24), Feed(feed.sources, feed.prepare, 2), 2).right is None
+    assert run(CascadeContender(model, eta, 24), Feed(feed.count, feed.prepare, 2), 2).right is None

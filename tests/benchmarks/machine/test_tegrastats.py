@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.benchmarks.machine.tegrastats import PowerLog, Sample, parse_line, parse_lines, watch
+from sacvit_deploy.benchmarks.machine.tegrastats import PowerLog, Sample, parse_line, watch
 from sacvit_deploy.errors import BackendError
 
 ORIN_NX = (
@@ -61,7 +61,8 @@ def test_what_is_not_said_is_absent_not_zero() -> None:
 
 
 def test_a_log() -> None:
-    record = parse_lines([ORIN_NX, "no such line", "", ORIN_NX.replace("5765", "7765").replace("2722", "3000")])
+    record = PowerLog()
+    record.read([ORIN_NX, "no such line", "", ORIN_NX.replace("5765", "7765").replace("2722", "3000")])
     assert len(record.samples) == 2
     assert record.power == pytest.approx(6.765)
     assert record.peak_memory == 3000

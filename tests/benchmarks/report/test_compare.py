@@ -48,6 +48,8 @@ def test_verdicts_respect_the_spread() -> None:
     assert back["cascade 23% fp32", "ratio to DeiT"].verdict == SLOWER
     for key, one in found.items():
         assert one.change == pytest.approx(1 / back[key].change)
+    touching = compare(report(row("deit", "fp32", 1, 1)), report(row("deit", "fp32", 1, 2)))
+    assert [one.verdict for one in touching.verdicts] == [SAME]
     whole = compare(old, new)
     assert [name.rpartition(": ")[2] for name in (*whole.only_old, *whole.only_new)] == ["sait fp32", "stvit fp32"]
     assert "2 faster, 0 slower, 1 same" in whole.table()

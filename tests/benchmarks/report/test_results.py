@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit_deploy.benchmarks.report.results import read_json, write_json
-from sacvit_deploy.benchmarks.spread import Spread
+from sacvit_deploy.benchmarks.report.results import read_json
 from sacvit_deploy.errors import UsageError
 
 from .making import report, row
@@ -17,7 +16,7 @@ from .making import report, row
 def test_results_that_were_damaged(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     whole = report(row("deit", "fp32", 1, 2), row("cascade", "fp32", 1, 2, gate=0.5))
-    write_json(whole, path)
+    path.write_text(json.dumps(whole.to_dict()))
     assert read_json(path).rows == whole.rows
     data = json.loads(path.read_text())
     for change, said in (
@@ -35,4 +34,3 @@ def test_results_that_were_damaged(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UsageError):
             read_json(path)
-    assert Spread(1, 1, 1).overlaps(Spread(1, 1, 2))
