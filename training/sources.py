@@ -31,10 +31,7 @@ def open_sources(given: dict[str, Any], say: Callable[[str], object]) -> Sources
 
 
 def _scenes(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
-    try:
-        scenes = open_scenes(given["scenes"] / "train")
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
+    scenes = open_scenes(given["scenes"] / "train")
     held_out = min(HELD_OUT_SCENES, len(scenes) // 10)
     model = _model(given, len(LABELS), Preprocessing(crop=1.0), say)
     cut = len(scenes) - held_out

@@ -8,22 +8,21 @@ new ones.
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
 import math
 import multiprocessing
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import numpy as np
 from PIL import Image
 
+from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.console.text import counted
 from sacvit_deploy.evaluation.scenes import ARRAYS, FINISHED
-from sacvit_deploy.training.scenes.backgrounds import SPLITS, Split, read_backgrounds
+from sacvit_deploy.training.scenes.backgrounds import Split, load_unseen, read_backgrounds
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
-from sacvit_deploy.training.scenes.dedup import load_unseen
 from sacvit_deploy.training.scenes.render import SCENE, Library, render
 
 BLOCK = 240  # scenes a worker renders at a time
@@ -57,23 +56,19 @@ def _render_block(task: tuple[Path, int, int, int]) -> int:
     return stop - start
 
 
-def _lengthen(path: Path, count: int) -> None:
-    """Extend an .npy file to `count` rows, keeping those it has; numpy pads the header, so a longer shape fits.
+def _allocate(path: Path, count: int, kept: int) -> None:
+    """Make an array file of `count` rows, or lengthen one that keeps its first `kept` rows.
 
-    Raises ValueError if the header has no room after all.
+    numpy pads the header, so a longer shape fits. Raises ValueError if it does not.
     """
-    with path.open("r+b") as file:
-        np.lib.format.read_magic(file)
-        (_, *rest), order, dtype = np.lib.format.read_array_header_1_0(file)
-        offset = file.tell()
-        header = io.BytesIO()
-        described = {"shape": (count, *rest), "fortran_order": order, "descr": np.lib.format.dtype_to_descr(dtype)}
-        np.lib.format.write_array_header_1_0(header, described)
-        if header.tell() != offset:
+    dtype, shape = np.dtype(ARRAYS[path.stem][0]), (count, *ROW_SHAPES[path.stem])
+    header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
+    offset = np.load(path, mmap_mode="r").offset if kept else None
+    with path.open("r+b" if kept else "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        if offset not in (None, file.tell()):
             raise ValueError(f"{path} can't be lengthened; remove its folder and render anew")
-        file.seek(0)
-        file.write(header.getvalue())
-        file.truncate(offset + count * math.prod(rest) * dtype.itemsize)
+        file.truncate(file.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def _kept(folder: Path, truth: Mapping[str, object]) -> int:
@@ -92,44 +87,34 @@ def render_split(library: Library, folder: Path, count: int, seed: int, workers:
     truth = {"split": library.split, "seed": seed, "count": count, "backgrounds": len(library.backgrounds)}
     kept = _kept(folder, truth)
     if kept >= count:
-        print(f"{library.split}: {kept} scenes are there")
+        click.echo(f"{library.split}: {kept} scenes are there")
         return
     (folder / FINISHED).unlink(missing_ok=True)
-    for name, (dtype, _) in ARRAYS.items():
-        path = folder / f"{name}.npy"
-        if kept:
-            _lengthen(path, count)
-        else:
-            np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (count, *ROW_SHAPES[name])).flush()
+    for name in ARRAYS:
+        _allocate(folder / f"{name}.npy", count, kept)
     tasks = [(folder, seed, start, min(start + BLOCK, count)) for start in range(kept, count, BLOCK)]
     _library = library
-    done, begin = kept, time.monotonic()
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    bar = Progress().bar(f"{library.split}: rendered {counted(count - kept, 'scene')}", count - kept)
+    with bar as advance, multiprocessing.get_context("fork").Pool(workers) as pool:
         for number in pool.imap_unordered(_render_block, tasks):
-            done += number
-            rate = (done - kept) / (time.monotonic() - begin)
-            left = (count - done) / rate
-            print(f"\r{library.split}: {done}/{count} scenes, {rate:.0f}/s, {left:.0f} s left", end="", flush=True)
-    print()
+            advance(number)
     (folder / FINISHED).write_text(json.dumps(truth, indent=2) + "\n")
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Render object scenes into memory-mapped arrays.")
-    parser.add_argument("--assets", type=Path, required=True, help="folder that training.scenes.assets has filled")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; holds train/ and test/ afterwards")
-    parser.add_argument("--train", type=int, default=90_000, help="number of training scenes")
-    parser.add_argument("--test", type=int, default=6_000, help="number of test scenes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
-    arguments = parser.parse_args()
-    for split in reversed(SPLITS):
-        count = {"train": arguments.train, "test": arguments.test}[split]
+@click.command()
+@click.option("--assets", type=click.Path(path_type=Path), required=True, help="Folder that scenes.assets has filled.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for train/ and test/.")
+@click.option("--train", type=int, default=90_000, show_default=True, help="Number of training scenes.")
+@click.option("--test", type=int, default=6_000, show_default=True, help="Number of test scenes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=multiprocessing.cpu_count)
+def command(assets: Path, out: Path, train: int, test: int, seed: int, workers: int) -> None:
+    """Render object scenes into memory-mapped arrays."""
+    counts: dict[Split, int] = {"test": test, "train": train}
+    for split, count in counts.items():
         if count:
-            library = load_library(arguments.assets, split)
-            render_split(library, arguments.out / split, count, arguments.seed, arguments.workers)
+            render_split(load_library(assets, split), out / split, count, seed, workers)
 
 
 if __name__ == "__main__":
-    main()
+    command()

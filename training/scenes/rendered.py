@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.scenes import ARRAYS, FINISHED
 
 
@@ -31,11 +32,9 @@ class Scenes:
 
 
 def open_scenes(folder: Path) -> Scenes:
-    """Open a rendered split. Raises FileNotFoundError if it is absent or unfinished."""
+    """Open a rendered split. Raises UsageError if it is absent or unfinished."""
     if not (folder / FINISHED).exists():
-        raise FileNotFoundError(
-            f"{folder} holds no finished scenes; render them with sacvit_deploy.training.scenes.dataset"
-        )
+        raise UsageError(f"{folder} holds no finished scenes; render them with sacvit_deploy.training.scenes.dataset")
     return Scenes(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS})
 
 

@@ -13,11 +13,13 @@ from PIL import Image
 
 from sacvit_deploy.training.scenes.backgrounds import (
     SPLITS,
+    Background,
     crop,
     family_of,
     is_usable,
     read_backgrounds,
     split_of,
+    without_duplicates,
 )
 
 
@@ -97,3 +99,17 @@ def test_crop_has_the_canvas_shape_for_any_image(seed: int, size: tuple[int, int
     height, width = (int(v) for v in rng.integers(40, 400, 2))
     source = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert crop(source, *size, rng).shape == (size[1], size[0], 3)
+
+
+def test_test_images_that_look_like_a_training_image_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    first, second, third = (rng.integers(40, 200, (48, 48, 3), dtype=np.uint8) for _ in range(3))
+    large = [
+        np.asarray(Image.fromarray(p).resize((300, 300), Image.Resampling.NEAREST)) for p in (first, second, third)
+    ]
+    recoloured = (large[0] * np.array([0.7, 0.8, 0.6]) + 20).astype(np.uint8)
+    flat = np.full((300, 300, 3), 90, np.uint8)
+    kept = [Background(n, n, p) for n, p in (("copy", recoloured), ("new", large[1]), ("flat", flat))]
+    against = [Background(n, n, p) for n, p in (("origin", large[0]), ("other", large[2]), ("plain", flat))]
+    assert [b.name for b in without_duplicates(kept, against)] == ["new", "flat"]
+    assert [b.name for b in without_duplicates(kept, [])] == ["copy", "new", "flat"]

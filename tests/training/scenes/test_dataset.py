@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.training.scenes.backgrounds import Split
 from sacvit_deploy.training.scenes.dataset import render_split
 from sacvit_deploy.training.scenes.render import Library, render
@@ -64,7 +65,7 @@ def test_the_command_runs_under_both_names(name: str) -> None:
 
 
 def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"training\.scenes\.dataset"):
+    with pytest.raises(UsageError, match=r"training\.scenes\.dataset"):
         open_scenes(tmp_path)
 
 
