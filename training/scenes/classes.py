@@ -43,7 +43,9 @@ _GROUPS: dict[str, str] = {
 }
 
 CLASSES = tuple(
-    ObjectClass(*entry.split(":"), group=group) for group, text in _GROUPS.items() for entry in text.split()
+    ObjectClass(name, code, group)
+    for group, text in _GROUPS.items()
+    for name, code in (entry.split(":") for entry in text.split())
 )
 LABELS = tuple(c.name for c in CLASSES)
 
