@@ -100,7 +100,6 @@ class FolderSet:
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-images")
 
     def __len__(self) -> int:
-        """Return the number of image files."""
         return len(self.files.paths)
 
     def train_batch(self, rows: NDArray[np.int64], rng: np.random.Generator, *, half: bool) -> Batch:

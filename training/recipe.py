@@ -6,8 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Phase = Literal["one", "both"]
-PHASES: tuple[Phase, ...] = ("one", "both")
+PHASES = ("one", "both")
 Unit = Literal["epochs", "steps", "minutes"]
 UNITS: tuple[Unit, ...] = ("epochs", "steps", "minutes")
 OptimiserName = Literal["adamw", "muon"]

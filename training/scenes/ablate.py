@@ -24,7 +24,7 @@ from sacvit_deploy.training.measure import Accuracies, measure_accuracies
 from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import fast_bf16, team_device
 from sacvit_deploy.training.recipe import DENSE, Recipe
-from sacvit_deploy.training.scenes.rendered import open_scenes
+from sacvit_deploy.training.scenes.dataset import open_scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
 from sacvit_deploy.training.trainer import Trainer

@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sacvit_deploy.training.scenes.licences import Licence, read_copyright
+from sacvit_deploy.training.scenes.licences import UNKNOWN, Licence, read_copyright
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -36,14 +35,12 @@ _SIDE = 24  # px of a thumbnail
 _FLAT = 20.0  # norm of a thumbnail after subtracting its mean, below which there is nothing to compare
 
 
-@dataclass(frozen=True)
-class Background:
-    """Background image: RGB [H,W,3] uint8, the family that decides its split, and its licence."""
+class Background(NamedTuple):
+    """Background image: its path below the backgrounds folder, RGB [H,W,3] uint8, and its licence."""
 
     name: str
-    family: str
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
-    licence: Licence | None = None
+    pixels: NDArray[np.uint8]
+    licence: Licence = UNKNOWN
 
 
 def split_of(family: str) -> Split:
@@ -90,13 +87,10 @@ def read_backgrounds(root: Path, split: Split) -> Iterator[Background]:
     folder = root / "backgrounds"
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and is_usable(p)):
         name = path.relative_to(folder)
-        family = family_of(name)
-        if split_of(family) != split:
-            continue
-        pixels = _load(path)
+        pixels = _load(path) if split_of(family_of(name)) == split else None
         if pixels is not None:
-            licence = licences.get(_LICENCE_PREFIX + "/".join(name.parts[1:]))
-            yield Background(name.as_posix(), family, pixels, licence)
+            licence = licences.get(_LICENCE_PREFIX + "/".join(name.parts[1:]), UNKNOWN)
+            yield Background(name.as_posix(), pixels, licence)
 
 
 def signature(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
-"""Scenes rendered once and kept as memory-mapped arrays (see rendered.py), so that training reads instead of drawing.
+"""Rendered splits on disk: memory-mapped arrays, rendered once, so that training reads instead of drawing.
 
-Several processes write the rows in place. A finished split can be lengthened: asking for more scenes renders only the
-new ones.
+A split is a folder of `images.npy` [n,224,224,3] uint8, `labels.npy` [n] int64, `object_px.npy` [n] float32,
+`boxes.npy` [n,4] int16 and `scenes.json` (split, seed, count), written last: a folder without it is unfinished. Several
+processes write the rows in place. Asking for more scenes than a finished split has renders only the new ones.
 
     python -m sacvit_deploy.training.scenes.dataset --assets ASSETS --out DATA
 """
@@ -11,15 +12,19 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.console.text import counted
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.scenes import ARRAYS, FINISHED
 from sacvit_deploy.training.scenes.backgrounds import Split, load_unseen, read_backgrounds
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
@@ -27,6 +32,43 @@ from sacvit_deploy.training.scenes.render import SCENE, Library, render
 
 BLOCK = 240  # scenes a worker renders at a time
 ROW_SHAPES = {"images": (SCENE, SCENE, 3), "labels": (), "object_px": (), "boxes": (4,)}  # of one scene
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Arrays of a rendered split, memory-mapped. boxes: left, top, right, bottom in px, right and bottom exclusive."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    object_px: NDArray[np.float32]
+    boxes: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def open_scenes(folder: Path) -> Scenes:
+    """Open a rendered split. Raises UsageError if it is absent or unfinished."""
+    if not (folder / FINISHED).exists():
+        raise UsageError(f"{folder} holds no finished scenes; render them with sacvit_deploy.training.scenes.dataset")
+    return Scenes(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS})
+
+
+def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Read rows of an image array: [len(rows),H,W,3].
+
+    A memory map's file is read: page faults on scattered rows make the kernel read megabytes ahead for each.
+    """
+    if not isinstance(images, np.memmap) or images.filename is None:
+        return images[rows]
+    pixels = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    with open(images.filename, "rb") as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for image, row in zip(pixels, rows, strict=True):
+            file.seek(images.offset + int(row) * image.nbytes)
+            image[:] = np.fromfile(file, np.uint8, image.size).reshape(image.shape)
+    return pixels
 
 
 def load_objects(assets: Path) -> dict[str, Image.Image]:

@@ -24,6 +24,9 @@ class Licence:
         return self.name in SIMPLE_ATTRIBUTION
 
 
+UNKNOWN = Licence("unknown", ())
+
+
 def read_copyright(path: Path) -> Mapping[str, Licence]:
     """Return file name -> licence; a file that only a pattern such as `*` covers isn't known to be free to ship."""
     licences: dict[str, Licence] = {}

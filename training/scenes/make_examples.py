@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 from PIL import Image
 
-from sacvit_deploy.training.scenes.backgrounds import Background, load_unseen
+from sacvit_deploy.training.scenes.backgrounds import load_unseen
 from sacvit_deploy.training.scenes.classes import CLASSES, LABELS
 from sacvit_deploy.training.scenes.dataset import load_objects
 from sacvit_deploy.training.scenes.render import Library, Scene, render
@@ -79,7 +79,7 @@ def draw(example: Example, library: Library, seed: int) -> Scene:
 
 def make(assets: Path, out: Path, count: int, seed: int) -> int:
     """Write the images, `truth.csv` and `attribution.csv`; returns the total size of the images in bytes."""
-    backgrounds = [b for b in load_unseen(assets) if b.licence is not None and b.licence.shippable]
+    backgrounds = [b for b in load_unseen(assets) if b.licence.shippable]
     library = Library("test", load_objects(assets), [b.pixels for b in backgrounds])
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     truth, sources = [], []
@@ -88,20 +88,11 @@ def make(assets: Path, out: Path, count: int, seed: int) -> int:
         write(Image.fromarray(scene.pixels), out / "pictures" / example.file, example.kind)
         box = " ".join(map(str, scene.box))
         truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", box))
-        sources += attribution(example.file, scene, backgrounds)
+        used = [(b.name, b.licence.name, "; ".join(b.licence.authors)) for b in (backgrounds[i] for i in scene.sources)]
+        sources += [(example.file, *source) for source in used or [("generated", "MIT", "this project")]]
     _write_csv(out / "truth.csv", ("file", "label", "object_px", "box"), truth)
     _write_csv(out / "attribution.csv", ("file", "background", "licence", "authors"), sources)
     return sum(path.stat().st_size for path in (out / "pictures").iterdir())
-
-
-def attribution(file: str, scene: Scene, backgrounds: Sequence[Background]) -> list[tuple[str, str, str, str]]:
-    """Return a row (file, background, licence, authors) for each background of a scene."""
-    rows = []
-    for i in scene.sources:
-        licence = backgrounds[i].licence
-        assert licence is not None
-        rows.append((file, backgrounds[i].name, licence.name, "; ".join(licence.authors)))
-    return rows or [(file, "generated", "MIT", "this project")]
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -15,7 +15,7 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.training.datasets import Batch, jitter
 from sacvit_deploy.training.scenes.classes import LABELS, MIRROR
-from sacvit_deploy.training.scenes.rendered import Scenes, read_images
+from sacvit_deploy.training.scenes.dataset import Scenes, read_images
 
 ZOOM_SHARE = 0.5  # of the images while stage 1 trains alone: see read_half_batch
 
@@ -35,7 +35,6 @@ class SceneSet:
         self.start, self.stop = start, len(scenes) if stop is None else stop
 
     def __len__(self) -> int:
-        """Return the number of scenes."""
         return self.stop - self.start
 
     def train_batch(self, rows: NDArray[np.int64], rng: np.random.Generator, *, half: bool) -> Batch:

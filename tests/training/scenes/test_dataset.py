@@ -13,9 +13,8 @@ import pytest
 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.training.scenes.backgrounds import Split
-from sacvit_deploy.training.scenes.dataset import render_split
+from sacvit_deploy.training.scenes.dataset import open_scenes, read_images, render_split
 from sacvit_deploy.training.scenes.render import Library, render
-from sacvit_deploy.training.scenes.rendered import open_scenes, read_images
 
 
 def test_files_hold_the_scenes_in_order(rendered: Path, library_of: Callable[[Split], Library]) -> None:

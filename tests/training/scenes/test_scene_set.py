@@ -9,7 +9,7 @@ import numpy as np
 
 from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.training.scenes.classes import LABELS, MIRROR
-from sacvit_deploy.training.scenes.rendered import Scenes, open_scenes
+from sacvit_deploy.training.scenes.dataset import Scenes, open_scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet, mirror_half, object_tokens, read_batch, read_half_batch
 
 
