@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.training.recipe import fast_bf16
-
-if TYPE_CHECKING:
-    from sacvit_deploy.training.recipe import Recipe  # not at run time: --help needs no torch
+from sacvit_deploy.training.recipe import DENSE, UNITS, Recipe
 
 AMOUNT = click.FloatRange(min=0)
 
@@ -38,11 +36,11 @@ AMOUNT = click.FloatRange(min=0)
 @click.option("--lr", type=float, default=1e-3, show_default=True, help="Peak learning rate.")
 @click.option("--stage-one-lr", type=float, help="Peak while stage 1 trains alone.  [default: --lr]")
 @click.option("--ee-loss", type=click.Choice(["kl", "ce"]), default="kl", show_default=True, help="Stage 1's loss.")
-@click.option("--dense", type=click.FloatRange(0, 1), help="Share of the training before clusters.  [default: 4/7]")
+@click.option("--dense", type=click.FloatRange(0, 1), default=DENSE, help="Share before clusters.  [default: 4/7]")
 @click.option("--smoothing", type=click.FloatRange(0, 0.9), default=0.1, show_default=True, help="Of the labels.")
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.05, show_default=True)
+@click.option("--weight-decay", type=AMOUNT, default=0.05, show_default=True)
 @click.option("--average", type=click.FloatRange(0, 0.99999), default=0.9998, show_default=True, help="Of weights.")
-@click.option("--look", type=click.FloatRange(min=0), default=0, help="Scenes: attention loss's weight.")
+@click.option("--look", "attention_loss_weight", type=AMOUNT, default=0, help="Scenes: attention loss's weight.")
 @click.option("--random-targets", is_flag=True, help="An ablation: stage 2 sees random tokens.")
 @click.option("--val-share", type=click.FloatRange(0.01, 0.9), default=0.1, show_default=True, help="Held out.")
 @click.option("--no-flip", is_flag=True, help="Images: never mirror.")
@@ -59,10 +57,10 @@ def command(**given: Any) -> None:
     Writes OUT/model.safetensors for sacvit-export, OUT/log.jsonl, and OUT/state.pt, so that the same command resumes.
     """
     _check(given)
-    import torch
+    import torch  # here, so that --help needs no torch
 
     from sacvit_deploy.training.memory import keep_memory
-    from sacvit_deploy.training.parallel import join_team, team_device
+    from sacvit_deploy.training.parallel import fast_bf16, join_team, team_device
     from sacvit_deploy.training.plot import plot_log
     from sacvit_deploy.training.sources import open_sources
     from sacvit_deploy.training.train import LOG, MODEL, run
@@ -87,18 +85,16 @@ def command(**given: Any) -> None:
     skipped = {path for source in (dataset, held_out) for path in getattr(source, "unreadable", ())}
     if skipped:
         say(f"{len(skipped)} unreadable image{'s were' if len(skipped) > 1 else ' was'} skipped")
-    if team.leads:
-        plotted = plot_log(given["out"] / LOG)
-        if plotted:
-            say(f"curves: {plotted}")
-        say(f"next: sacvit-export --ckpt {given['out'] / MODEL}")
+    if team.leads and (plotted := plot_log(given["out"] / LOG)):
+        say(f"curves: {plotted}")
+    say(f"next: sacvit-export --ckpt {given['out'] / MODEL}")
 
 
 def _check(given: dict[str, Any]) -> None:
     """Raise UsageError for options that contradict each other, before torch is loaded."""
     if (given["data"] is None) == (given["scenes"] is None):
         raise UsageError("give either --data FOLDER with images or --scenes FOLDER with rendered scenes")
-    if sum(given[unit] is not None for unit in ("epochs", "steps", "minutes")) > 1:
+    if sum(given[unit] is not None for unit in UNITS) > 1:
         raise UsageError("give one of --epochs, --steps and --minutes")
     check_eta(given["eta"])
     if not given["lr"] > 0 or (given["stage_one_lr"] is not None and not given["stage_one_lr"] > 0):
@@ -106,24 +102,9 @@ def _check(given: dict[str, Any]) -> None:
 
 
 def make_recipe(given: dict[str, Any]) -> Recipe:
-    """Return the recipe that the options ask for."""
-    from sacvit_deploy.training.recipe import DENSE, Recipe, Unit
-
-    units: tuple[Unit, ...] = ("epochs", "steps", "minutes")
-    unit = next((unit for unit in units if given[unit] is not None), units[0])
+    """Return the recipe that the options ask for; most have the name of their field."""
+    unit = next((unit for unit in UNITS if given[unit] is not None), UNITS[0])
     amount = 300.0 if given[unit] is None else given[unit]
-    return Recipe(
-        amounts=(given["stage_one"], amount),
-        unit=unit,
-        rates=(given["stage_one_lr"] or given["lr"], given["lr"]),
-        optimiser=given["optimiser"],
-        batch=given["batch"],
-        seed=given["seed"],
-        ee_loss=given["ee_loss"],
-        dense=DENSE if given["dense"] is None else given["dense"],
-        smoothing=given["smoothing"],
-        weight_decay=given["weight_decay"],
-        average=given["average"],
-        attention_loss_weight=given["look"],
-        random_targets=given["random_targets"],
-    )
+    rates = (given["stage_one_lr"] or given["lr"], given["lr"])
+    same = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
+    return Recipe(amounts=(given["stage_one"], amount), unit=unit, rates=rates, **same)

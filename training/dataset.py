@@ -1,6 +1,6 @@
 """Former place of `python -m sacvit_deploy.training.scenes.dataset`; the command works under this name, too."""
 
-from sacvit_deploy.training.scenes.dataset import main
+from sacvit_deploy.training.scenes.dataset import command
 
 if __name__ == "__main__":
-    main()
+    command()

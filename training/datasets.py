@@ -1,4 +1,4 @@
-"""The protocol of the data sets a run trains on, and the steps they share: drawing rows, normalising, colour jitter."""
+"""The protocol of the data sets a run trains on, and the steps they share: drawing rows, colour jitter."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from sacvit_deploy.config import Preprocessing
 
 
 class Batch(NamedTuple):
@@ -53,15 +51,6 @@ def rows_of(seed: int, step: int, count: int, batch: int) -> NDArray[np.int64]:
     epoch, place = divmod(step, count // batch)
     order = np.random.default_rng([seed, 1, epoch]).permutation(count)
     return np.sort(order[place * batch : (place + 1) * batch])  # ascending, so that the file is read forwards
-
-
-def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
-    """Normalise [B,S,S,3] uint8 to [B,3,S,S] float32: (value / 255 - mean) / std."""
-    scale = torch.tensor([1 / (255 * s) for s in preprocessing.std])
-    shift = torch.tensor([m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)])
-    # Channels apart while they are bytes: the float passes, four times as long, then run over contiguous planes.
-    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return planes.float().mul_(scale[:, None, None]).sub_(shift[:, None, None])
 
 
 def jitter(image: Tensor, rng: np.random.Generator, strength: float = 0.15) -> Tensor:

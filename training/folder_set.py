@@ -19,8 +19,8 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.images.class_folders import class_folders
 from sacvit_deploy.images.decode import load_image
-from sacvit_deploy.images.preprocess import fit
-from sacvit_deploy.training.datasets import Batch, jitter, normalise
+from sacvit_deploy.images.preprocess import fit, full_view
+from sacvit_deploy.training.datasets import Batch, jitter
 
 VAL_NAMES = ("val", "validation", "test")
 AREA = (0.25, 1.0)  # share of the image that a random crop shows
@@ -100,7 +100,6 @@ class FolderSet:
         self.pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-images")
 
     def __len__(self) -> int:
-        """Return the number of image files."""
         return len(self.files.paths)
 
     def train_batch(self, rows: NDArray[np.int64], rng: np.random.Generator, *, half: bool) -> Batch:
@@ -122,8 +121,8 @@ class FolderSet:
         readable = [(pixels, row) for pixels, row in decoded if pixels is not None]
         if not readable:
             raise ImageError(f"none of {len(rows)} images can be read, such as {self.files.paths[int(rows[0])]}")
-        image = normalise(np.stack([pixels for pixels, _ in readable]), self.config.preprocessing)
-        return Batch(image, torch.from_numpy(self.files.targets[[row for _, row in readable]]))
+        image = full_view([pixels for pixels, _ in readable], self.config.preprocessing)
+        return Batch(torch.from_numpy(image), torch.from_numpy(self.files.targets[[row for _, row in readable]]))
 
     def _decode(self, row: int, cut: Callable[[Image.Image], Pixels]) -> Pixels | None:
         path = self.files.paths[row]

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.export.model import ReferenceSACViT
@@ -46,12 +45,9 @@ def measure_accuracies(
         sac = out.logits
         if with_random_targets:
             sac = model.stage_two_from(image, out.ee, random_targets(model.config, len(image), start).to(device))
-        correct += [_correct(logits, labels) for logits in (out.ee.logits, sac)]
+        correct += [int((logits.argmax(1) == labels).sum()) for logits in (out.ee.logits, sac)]
         count += len(labels)
     if not count:
         raise ImageError(f"none of the {len(rows)} held-out images can be read")
-    return Accuracies(float(correct[0] / count), float(correct[1] / count), count)
-
-
-def _correct(logits: Tensor, labels: Tensor) -> int:
-    return int((logits.argmax(1) == labels).sum())
+    ee, sac = (correct / count).tolist()
+    return Accuracies(ee, sac, count)

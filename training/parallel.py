@@ -1,4 +1,4 @@
-"""Data-parallel training in several processes (torchrun): batches are shared out, gradients averaged."""
+"""Devices and processes: data-parallel training under torchrun, with batches shared out and gradients averaged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -67,3 +68,11 @@ def team_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Tell whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and any(name in cpuinfo.read_text() for name in ("avx512_bf16", "amx_bf16"))

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sacvit_deploy.training.recipe import PHASES
+
 PANELS = {
     "loss": ("loss",),
     "accuracy": ("ee_accuracy", "sac_accuracy", "held_ee", "held_sac"),
@@ -41,11 +43,5 @@ def plot_log(log: Path) -> Path | None:
 
 def images_seen(lines: list[dict[str, Any]]) -> list[float]:
     """Return the thousands of images seen at each line of a log, counted over both phases."""
-    before, last, phase = 0.0, 0.0, lines[0]["phase"]
-    seen = []
-    for line in lines:
-        if line["phase"] != phase:
-            before, phase = last, line["phase"]
-        last = before + line["pictures"] / 1000
-        seen.append(last)
-    return seen
+    before = max((line["pictures"] for line in lines if line["phase"] == PHASES[0]), default=0)
+    return [(line["pictures"] + before * (line["phase"] != PHASES[0])) / 1000 for line in lines]

@@ -1,19 +1,14 @@
-"""The recipe of a training run: hyperparameters, the learning-rate schedule, the optimisers."""
+"""The recipe of a training run: hyperparameters, the learning-rate schedule. Loads no torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from sacvit_deploy.export.model import ReferenceSACViT
-
-Phase = Literal["one", "both"]
-PHASES: tuple[Phase, ...] = ("one", "both")
+PHASES = ("one", "both")
 Unit = Literal["epochs", "steps", "minutes"]
+UNITS: tuple[Unit, ...] = ("epochs", "steps", "minutes")
 OptimiserName = Literal["adamw", "muon"]
 DENSE = 4 / 7  # share of phase `both` before clustering begins, as in the paper
 
@@ -57,35 +52,3 @@ def learning_rate(recipe: Recipe, phase: int, done: float) -> float:
         return peak * max(done / recipe.warmup, 0.01)
     turn = math.pi * (done - recipe.warmup) / (1 - recipe.warmup)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(turn)))
-
-
-def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Make AdamW with weight decay on matrices only (not positions, norms, biases); with `muon`, Muon for the blocks.
-
-    Muon (https://kellerjordan.github.io/posts/muon) makes the update of each matrix orthogonal. Its updates are scaled
-    to the size of AdamW's, so one learning rate serves both.
-    """
-    muon = recipe.optimiser == "muon"
-    blocks = [p for n, p in model.named_parameters() if muon and p.ndim == 2 and n.startswith("blocks.")]
-    in_muon = {id(p) for p in blocks}
-    matrices = [p for p in model.parameters() if p.ndim in (2, 4) and id(p) not in in_muon]
-    rest = [p for p in model.parameters() if p.ndim not in (2, 4)]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, lr=recipe.rates[1], betas=(0.9, 0.98), foreach=True)
-    ]
-    if blocks:
-        decay, scale = recipe.weight_decay, "match_rms_adamw"
-        optimisers.append(torch.optim.Muon(blocks, lr=recipe.rates[1], weight_decay=decay, adjust_lr_fn=scale))
-    return optimisers
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Tell whether bfloat16 products are fast on `device`: GPUs from Ampere on, CPUs with instructions for them."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

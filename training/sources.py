@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
+from sacvit_deploy.config import Geometry, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.training.datasets import Dataset
 from sacvit_deploy.training.folder_set import FolderSet, split_files
 from sacvit_deploy.training.scenes.classes import LABELS
-from sacvit_deploy.training.scenes.rendered import open_scenes
+from sacvit_deploy.training.scenes.dataset import open_scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, fresh, from_weights, method_fields
 
@@ -31,10 +31,7 @@ def open_sources(given: dict[str, Any], say: Callable[[str], object]) -> Sources
 
 
 def _scenes(given: dict[str, Any], say: Callable[[str], object]) -> Sources:
-    try:
-        scenes = open_scenes(given["scenes"] / "train")
-    except FileNotFoundError as error:
-        raise UsageError(str(error)) from error
+    scenes = open_scenes(given["scenes"] / "train")
     held_out = min(HELD_OUT_SCENES, len(scenes) // 10)
     model = _model(given, len(LABELS), Preprocessing(crop=1.0), say)
     cut = len(scenes) - held_out
@@ -50,20 +47,14 @@ def _model(
         model, notes = from_weights(given["init"], classes, method, given["seed"])
         for note in notes:
             say(f"note: {note}")
-        _check_shape(model.config, given)
+        for option in ("width", "depth", "image_size"):
+            has = getattr(model.config.geometry, option)
+            if given[option] not in (None, has):
+                name = f"--{option.replace('_', '-')} {given[option]}"
+                raise UsageError(f"{name}: the checkpoint of --init has {has}; leave out the option")
         return model
     width, depth = SIZES[given["size"]]
     width, depth, size = given["width"] or width, given["depth"] or depth, given["image_size"] or 224
     heads = max(1, width // HEAD_WIDTH)
     geometry = Geometry(image_size=size, width=width, depth=depth, heads=heads, classes=classes)
     return fresh(geometry, method, preprocessing, given["seed"])
-
-
-def _check_shape(config: ModelConfig, given: dict[str, Any]) -> None:
-    """Raise UsageError for options that contradict the checkpoint a run starts from."""
-    geometry = config.geometry
-    for option in ("width", "depth", "image_size"):
-        asked, has = given[option], getattr(geometry, option)
-        if asked not in (None, has):
-            name = option.replace("_", "-")
-            raise UsageError(f"--{name} {asked}: the checkpoint of --init has {has}; leave out the option")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,24 @@ HEAD_WIDTH = 64  # as DeiT's
 
 def method_fields(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Parse the values of `--method`: `("background=features",)` -> {"background": "features"}, numbers as numbers."""
-    fields: dict[str, Any] = {}
-    known = {field.name for field in dataclasses.fields(Method)}
+    chosen: dict[str, Any] = {}
+    known = {field.name for field in fields(Method)}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or name not in known:
             raise UsageError(f"--method {pair}: write FIELD=VALUE, FIELD one of {', '.join(sorted(known))}")
         try:
-            fields[name] = json.loads(value)
+            chosen[name] = json.loads(value)
         except ValueError:
-            fields[name] = value
-    return fields
+            chosen[name] = value
+    return chosen
 
 
 def fresh(geometry: Geometry, method: Mapping[str, Any], preprocessing: Preprocessing, seed: int) -> ReferenceSACViT:
     """Build a model with random weights. method: fields that differ from the defaults."""
-    config = ModelConfig.from_dict(
-        {
-            "geometry": dataclasses.asdict(geometry),
-            "method": dataclasses.asdict(Method()) | dict(method),
-            "preprocessing": dataclasses.asdict(preprocessing),
-        }
-    )
+    sections = {"geometry": asdict(geometry), "method": method, "preprocessing": asdict(preprocessing)}
     torch.manual_seed(seed)
-    return ReferenceSACViT(config)
+    return ReferenceSACViT(ModelConfig.from_dict(sections))
 
 
 def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int) -> tuple[ReferenceSACViT, list[str]]:
@@ -57,8 +51,8 @@ def from_weights(path: Path, classes: int, method: Mapping[str, Any], seed: int)
     checkpoint = load_checkpoint(path)
     config = checkpoint.model.config
     base = Method() if checkpoint.family == "deit" else config.method
-    geometry = dataclasses.replace(config.geometry, classes=classes)
-    model = fresh(geometry, dataclasses.asdict(base) | dict(method), config.preprocessing, seed)
+    geometry = replace(config.geometry, classes=classes)
+    model = fresh(geometry, {**asdict(base), **method}, config.preprocessing, seed)
     weights, own = weights_for(model.config.method.positions, checkpoint.model), model.state_dict()
     taken = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(own | taken)

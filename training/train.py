@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -15,7 +18,6 @@ from sacvit_deploy.export.checkpoint import save_checkpoint
 from sacvit_deploy.training.datasets import Dataset
 from sacvit_deploy.training.measure import measure_accuracies
 from sacvit_deploy.training.recipe import PHASES
-from sacvit_deploy.training.signals import stop_on_signal
 from sacvit_deploy.training.trainer import Trainer
 
 STATE, LOG, MODEL = "state.pt", "log.jsonl", "model.safetensors"
@@ -48,14 +50,15 @@ def run(
         if not leads:
             return
         trainer.save(out / STATE)
-        labels = list(trainer.dataset.labels)
-        provenance = {**(data or {}), **_provenance(trainer), **measured}
+        labels, finished = list(trainer.dataset.labels), trainer.phase == len(PHASES) - 1 and trainer.progress() >= 1.0
+        facts = {"pictures": len(trainer.dataset), "history": trainer.history, "finished": finished}
+        provenance = {**(data or {}), **facts, **measured}
         save_checkpoint(out / MODEL, trainer.average, labels=labels, eta=eta, provenance=provenance, dtype=dtype)
 
     saved = checked = time.monotonic()
     last_line = trainer.seconds, trainer.step
     means: dict[str, float] = {}
-    with (out / LOG).open("a") as log, stop_on_signal() as stop:
+    with (out / LOG).open("a") as log, stop_on_signal() as received:
         while trainer.advance():
             if trainer.step == 0:
                 last_line = 0.0, 0
@@ -76,12 +79,12 @@ def run(
                 write({})
                 saved = time.monotonic()
             # The leader decides: a process that stopped a step before the others would leave them waiting.
-            if trainer.team.broadcast(stop.signal or 0):
+            if stopped_by := int(trainer.team.broadcast(received[0] if received else 0)):
                 write({})
                 if leads:
                     phase = PHASES[trainer.phase]
                     click.echo(f"stopped at step {trainer.step} of phase {phase}; the same command resumes the run")
-                raise SystemExit(128 + (stop.signal or 0))
+                raise SystemExit(128 + stopped_by)
     write({})  # before measuring, which may fail
     final = _measure(trainer, held_out, None) if held_out is not None and leads else {}
     if final:
@@ -91,6 +94,21 @@ def run(
         if final:
             ee, sac, count = final["held_ee"], final["held_sac"], final["held_count"]
             click.echo(f"accuracy on {count} held-out images: stage 1 {ee:.1%}, stage 2 {sac:.1%}")
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Collect the first Ctrl-C or SIGTERM instead of ending the process; a second one has its usual effect."""
+    received: list[int] = []
+    with ExitStack() as handlers:
+
+        def record(number: int, frame: FrameType | None) -> None:
+            received.append(number)
+            handlers.close()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers.callback(signal.signal, number, signal.signal(number, record))
+        yield received
 
 
 def _measure(trainer: Trainer, held_out: Dataset, limit: int | None) -> dict[str, float]:
@@ -120,12 +138,3 @@ def _format(line: Mapping[str, Any], trainer: Trainer) -> str:
     left = trainer.seconds * (1 / max(trainer.progress(), 1e-9) - 1) / 60
     speed = line["images_per_second"]
     return f"{line['phase']} step {line['step']}: {shown}, {speed:.0f} images/s, {left:.1f} min left in this phase"
-
-
-def _provenance(trainer: Trainer) -> dict[str, Any]:
-    """Return how the weights came about, for the checkpoint."""
-    return {
-        "pictures": len(trainer.dataset),
-        "history": trainer.history,
-        "finished": trainer.phase == len(PHASES) - 1 and trainer.progress() >= 1.0,
-    }

@@ -22,7 +22,7 @@ from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.datasets import Batch, Dataset, rows_of
 from sacvit_deploy.training.losses import total_loss
 from sacvit_deploy.training.parallel import Team
-from sacvit_deploy.training.recipe import PHASES, Recipe, learning_rate, make_optimisers
+from sacvit_deploy.training.recipe import PHASES, Recipe, learning_rate
 
 UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, UnpicklingError)
 
@@ -43,8 +43,7 @@ class Trainer:
     ) -> None:
         """Start at step 0 from the model's weights. Raises UsageError for a batch that can't be filled or shared.
 
-        amp: matrix products in bfloat16. compiled: fuse layers with torch.compile; it takes a minute, then steps are
-        faster.
+        amp: matrix products in bfloat16. compiled: fuse layers with torch.compile, which takes a minute at first.
         """
         self.recipe, self.dataset, self.team, self.amp = recipe, dataset, team or Team(), amp
         self.device = device or torch.device("cpu")
@@ -192,6 +191,23 @@ class Trainer:
         recipe = self.recipe.to_dict()
         if self.history[-1]["recipe"] != recipe:  # a run may be resumed with another budget
             self.history.append({"phase": self.phase, "step": self.step, "recipe": recipe})
+
+
+def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Make AdamW with weight decay on matrices only (not positions, norms, biases); with `muon`, Muon for the blocks.
+
+    Muon (https://kellerjordan.github.io/posts/muon) makes the update of each matrix orthogonal. Its updates are scaled
+    to the size of AdamW's, so one learning rate serves both.
+    """
+    muon, decay, named = recipe.optimiser == "muon", recipe.weight_decay, list(model.named_parameters())
+    blocks = {name: p for name, p in named if muon and p.ndim == 2 and name.startswith("blocks.")}
+    matrices = [p for name, p in named if p.ndim in (2, 4) and name not in blocks]
+    rest = [p for _, p in named if p.ndim not in (2, 4)]
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)]
+    if blocks:
+        optimisers.append(torch.optim.Muon(blocks.values(), weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimisers
 
 
 def random_targets(config: ModelConfig, batch: int, seed: int) -> Tensor:

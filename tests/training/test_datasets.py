@@ -1,27 +1,17 @@
-"""Steps that the data sets share: rows of an epoch, normalisation, colour jitter."""
+"""Steps that the data sets share: rows of an epoch, colour jitter."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.training.datasets import jitter, normalise, rows_of
+from sacvit_deploy.training.datasets import jitter, rows_of
 
 
 def test_every_epoch_sees_every_row_once() -> None:
     epochs = [np.concatenate([rows_of(0, epoch * 5 + step, 20, 4) for step in range(5)]) for epoch in range(2)]
     assert all(sorted(rows) == list(range(20)) for rows in epochs)
     assert not np.array_equal(epochs[0], epochs[1])
-
-
-def test_normalise_matches_the_formula() -> None:
-    preprocessing = Preprocessing()
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
-    expected = (pixels / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
-    assert torch.allclose(
-        normalise(pixels, preprocessing), torch.from_numpy(expected).permute(0, 3, 1, 2).float(), atol=1e-5
-    )
 
 
 def test_jitter_is_bounded_and_differs_between_images() -> None:

@@ -19,7 +19,7 @@ from sacvit_deploy.training.measure import measure_accuracies
 from sacvit_deploy.training.plot import images_seen
 from sacvit_deploy.training.recipe import OptimiserName, Recipe, Unit
 from sacvit_deploy.training.scenes.classes import LABELS
-from sacvit_deploy.training.scenes.rendered import Scenes
+from sacvit_deploy.training.scenes.dataset import Scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import fresh
 from sacvit_deploy.training.train import run

@@ -11,45 +11,39 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import torch
 
+from sacvit_deploy.commands.common import run
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.measure import Accuracies, measure_accuracies
 from sacvit_deploy.training.memory import keep_memory
-from sacvit_deploy.training.parallel import team_device
-from sacvit_deploy.training.recipe import DENSE, OptimiserName, Recipe, fast_bf16
-from sacvit_deploy.training.scenes.rendered import open_scenes
+from sacvit_deploy.training.parallel import fast_bf16, team_device
+from sacvit_deploy.training.recipe import DENSE, Recipe
+from sacvit_deploy.training.scenes.dataset import open_scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
 from sacvit_deploy.training.trainer import Trainer
 
-
-class Variant(NamedTuple):
-    """Changed fields of the method and of the recipe."""
-
-    method: dict[str, Any]
-    recipe: dict[str, Any]
-
-
-VARIANTS = {
-    "defaults": Variant({}, {}),
-    "background = features": Variant({"background": "features"}, {}),
-    "class_token = union": Variant({"class_token": "union"}, {}),
-    "background = features, class_token = union": Variant({"background": "features", "class_token": "union"}, {}),
-    "fusion = expand": Variant({"fusion": "expand"}, {}),
-    "fusion = none": Variant({"fusion": "none"}, {}),
-    "positions = separate": Variant({"positions": "separate"}, {}),
-    "scores from the last block": Variant({"score_beta": 0.0}, {}),
-    "random targets": Variant({}, {"random_targets": True}),
-    "attention = global": Variant({"attention": "global"}, {}),
-    "stage 1 learns from labels, too": Variant({}, {"ee_loss": "ce"}),
-    "clusters from the start": Variant({}, {"dense": 0.0}),
-    "no loss on where it looks": Variant({}, {"attention_loss_weight": 0.0}),
+# Changed fields of the method and of the recipe, which have no field name in common.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "background = features": {"background": "features"},
+    "class_token = union": {"class_token": "union"},
+    "background = features, class_token = union": {"background": "features", "class_token": "union"},
+    "fusion = expand": {"fusion": "expand"},
+    "fusion = none": {"fusion": "none"},
+    "positions = separate": {"positions": "separate"},
+    "scores from the last block": {"score_beta": 0.0},
+    "random targets": {"random_targets": True},
+    "attention = global": {"attention": "global"},
+    "stage 1 learns from labels, too": {"ee_loss": "ce"},
+    "clusters from the start": {"dense": 0.0},
+    "no loss on where it looks": {"attention_loss_weight": 0.0},
 }
 
 
@@ -62,39 +56,17 @@ VARIANTS = {
 @click.option("--lr", type=float, default=6e-4, show_default=True)
 @click.option("--optimiser", type=click.Choice(["adamw", "muon"]), default="adamw", show_default=True)
 @click.option("--dense", type=click.FloatRange(0, 1), default=DENSE, help="Share before clusters.  [default: 4/7]")
-@click.option("--look", type=float, default=0.2, show_default=True)
+@click.option("--look", "attention_loss_weight", type=float, default=0.2, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Number of test scenes to measure on.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(list(VARIANTS)), help="Run these alone; may be repeated.")
 def command(
-    scenes: Path,
-    init: Path,
-    out: Path,
-    steps: int,
-    batch: int,
-    lr: float,
-    optimiser: OptimiserName,
-    dense: float,
-    look: float,
-    limit: int | None,
-    seed: int,
-    only: tuple[str, ...],
+    scenes: Path, init: Path, out: Path, limit: int | None, only: tuple[str, ...], steps: int, lr: float, **given: Any
 ) -> None:
     """Run every variant that has no result yet, then print the table."""
     keep_memory()
     torch.set_num_threads(usable_cores())
-    base = Recipe(
-        amounts=(0, steps),
-        unit="steps",
-        rates=(lr, lr),
-        optimiser=optimiser,
-        batch=batch,
-        seed=seed,
-        dense=dense,
-        smoothing=0.0,
-        average=0.99,
-        attention_loss_weight=look,
-    )
+    base = Recipe(amounts=(0, steps), unit="steps", rates=(lr, lr), smoothing=0.0, average=0.99, **given)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
     rows = read_results(results)
@@ -113,12 +85,14 @@ def command(
     click.echo(table(rows))
 
 
-def run_variant(variant: Variant, base: Recipe, init: Path, folder: Path, limit: int | None = None) -> Accuracies:
+def run_variant(changes: dict[str, Any], base: Recipe, init: Path, folder: Path, limit: int | None) -> Accuracies:
     """Train one variant and measure it on the test scenes."""
-    recipe = dataclasses.replace(base, **variant.recipe)
+    of_recipe = {name: value for name, value in changes.items() if hasattr(base, name)}
+    method = {name: value for name, value in changes.items() if name not in of_recipe}
+    recipe = dataclasses.replace(base, **of_recipe)
     device = team_device()
     classes = load_checkpoint(init).model.config.geometry.classes
-    model, _ = from_weights(init, classes, variant.method, recipe.seed)
+    model, _ = from_weights(init, classes, method, recipe.seed)
     dataset = SceneSet(open_scenes(folder / "train"), model.config)
     trainer = Trainer(model, recipe, dataset, device=device, amp=fast_bf16(device))
     while trainer.advance():
@@ -146,4 +120,4 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    command()
+    run(command)

@@ -12,18 +12,19 @@ holds:
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
+import click
+
 OBJECT_PACKAGE = "@lobehub/fluent-emoji-3d"
 BACKGROUND_PACKAGES = ("plasma-workspace-wallpapers", "ufoai-textures")
 
 
-class AssetError(Exception):
+class AssetError(click.ClickException):
     """Package that can't be obtained or unpacked; the message says which, and what to do."""
 
 
@@ -84,19 +85,14 @@ def obtain(root: Path) -> None:
         _unpack_backgrounds(package, packages / "unpacked", root)
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Obtain the object art and the background images.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to fill")
-    arguments = parser.parse_args()
-    try:
-        obtain(arguments.out)
-    except AssetError as error:
-        parser.exit(1, f"error: {error}\n")
-    count = sum(1 for _ in (arguments.out / "objects").iterdir())
-    following = f"python -m sacvit_deploy.training.scenes.dataset --assets {arguments.out}"
-    print(f"{arguments.out}: {count} objects; next: {following}")
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to fill.")
+def command(out: Path) -> None:
+    """Obtain the object art and the background images."""
+    obtain(out)
+    count = len(list((out / "objects").iterdir()))
+    click.echo(f"{out}: {count} objects; next: python -m sacvit_deploy.training.scenes.dataset --assets {out}")
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -2,23 +2,23 @@
 
 The split is by family, not by file: `floor01`, `floor01_dirty` and `floor02` often show the same boards, so splitting
 single files would leak training images into the test split. A hash of the family's name decides, so the split needs no
-list and does not change when files are added.
+list and does not change when files are added. Copies under another name (a recoloured wall, the same sand in another
+folder) are left out of the test split.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sacvit_deploy.training.scenes.licences import Licence, read_copyright
+from sacvit_deploy.training.scenes.licences import UNKNOWN, Licence, read_copyright
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -30,16 +30,17 @@ MAX_SIDE = 1200  # px of the shorter side; larger images are reduced when loaded
 # Normal, specular, glow, roughness and height maps.
 _NOT_COLOUR = re.compile(r"_(nm|sm|gm|rm|hm|glow|norm|spec|light)$")
 _LICENCE_PREFIX = "base/textures/"  # of the paths in the copyright file
+DUPLICATE = 0.9  # correlation of two thumbnails, above which their images count as one
+_SIDE = 24  # px of a thumbnail
+_FLAT = 20.0  # norm of a thumbnail after subtracting its mean, below which there is nothing to compare
 
 
-@dataclass(frozen=True)
-class Background:
-    """Background image: RGB [H,W,3] uint8, the family that decides its split, and its licence."""
+class Background(NamedTuple):
+    """Background image: its path below the backgrounds folder, RGB [H,W,3] uint8, and its licence."""
 
     name: str
-    family: str
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
-    licence: Licence | None = None
+    pixels: NDArray[np.uint8]
+    licence: Licence = UNKNOWN
 
 
 def split_of(family: str) -> Split:
@@ -81,19 +82,35 @@ def _load(path: Path) -> NDArray[np.uint8] | None:
 
 def read_backgrounds(root: Path, split: Split) -> Iterator[Background]:
     """Yield the backgrounds of one split of an assets folder, decoded one by one in the order of their names."""
-    licences: Mapping[str, Licence] = {}
-    if (root / "textures-copyright").exists():
-        licences = read_copyright(root / "textures-copyright")
+    copyright_file = root / "textures-copyright"
+    licences = read_copyright(copyright_file) if copyright_file.exists() else {}
     folder = root / "backgrounds"
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and is_usable(p)):
         name = path.relative_to(folder)
-        family = family_of(name)
-        if split_of(family) != split:
-            continue
-        pixels = _load(path)
+        pixels = _load(path) if split_of(family_of(name)) == split else None
         if pixels is not None:
-            licence = licences.get(_LICENCE_PREFIX + "/".join(name.parts[1:]))
-            yield Background(name.as_posix(), family, pixels, licence)
+            licence = licences.get(_LICENCE_PREFIX + "/".join(name.parts[1:]), UNKNOWN)
+            yield Background(name.as_posix(), pixels, licence)
+
+
+def signature(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return an image's grey thumbnail, mean subtracted and scaled to norm 1: [576]; zeros if it is almost flat."""
+    small = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    grey: NDArray[np.float32] = np.asarray(small, np.float32).mean(axis=2).ravel()
+    grey -= grey.mean()
+    length = np.linalg.norm(grey)
+    return grey / length if length > _FLAT else np.zeros_like(grey)
+
+
+def without_duplicates(candidates: Iterable[Background], against: Iterable[Background]) -> tuple[Background, ...]:
+    """Return the candidates that look like none of `against`."""
+    known = np.array([signature(b.pixels) for b in against], np.float32).reshape(-1, _SIDE * _SIDE)
+    return tuple(b for b in candidates if not (known @ signature(b.pixels) > DUPLICATE).any())
+
+
+def load_unseen(root: Path) -> tuple[Background, ...]:
+    """Load the test split's backgrounds without near-duplicates of the training split's."""
+    return without_duplicates(read_backgrounds(root, "test"), read_backgrounds(root, "train"))
 
 
 def crop(source: NDArray[np.uint8], width: int, height: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -105,9 +122,8 @@ def crop(source: NDArray[np.uint8], width: int, height: int, rng: np.random.Gene
     largest = min(full_width / width, full_height / height)
     smallest = min(1.0, 200 / min(full_width, full_height))
     scale = largest * float(np.exp(rng.uniform(np.log(smallest), 0.0)))
-    left = rng.uniform(
-        0, max(0.0, full_width - width * scale)
-    )  # a window as large as the image may exceed it by rounding
+    # A window as large as the image may exceed it by rounding.
+    left = rng.uniform(0, max(0.0, full_width - width * scale))
     top = rng.uniform(0, max(0.0, full_height - height * scale))
     box = (left, top, min(full_width, left + width * scale), min(full_height, top + height * scale))
     view = Image.fromarray(source).resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)

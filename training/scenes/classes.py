@@ -7,17 +7,15 @@ large ones can.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class ObjectClass:
-    """Class of objects: label, code point of the art, group, and the label that the mirrored object has."""
+class ObjectClass(NamedTuple):
+    """Class of objects: label, code point of the art, and group."""
 
     name: str
     code: str
     group: str
-    mirror: str = ""
 
 
 _GROUPS: dict[str, str] = {
@@ -44,22 +42,16 @@ _GROUPS: dict[str, str] = {
     ),
 }
 
+CLASSES = tuple(
+    ObjectClass(name, code, group)
+    for group, text in _GROUPS.items()
+    for name, code in (entry.split(":") for entry in text.split())
+)
+LABELS = tuple(c.name for c in CLASSES)
+
 # A mirrored clock shows another hour; every other object keeps its label.
 _MIRRORED = {"clock-1": "clock-11", "clock-11": "clock-1", "clock-3": "clock-9", "clock-9": "clock-3"}
-
-
-def _build() -> tuple[ObjectClass, ...]:
-    classes = []
-    for group, entries in _GROUPS.items():
-        for entry in entries.split():
-            name, code = entry.split(":")
-            classes.append(ObjectClass(name, code, group, _MIRRORED.get(name, name)))
-    return tuple(classes)
-
-
-CLASSES: tuple[ObjectClass, ...] = _build()
-LABELS: tuple[str, ...] = tuple(c.name for c in CLASSES)
-MIRROR: tuple[int, ...] = tuple(LABELS.index(c.mirror) for c in CLASSES)
+MIRROR = tuple(LABELS.index(_MIRRORED.get(label, label)) for label in LABELS)
 """MIRROR[label] is the label of the image flipped left to right."""
 
 # Never the label: balls, books, hats, plants, food and household things that look like none of the classes above.
@@ -69,4 +61,4 @@ _OTHERS = """
 1f4e6 1f4ce 1f50d 1f514 1f525 1f4a7 1f484 1f45f 1f456 1f460 1f3e0 1f3f0 26fa 2602-fe0f 1f30d 1f319 2b50 2764-fe0f 1f4af
 1f9f2
 """
-DISTRACTORS: tuple[str, ...] = tuple(_OTHERS.split())
+DISTRACTORS = tuple(_OTHERS.split())

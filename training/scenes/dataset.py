@@ -1,33 +1,74 @@
-"""Scenes rendered once and kept as memory-mapped arrays (see rendered.py), so that training reads instead of drawing.
+"""Rendered splits on disk: memory-mapped arrays, rendered once, so that training reads instead of drawing.
 
-Several processes write the rows in place. A finished split can be lengthened: asking for more scenes renders only the
-new ones.
+A split is a folder of `images.npy` [n,224,224,3] uint8, `labels.npy` [n] int64, `object_px.npy` [n] float32,
+`boxes.npy` [n,4] int16 and `scenes.json` (split, seed, count), written last: a folder without it is unfinished. Several
+processes write the rows in place. Asking for more scenes than a finished split has renders only the new ones.
 
     python -m sacvit_deploy.training.scenes.dataset --assets ASSETS --out DATA
 """
 
 from __future__ import annotations
 
-import argparse
-import io
 import json
 import math
 import multiprocessing
-import time
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.console.text import counted
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.scenes import ARRAYS, FINISHED
-from sacvit_deploy.training.scenes.backgrounds import SPLITS, Split, read_backgrounds
+from sacvit_deploy.training.scenes.backgrounds import Split, load_unseen, read_backgrounds
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
-from sacvit_deploy.training.scenes.dedup import load_unseen
 from sacvit_deploy.training.scenes.render import SCENE, Library, render
 
 BLOCK = 240  # scenes a worker renders at a time
 ROW_SHAPES = {"images": (SCENE, SCENE, 3), "labels": (), "object_px": (), "boxes": (4,)}  # of one scene
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Arrays of a rendered split, memory-mapped. boxes: left, top, right, bottom in px, right and bottom exclusive."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    object_px: NDArray[np.float32]
+    boxes: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def open_scenes(folder: Path) -> Scenes:
+    """Open a rendered split. Raises UsageError if it is absent or unfinished."""
+    if not (folder / FINISHED).exists():
+        raise UsageError(f"{folder} holds no finished scenes; render them with sacvit_deploy.training.scenes.dataset")
+    return Scenes(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS})
+
+
+def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Read rows of an image array: [len(rows),H,W,3].
+
+    A memory map's file is read: page faults on scattered rows make the kernel read megabytes ahead for each.
+    """
+    if not isinstance(images, np.memmap) or images.filename is None:
+        return images[rows]
+    pixels = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    with open(images.filename, "rb") as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for image, row in zip(pixels, rows, strict=True):
+            file.seek(images.offset + int(row) * image.nbytes)
+            image[:] = np.fromfile(file, np.uint8, image.size).reshape(image.shape)
+    return pixels
 
 
 def load_objects(assets: Path) -> dict[str, Image.Image]:
@@ -57,23 +98,19 @@ def _render_block(task: tuple[Path, int, int, int]) -> int:
     return stop - start
 
 
-def _lengthen(path: Path, count: int) -> None:
-    """Extend an .npy file to `count` rows, keeping those it has; numpy pads the header, so a longer shape fits.
+def _allocate(path: Path, count: int, kept: int) -> None:
+    """Make an array file of `count` rows, or lengthen one that keeps its first `kept` rows.
 
-    Raises ValueError if the header has no room after all.
+    numpy pads the header, so a longer shape fits. Raises ValueError if it does not.
     """
-    with path.open("r+b") as file:
-        np.lib.format.read_magic(file)
-        (_, *rest), order, dtype = np.lib.format.read_array_header_1_0(file)
-        offset = file.tell()
-        header = io.BytesIO()
-        described = {"shape": (count, *rest), "fortran_order": order, "descr": np.lib.format.dtype_to_descr(dtype)}
-        np.lib.format.write_array_header_1_0(header, described)
-        if header.tell() != offset:
+    dtype, shape = np.dtype(ARRAYS[path.stem][0]), (count, *ROW_SHAPES[path.stem])
+    header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
+    offset = np.load(path, mmap_mode="r").offset if kept else None
+    with path.open("r+b" if kept else "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        if offset not in (None, file.tell()):
             raise ValueError(f"{path} can't be lengthened; remove its folder and render anew")
-        file.seek(0)
-        file.write(header.getvalue())
-        file.truncate(offset + count * math.prod(rest) * dtype.itemsize)
+        file.truncate(file.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def _kept(folder: Path, truth: Mapping[str, object]) -> int:
@@ -92,44 +129,34 @@ def render_split(library: Library, folder: Path, count: int, seed: int, workers:
     truth = {"split": library.split, "seed": seed, "count": count, "backgrounds": len(library.backgrounds)}
     kept = _kept(folder, truth)
     if kept >= count:
-        print(f"{library.split}: {kept} scenes are there")
+        click.echo(f"{library.split}: {kept} scenes are there")
         return
     (folder / FINISHED).unlink(missing_ok=True)
-    for name, (dtype, _) in ARRAYS.items():
-        path = folder / f"{name}.npy"
-        if kept:
-            _lengthen(path, count)
-        else:
-            np.lib.format.open_memmap(path, "w+", np.dtype(dtype), (count, *ROW_SHAPES[name])).flush()
+    for name in ARRAYS:
+        _allocate(folder / f"{name}.npy", count, kept)
     tasks = [(folder, seed, start, min(start + BLOCK, count)) for start in range(kept, count, BLOCK)]
     _library = library
-    done, begin = kept, time.monotonic()
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    bar = Progress().bar(f"{library.split}: rendered {counted(count - kept, 'scene')}", count - kept)
+    with bar as advance, multiprocessing.get_context("fork").Pool(workers) as pool:
         for number in pool.imap_unordered(_render_block, tasks):
-            done += number
-            rate = (done - kept) / (time.monotonic() - begin)
-            left = (count - done) / rate
-            print(f"\r{library.split}: {done}/{count} scenes, {rate:.0f}/s, {left:.0f} s left", end="", flush=True)
-    print()
+            advance(number)
     (folder / FINISHED).write_text(json.dumps(truth, indent=2) + "\n")
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Render object scenes into memory-mapped arrays.")
-    parser.add_argument("--assets", type=Path, required=True, help="folder that training.scenes.assets has filled")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; holds train/ and test/ afterwards")
-    parser.add_argument("--train", type=int, default=90_000, help="number of training scenes")
-    parser.add_argument("--test", type=int, default=6_000, help="number of test scenes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=multiprocessing.cpu_count())
-    arguments = parser.parse_args()
-    for split in reversed(SPLITS):
-        count = {"train": arguments.train, "test": arguments.test}[split]
+@click.command()
+@click.option("--assets", type=click.Path(path_type=Path), required=True, help="Folder that scenes.assets has filled.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for train/ and test/.")
+@click.option("--train", type=int, default=90_000, show_default=True, help="Number of training scenes.")
+@click.option("--test", type=int, default=6_000, show_default=True, help="Number of test scenes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=multiprocessing.cpu_count)
+def command(assets: Path, out: Path, train: int, test: int, seed: int, workers: int) -> None:
+    """Render object scenes into memory-mapped arrays."""
+    counts: dict[Split, int] = {"test": test, "train": train}
+    for split, count in counts.items():
         if count:
-            library = load_library(arguments.assets, split)
-            render_split(library, arguments.out / split, count, arguments.seed, arguments.workers)
+            render_split(load_library(assets, split), out / split, count, seed, workers)
 
 
 if __name__ == "__main__":
-    main()
+    command()

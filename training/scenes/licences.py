@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,32 +24,17 @@ class Licence:
         return self.name in SIMPLE_ATTRIBUTION
 
 
-def _fields(stanza: str) -> dict[str, list[str]]:
-    """Split a stanza into its fields: name -> lines, the first of which may be empty."""
-    fields: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in stanza.splitlines():
-        if line[:1] not in (" ", "\t", ""):
-            name, _, value = line.partition(":")
-            lines = fields.setdefault(name, [])
-            lines.append(value.strip())
-        else:
-            lines.append(line.strip())
-    return fields
+UNKNOWN = Licence("unknown", ())
 
 
 def read_copyright(path: Path) -> Mapping[str, Licence]:
-    """Return file name -> licence for every file listed by name; patterns such as `*` are left out on purpose.
-
-    A file that only a pattern covers is not known to be free to ship.
-    """
+    """Return file name -> licence; a file that only a pattern such as `*` covers isn't known to be free to ship."""
     licences: dict[str, Licence] = {}
     for stanza in path.read_text(encoding="utf-8").split("\n\n"):
-        fields = _fields(stanza.strip("\n"))
+        fields = email.message_from_string(stanza.strip("\n"))  # a stanza has the syntax of mail headers
         if "Files" not in fields or "License" not in fields:
             continue
-        names = [name for line in fields["Files"] for name in line.split() if "*" not in name]
-        authors = tuple(sorted({line for line in fields.get("Copyright", []) if line}))
-        for name in names:
-            licences[name] = Licence(fields["License"][0], authors)
+        authors = {line.strip() for line in fields.get("Copyright", "").splitlines()} - {""}
+        licence = Licence(fields["License"].partition("\n")[0].strip(), tuple(sorted(authors)))
+        licences |= {name: licence for name in fields["Files"].split() if "*" not in name}
     return licences

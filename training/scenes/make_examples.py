@@ -6,19 +6,18 @@ split; where an image isn't square, the scene is its centre square, which prepro
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import click
 from PIL import Image
 
-from sacvit_deploy.training.scenes.backgrounds import Background
+from sacvit_deploy.training.scenes.backgrounds import load_unseen
 from sacvit_deploy.training.scenes.classes import CLASSES, LABELS
 from sacvit_deploy.training.scenes.dataset import load_objects
-from sacvit_deploy.training.scenes.dedup import load_unseen
 from sacvit_deploy.training.scenes.render import Library, Scene, render
 
 Kind = Literal["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "grey.png", "alpha.png", "palette.png"]
@@ -28,6 +27,7 @@ ORIENTATION = 0x0112  # EXIF tag
 _KINDS: dict[int, Kind] = {
     5: "rotated.jpg", 11: "cmyk.jpg", 17: "grey.jpg", 27: "palette.png", 30: "alpha.png", 33: "grey.png",
 }  # fmt: skip
+_MODES = {"cmyk.jpg": "CMYK", "grey.jpg": "L", "grey.png": "L", "alpha.png": "RGBA"}
 _PLACES = {0: 30, 30: 0}  # of scenes whose files have another's number, so that the first dozen is answered right
 
 
@@ -61,23 +61,14 @@ def plan(count: int) -> list[Example]:
 
 def write(image: Image.Image, path: Path, kind: Kind) -> None:
     """Write an RGB image as the given kind of file."""
+    options: dict[str, Any] = {"quality": 88} if kind in ("jpg", "rotated.jpg", "cmyk.jpg") else {}
     if kind == "rotated.jpg":
-        exif = Image.Exif()
-        exif[ORIENTATION] = 6  # viewers rotate it by 90 degrees clockwise, so the pixels are stored rotated back
-        image.transpose(Image.Transpose.ROTATE_90).save(path, quality=88, exif=exif)
-    elif kind == "cmyk.jpg":
-        image.convert("CMYK").save(path, quality=88)
-    elif kind in ("grey.jpg", "grey.png"):
-        image.convert("L").save(path)
-    elif kind == "alpha.png":
-        image.putalpha(255)
-        image.save(path)
+        options["exif"] = Image.Exif()
+        options["exif"][ORIENTATION] = 6  # viewers rotate it clockwise by 90 degrees: the pixels are rotated back
+        image = image.transpose(Image.Transpose.ROTATE_90)
     elif kind == "palette.png":
-        image.quantize(256).save(path)
-    elif kind == "png":
-        image.save(path)
-    else:
-        image.save(path, quality=88)
+        image = image.quantize(256)
+    image.convert(_MODES.get(kind, image.mode)).save(path, **options)
 
 
 def draw(example: Example, library: Library, seed: int) -> Scene:
@@ -88,7 +79,7 @@ def draw(example: Example, library: Library, seed: int) -> Scene:
 
 def make(assets: Path, out: Path, count: int, seed: int) -> int:
     """Write the images, `truth.csv` and `attribution.csv`; returns the total size of the images in bytes."""
-    backgrounds = [b for b in load_unseen(assets) if b.licence is not None and b.licence.shippable]
+    backgrounds = [b for b in load_unseen(assets) if b.licence.shippable]
     library = Library("test", load_objects(assets), [b.pixels for b in backgrounds])
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     truth, sources = [], []
@@ -97,20 +88,11 @@ def make(assets: Path, out: Path, count: int, seed: int) -> int:
         write(Image.fromarray(scene.pixels), out / "pictures" / example.file, example.kind)
         box = " ".join(map(str, scene.box))
         truth.append((example.file, LABELS[scene.label], f"{scene.object_px:.1f}", box))
-        sources += attribution(example.file, scene, backgrounds)
+        used = [(b.name, b.licence.name, "; ".join(b.licence.authors)) for b in (backgrounds[i] for i in scene.sources)]
+        sources += [(example.file, *source) for source in used or [("generated", "MIT", "this project")]]
     _write_csv(out / "truth.csv", ("file", "label", "object_px", "box"), truth)
     _write_csv(out / "attribution.csv", ("file", "background", "licence", "authors"), sources)
     return sum(path.stat().st_size for path in (out / "pictures").iterdir())
-
-
-def attribution(file: str, scene: Scene, backgrounds: Sequence[Background]) -> list[tuple[str, str, str, str]]:
-    """Return a row (file, background, licence, authors) for each background of a scene."""
-    rows = []
-    for i in scene.sources:
-        licence = backgrounds[i].licence
-        assert licence is not None
-        rows.append((file, backgrounds[i].name, licence.name, "; ".join(licence.authors)))
-    return rows or [(file, "generated", "MIT", "this project")]
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -120,18 +102,16 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[str, ..
         writer.writerows(rows)
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Write held-out scenes as example images.")
-    parser.add_argument("--assets", type=Path, required=True, help="folder that training.scenes.assets has filled")
-    parser.add_argument("--out", type=Path, required=True, help="folder for pictures/, truth.csv and attribution.csv")
-    parser.add_argument("--count", type=int, default=40)
-    seed_help = "unlike the data set's, so that these scenes are in neither split"
-    parser.add_argument("--seed", type=int, default=7, help=seed_help)
-    arguments = parser.parse_args()
-    size = make(arguments.assets, arguments.out, arguments.count, arguments.seed)
-    print(f"{arguments.out}: {arguments.count} images, {size / 1e6:.2f} MB")
+@click.command()
+@click.option("--assets", type=click.Path(path_type=Path), required=True, help="Folder that scenes.assets has filled.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for pictures/ and the CSV files.")
+@click.option("--count", type=int, default=40, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True, help="Another than the data set's: new scenes.")
+def command(assets: Path, out: Path, count: int, seed: int) -> None:
+    """Write held-out scenes as example images."""
+    size = make(assets, out, count, seed)
+    click.echo(f"{out}: {count} images, {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -40,15 +40,11 @@ class Library:
 class Scene:
     """Rendered scene with its ground truth."""
 
-    pixels: NDArray[np.uint8]
-    """[H,W,3] RGB."""
+    pixels: NDArray[np.uint8]  # [H,W,3] RGB
     label: int
-    object_px: float
-    """Longest side of the object, in px of the 224 px scene."""
-    box: Box
-    """Left, top, right, bottom of the object in canvas px, right and bottom exclusive."""
-    sources: tuple[int, ...]
-    """Indices of the backgrounds used; empty when the background was generated."""
+    object_px: float  # longest side of the object, in px of the 224 px scene
+    box: Box  # left, top, right, bottom of the object in canvas px, right and bottom exclusive
+    sources: tuple[int, ...]  # indices of the backgrounds used; empty when the background was generated
 
 
 def _background(

@@ -13,12 +13,15 @@ from PIL import Image
 
 from sacvit_deploy.training.scenes.backgrounds import (
     SPLITS,
+    Background,
     crop,
     family_of,
     is_usable,
     read_backgrounds,
     split_of,
+    without_duplicates,
 )
+from sacvit_deploy.training.scenes.licences import UNKNOWN
 
 
 def _write_image(path: Path, size: tuple[int, int] = (300, 260), flat: bool = False) -> None:
@@ -44,7 +47,7 @@ def test_splits_share_no_image_and_no_family(assets: Path) -> None:
     train, test = (tuple(read_backgrounds(assets, split)) for split in SPLITS)
     assert train and test
     assert len(train) + len(test) == 52
-    assert not {b.family for b in train} & {b.family for b in test}
+    assert not {family_of(Path(b.name)) for b in train} & {family_of(Path(b.name)) for b in test}
     assert not {b.pixels.tobytes() for b in train} & {b.pixels.tobytes() for b in test}
 
 
@@ -86,8 +89,8 @@ def test_maps_thumbnails_flat_and_tiny_images_are_not_used(tmp_path: Path) -> No
 
 def test_backgrounds_carry_their_licence(assets: Path) -> None:
     licences = {Path(b.name).stem: b.licence for split in SPLITS for b in read_backgrounds(assets, split)}
-    assert {name for name, licence in licences.items() if licence and licence.shippable} == {"free01", "free02"}
-    assert licences["unknown01"] is None
+    assert {name for name, licence in licences.items() if licence.shippable} == {"free01", "free02"}
+    assert licences["unknown01"] == UNKNOWN
 
 
 @settings(deadline=None)
@@ -97,3 +100,17 @@ def test_crop_has_the_canvas_shape_for_any_image(seed: int, size: tuple[int, int
     height, width = (int(v) for v in rng.integers(40, 400, 2))
     source = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     assert crop(source, *size, rng).shape == (size[1], size[0], 3)
+
+
+def test_test_images_that_look_like_a_training_image_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    first, second, third = (rng.integers(40, 200, (48, 48, 3), dtype=np.uint8) for _ in range(3))
+    large = [
+        np.asarray(Image.fromarray(p).resize((300, 300), Image.Resampling.NEAREST)) for p in (first, second, third)
+    ]
+    recoloured = (large[0] * np.array([0.7, 0.8, 0.6]) + 20).astype(np.uint8)
+    flat = np.full((300, 300, 3), 90, np.uint8)
+    kept = [Background(n, p) for n, p in (("copy", recoloured), ("new", large[1]), ("flat", flat))]
+    against = [Background(n, p) for n, p in (("origin", large[0]), ("other", large[2]), ("plain", flat))]
+    assert [b.name for b in without_duplicates(kept, against)] == ["new", "flat"]
+    assert [b.name for b in without_duplicates(kept, [])] == ["copy", "new", "flat"]

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.training.scenes.backgrounds import Split
-from sacvit_deploy.training.scenes.dataset import render_split
+from sacvit_deploy.training.scenes.dataset import open_scenes, read_images, render_split
 from sacvit_deploy.training.scenes.render import Library, render
-from sacvit_deploy.training.scenes.rendered import open_scenes, read_images
 
 
 def test_files_hold_the_scenes_in_order(rendered: Path, library_of: Callable[[Split], Library]) -> None:
@@ -64,7 +64,7 @@ def test_the_command_runs_under_both_names(name: str) -> None:
 
 
 def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"training\.scenes\.dataset"):
+    with pytest.raises(UsageError, match=r"training\.scenes\.dataset"):
         open_scenes(tmp_path)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.training.scenes.classes import LABELS, MIRROR
-from sacvit_deploy.training.scenes.rendered import Scenes, open_scenes
-from sacvit_deploy.training.scenes.sampling import mirror_half, object_tokens, read_batch, read_half_batch
+from sacvit_deploy.training.scenes.dataset import Scenes, open_scenes
+from sacvit_deploy.training.scenes.scene_set import SceneSet, mirror_half, object_tokens, read_batch, read_half_batch
 
 
 class _Always(np.random.Generator):
@@ -52,6 +53,15 @@ def test_zoomed_view_holds_the_whole_object(rendered: Path) -> None:
     assert 0 < fits.sum() < 30
     assert np.array_equal((cut[fits] == 255).all(axis=3).sum(axis=(1, 2)), sides[fits].prod(axis=1))
     assert (cut[~fits] > 0).any()
+
+
+def test_images_are_normalised_by_the_formula(rendered: Path) -> None:
+    scenes, rows = open_scenes(rendered), np.array([4, 20])
+    preprocessing = Preprocessing(crop=1.0)
+    config = ModelConfig(Geometry(width=16, depth=1, heads=1, classes=60), preprocessing=preprocessing)
+    expected = (scenes.images[rows + 5] / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    image = SceneSet(scenes, config, start=5).eval_batch(rows).image
+    np.testing.assert_allclose(image.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
 
 
 def test_object_tokens_are_those_the_box_touches() -> None:
