@@ -9,10 +9,10 @@ import numpy as np
 
 from sacvit_deploy.arrays import Index
 from sacvit_deploy.errors import OutputError
-from sacvit_deploy.evaluation.curve import candidate_etas
 from sacvit_deploy.evaluation.labelled_images import Float
-from sacvit_deploy.evaluation.metrics import Share, continues, right, share
+from sacvit_deploy.evaluation.metrics import Share, continues, share
 from sacvit_deploy.evaluation.outputs import EvalOutputs
+from sacvit_deploy.evaluation.sweep import candidate_etas
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def compare_variant(
     drop = None
     if labelled:
         labels = reference.labels[reference_rows]
-        scores = [Share(int(right(answer, labels).sum()), count) for answer in own_answers]
-        before = [share(right(answer, reference.labels)) for answer in reference_answers]
+        scores = [Share(int((answer == labels).sum()), count) for answer in own_answers]
+        before = [share(answer == reference.labels) for answer in reference_answers]
         # From counts: a difference of two shares may, by rounding, be just above a limit that it meets.
         lost = [was.right - now.right for was, now in zip(before, scores, strict=True) if now is not None]
         drop = 100 * max(lost) / count
