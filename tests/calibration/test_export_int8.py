@@ -93,8 +93,8 @@ def test_half_precision_is_judged_alone(tiny_checkpoint: Path, eval_set: Path, t
     [
         (("--int8",), "--int8 needs --calib FOLDER"),
         (("--int8", "--judge", "."), "--int8 needs --calib FOLDER"),
-        (("--max-drop", "0.5"), "--max-drop needs pictures to judge on"),
-        (("--fp16", "--max-drop", "0.5"), "--max-drop needs pictures to judge on"),
+        (("--max-drop", "0.5"), "--max-drop needs images to judge on"),
+        (("--fp16", "--max-drop", "0.5"), "--max-drop needs images to judge on"),
         (("--calib", "."), "add --int8 or --fp16"),
         (("--judge", "."), "add --int8 or --fp16"),
         (("--int8", "--calib", "absent"), "absent is not a folder"),
