@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -51,9 +51,7 @@ def channel_maxima(model: onnx.ModelProto, batches: Batches, threads: int) -> Ma
         watched.graph.output.append(helper.make_tensor_value_info(stem, TensorProto.FLOAT, [channels]))
         watched.graph.output.append(helper.make_tensor_value_info(f"{stem}/sum", TensorProto.FLOAT, []))
     maxima: Maxima = {}
-    for values in _run(
-        watched, [f"maxima/{tensor}{part}" for tensor in read for part in ("", "/sum")], batches, threads
-    ):
+    for values in _run(watched, batches, threads):
         for linear in layers:
             value = values[f"maxima/{linear.input}"]
             if not np.isfinite(values[f"maxima/{linear.input}/sum"]):
@@ -89,15 +87,14 @@ def tensor_ranges(
     watched = copy.deepcopy(model)
     layers = linears(model)
     read = list(dict.fromkeys(linear.input for linear in layers))
-    outputs = {value.name for value in model.graph.output}
-    inner = [name for name in read if name not in {value.name for value in model.graph.input}]
+    known = {value.name for value in (*model.graph.output, *model.graph.input)}
     watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner if name not in outputs
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in read if name not in known
     )
     with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
         # The first batch decides the bins' width, and larger values add bins: begin with the largest.
         collector.collect({linear.input: [np.array([0, maxima[linear.layer].max()], np.float32)] for linear in layers})
-        for values in _run(watched, inner, batches, threads):
+        for values in _run(watched, batches, threads):
             collector.collect({name: [values[name]] for name in read})
         result = collector.compute_collection_result()
     ranges: dict[str, float] = {}
@@ -108,8 +105,9 @@ def tensor_ranges(
     return ranges
 
 
-def _run(model: onnx.ModelProto, names: Sequence[str], batches: Batches, threads: int) -> Iterator[dict[str, Array]]:
-    """Run a model over `batches`, and yield the tensors `names` of each, and its inputs."""
+def _run(model: onnx.ModelProto, batches: Batches, threads: int) -> Iterator[dict[str, Array]]:
+    """Run a model over `batches`, and yield the inputs and outputs of each by name."""
     session = SessionFactory(threads).open(model.SerializeToString())
+    names = [value.name for value in session.get_outputs()]
     for batch in batches:
         yield {**batch, **dict(zip(names, session.run(names, dict(batch)), strict=True))}
