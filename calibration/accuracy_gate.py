@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, Bundle, open_bundle
 from sacvit_deploy.bundle.manifest import Variant
-from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant
-from sacvit_deploy.calibration.variant_table import variant_table
+from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, variant_table
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ExportError
@@ -18,19 +16,14 @@ from sacvit_deploy.evaluation.labelled_images import LabelledImages
 from sacvit_deploy.evaluation.outputs import EvalOutputs, collect
 
 
-@dataclass(frozen=True)
-class EvalSet:
-    """The images to evaluate on, and their name in the table. Accuracies need labels; agreement with fp32 does not."""
-
-    images: LabelledImages
-    name: str
-
-
 class AccuracyGate:
-    """Compares a bundle's variants with fp32 on an evaluation set; each file runs over the images once."""
+    """Compares a bundle's variants with fp32 on evaluation images; each file runs over the images once.
 
-    def __init__(self, bundle: Bundle, eval_set: EvalSet, backend: OnnxRuntimeBackend) -> None:
-        self.bundle, self.eval_set, self.backend = bundle, eval_set, backend
+    name: of the images, for the table. Accuracies need their labels; agreement with fp32 does not.
+    """
+
+    def __init__(self, bundle: Bundle, images: LabelledImages, name: str, backend: OnnxRuntimeBackend) -> None:
+        self.bundle, self.images, self.name, self.backend = bundle, images, name, backend
         self.alpha = bundle.manifest.config.method.alpha
         self.eta = bundle.manifest.eta
         self._outputs: dict[str, tuple[Variant, EvalOutputs]] = {}
@@ -40,9 +33,9 @@ class AccuracyGate:
         known = self._outputs.get(precision)
         if known is not None and known[0].files == variant.files:
             return known[1]
-        images = self.eval_set.images
+        images = self.images
         files = {role: self.bundle.path / entry.path for role, entry in variant.files.items()}
-        with progress.step(f"{precision} on {len(images):,} {self.eval_set.name}"):
+        with progress.step(f"{precision} on {len(images):,} {self.name}"):
             outputs = collect(Cascade(self.backend, files, self.bundle.manifest.config), images, [self.alpha])
         if precision == "fp32":
             for fault, errors in (("can't be read", outputs.unreadable), ("get no finite answer", outputs.overflowed)):
@@ -56,8 +49,7 @@ class AccuracyGate:
         """Compare one variant with fp32."""
         reference = self.outputs("fp32", self.bundle.manifest.variants["fp32"], progress)
         outputs = self.outputs(precision, variant, progress)
-        labelled = self.eval_set.images.labelled
-        return compare_variant(precision, outputs, reference, self.alpha, self.eta, labelled=labelled)
+        return compare_variant(precision, outputs, reference, self.alpha, self.eta, labelled=self.images.labelled)
 
 
 def judge_all(gate: AccuracyGate, max_drop: float | None, progress: Progress, show: Callable[[str], object]) -> None:
@@ -69,7 +61,7 @@ def judge_all(gate: AccuracyGate, max_drop: float | None, progress: Progress, sh
     variants = sorted(bundle.manifest.variants.items(), key=lambda item: item[0] != "fp32")
     reports = [gate.report(precision, variant, progress) for precision, variant in variants]
     count = len(gate.outputs("fp32", bundle.manifest.variants["fp32"], progress).rows)
-    judged_on = f"{count:,} {gate.eval_set.name}"
+    judged_on = f"{count:,} {gate.name}"
     show(variant_table(reports, judged_on))
     changed = {}
     for report in reports[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +14,36 @@ from sacvit_deploy.calibration.smooth import Factors
 
 # A flipped bit may also pose as an encrypted entry, or as a newer version of the zip format.
 DAMAGED = (zipfile.BadZipFile, zlib.error, RuntimeError)
-Cached = tuple[Factors, dict[str, dict[str, float]], dict[str, float]]  # smoothing, ranges by role, sensitivity
 
 
-def save_cache(
-    path: Path,
-    smoothing: Factors,
-    ranges: Mapping[str, Mapping[str, float]],
-    sensitivity: Mapping[str, float],
-    key: str,
-) -> None:
-    """Write smoothing factors, ranges by engine, sensitivity by layer, and the key they belong to, as .npz."""
+@dataclass(frozen=True)
+class CalibrationResult:
+    """Smoothing factors by layer, ranges by engine and layer, and each layer's sensitivity."""
+
+    smoothing: Factors
+    ranges: Mapping[str, Mapping[str, float]]
+    sensitivity: Mapping[str, float]
+    key: str  # of models, images and settings: a later run with the same key need not calibrate again
+
+
+def save_cache(path: Path, result: CalibrationResult) -> None:
+    """Write a calibration as .npz."""
     arrays = {
-        "key": np.array(key),
-        "roles": np.array(list(ranges)),
-        "smoothed": np.array(list(smoothing), dtype=np.str_),
-        "damage/layers": np.array(list(sensitivity)),
-        "damage": np.array(list(sensitivity.values())),
+        "key": np.array(result.key),
+        "roles": np.array(list(result.ranges)),
+        "smoothed": np.array(list(result.smoothing), dtype=np.str_),
+        "damage/layers": np.array(list(result.sensitivity)),
+        "damage": np.array(list(result.sensitivity.values())),
     }
-    for layer, value in smoothing.items():
+    for layer, value in result.smoothing.items():
         arrays[f"smoothing/{layer}"] = value
-    for role, by_layer in ranges.items():
+    for role, by_layer in result.ranges.items():
         arrays[f"layers/{role}"] = np.array(list(by_layer))
         arrays[f"ranges/{role}"] = np.array(list(by_layer.values()))
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
-def load_cache(path: Path, key: str) -> Cached | None:
+def load_cache(path: Path, key: str) -> CalibrationResult | None:
     """Read what `save_cache` wrote with this key; None for no file, another key, or a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -47,7 +51,7 @@ def load_cache(path: Path, key: str) -> Cached | None:
                 return None
             smoothing = {str(layer): data[f"smoothing/{layer}"] for layer in data["smoothed"]}
             ranges = {str(role): _pairs(data[f"layers/{role}"], data[f"ranges/{role}"]) for role in data["roles"]}
-            return smoothing, ranges, _pairs(data["damage/layers"], data["damage"])
+            return CalibrationResult(smoothing, ranges, _pairs(data["damage/layers"], data["damage"]), key)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, *DAMAGED):
         return None
 

@@ -74,15 +74,6 @@ def with_progress(batches: Iterable[dict[str, Array]], advance: Callable[[int], 
         advance(1)
 
 
-@dataclass(frozen=True)
-class _StageOneBatch:
-    """A batch after stage 1: all images, the outputs of those with finite values, and the rows of these."""
-
-    images: Sequence[Pixels]
-    out: dict[str, Array]
-    rows: Index
-
-
 def collect_inputs(
     cascade: Cascade,
     dataset: LabelledImages,
@@ -101,7 +92,7 @@ def collect_inputs(
     unreadable: list[SacvitError] = []
     images: list[Pixels] = []
     readable = 0
-    passed: list[_StageOneBatch] = []
+    passed: list[tuple[list[Pixels], dict[str, Array]]] = []  # images with finite values, stage 1's outputs
     digest = hashlib.sha256()
     for decoded in decoded_batches(dataset, BATCH):
         unreadable += decoded.errors
@@ -110,9 +101,9 @@ def collect_inputs(
             out = cascade.stage_one(cascade.low_view(decoded.images))
             rows: Index = np.nonzero(finite_rows(out["logits"], out["scores"]))[0]
             if rows.size:
-                finite = {name: value[rows] for name, value in out.items()}
-                passed.append(_StageOneBatch(decoded.images, finite, rows))
-                images += [decoded.images[row] for row in rows.tolist()]
+                answered = [decoded.images[row] for row in rows.tolist()]
+                passed.append((answered, {name: value[rows] for name, value in out.items()}))
+                images += answered
         for image in decoded.images:
             digest.update(image.tobytes())
         advance(decoded.size)
@@ -128,7 +119,7 @@ def collect_inputs(
     if len(images) < FEW:
         have = counted(len(images), "calibration image")
         notes.append(f"only {have}; ranges from fewer than {FEW} are a matter of chance")
-    gates = [continuing(softmax(batch.out["logits"]), eta) for batch in passed]
+    gates = [continuing(softmax(out["logits"]), eta) for _, out in passed]
     continued = sum(int(gate.sum()) for gate in gates)
     if not continued:
         notes.append(f"no calibration image continues at eta {eta:g}; stage 2 is calibrated with all of them (eta 1)")
@@ -139,11 +130,9 @@ def collect_inputs(
             "these"
         )
     requests = []
-    for batch, gate in zip(passed, gates, strict=True):
+    for (answered, out), gate in zip(passed, gates, strict=True):
         rows = np.nonzero(gate)[0]
-        if rows.size:
-            answered = [batch.images[row] for row in batch.rows.tolist()]
-            for count in counts:
-                targets = cascade.targets(batch.out["scores"][rows], count)
-                requests.append(cascade.request(answered, batch.out, rows, targets))
+        for count in counts if rows.size else ():
+            targets = cascade.targets(out["scores"][rows], count)
+            requests.append(cascade.request(answered, out, rows, targets))
     return CalibrationInputs(cascade, images, requests, digest.hexdigest(), tuple(notes))

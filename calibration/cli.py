@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -12,18 +12,14 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.write import whole_folder
 from sacvit_deploy.calibration.job import CALIBRATION_IMAGES, EVAL_IMAGES, CalibrationJob, copy_bundle, reduce_bundle
-from sacvit_deploy.calibration.sensitivity_plot import draw_sensitivity
-from sacvit_deploy.commands.common import finite, numbers
+from sacvit_deploy.commands.common import bundle_argument, finite, numbers, threads_option
 from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BundleError
 
-if TYPE_CHECKING:
-    from sacvit_deploy.calibration.ranges import Range  # not at run time: --help needs no onnx
-
 
 @click.command("calibrate")
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@bundle_argument
 @click.option(
     "--calib",
     required=True,
@@ -68,21 +64,9 @@ if TYPE_CHECKING:
     "--eta", type=float, help="Calibrate stage 2 with the images that continue at this eta.  [default: the bundle's]"
 )
 @click.option("--alphas", callback=numbers, help="Such as 0.4,0.5.  [default: the bundle's]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+@threads_option
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every layer's sensitivity to int8 into this PNG.")
-def command(
-    bundle: Path | None,
-    calib: Path,
-    images: int,
-    judge: Path | None,
-    max_drop: float | None,
-    ranges: Range,
-    smoothing: float,
-    eta: float | None,
-    alphas: tuple[float, ...] | None,
-    threads: int | None,
-    plot: Path | None,
-) -> None:
+def command(bundle: Path | None, threads: int | None, plot: Path | None, **settings: Any) -> None:
     """Add an int8 variant to a BUNDLE, calibrated through its cascade, and judge every reduced variant against fp32.
 
     Stage 2 is calibrated with the images that continue. The bundle is replaced once everything is done; until then, and
@@ -96,23 +80,14 @@ def command(
         raise BundleError(f"can't change {target}: the folder is read-only")
     if "fp32" not in opened.manifest.variants:
         raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
-    job = CalibrationJob(
-        calib,
-        int8=True,
-        images=images,
-        judge=judge,
-        max_drop=max_drop,
-        ranges=ranges,
-        smoothing=smoothing,
-        eta=eta,
-        alphas=alphas,
-        threads=threads or usable_cores(),
-    )
+    job = CalibrationJob(int8=True, threads=threads or usable_cores(), **settings)
     with whole_folder(target, replace=True) as folder:
         copy_bundle(target, folder)
         reduce_bundle(folder, job)
     written = open_bundle(target)
     click.echo(f"wrote {target}: {', '.join(written.manifest.variants)}")
     if plot is not None:
+        from sacvit_deploy.calibration.sensitivity import draw_sensitivity  # here, as --help needs no onnx
+
         draw_sensitivity(written, plot)
         click.echo(f"sensitivity by layer: {plot}")

@@ -70,42 +70,34 @@ def copy_bundle(source: Path, folder: Path) -> None:
 def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
     """Calibrate int8, if the job asks for it, and judge the reduced variants of a bundle that nobody else reads yet."""
     from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
-    from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, EvalSet, judge_all
-    from sacvit_deploy.calibration.int8 import CalibrationSettings
-    from sacvit_deploy.calibration.search import BUDGET, calibrate
+    from sacvit_deploy.calibration.accuracy_gate import AccuracyGate, judge_all
+    from sacvit_deploy.calibration.int8 import BUDGET, CalibrationSettings, calibrate
     from sacvit_deploy.console.progress import Progress
 
     progress = Progress()
     model = SACViT(folder, precision="fp32", threads=job.threads)
     manifest = model.bundle.manifest
-    images = open_images(model, job.calib)
-    for note in images.notes:
+    by_folder = {folder: open_images(model, folder) for folder in (job.calib, job.judge) if folder is not None}
+    for note in (note for opened in by_folder.values() for note in opened.notes):
         progress.note(f"note: {note}")
-    chosen = images.pick(spread(images.labels, job.images))
-    if job.judge == job.calib and not job.int8:
-        eval_set = EvalSet(images, f"{images.kind} from {job.calib.resolve().name}/")
-    elif job.judge is not None:
-        others = open_images(model, job.judge)
-        for note in others.notes:
-            progress.note(f"note: {note}")
-        eval_set = EvalSet(others, f"{others.kind} from {job.judge.resolve().name}/")
-    else:
-        judged = images.pick(spread(images.labels, EVAL_IMAGES))
-        overlap = ", the calibration's among them" if job.int8 else ""
-        eval_set = EvalSet(judged, f"{images.kind} from {job.calib.resolve().name}/{overlap}")
-    if not eval_set.images.labelled:
+    images = by_folder[job.calib]
+    judged = images.pick(spread(images.labels, EVAL_IMAGES)) if job.judge is None else by_folder[job.judge]
+    name = f"{judged.kind} from {(job.judge or job.calib).resolve().name}/"
+    if job.int8 and job.judge is None:
+        name += ", the calibration's among them"
+    if not judged.labelled:
         if job.max_drop is not None:
-            raise UsageError(f"--max-drop needs labelled images to judge on, and {eval_set.name} have no labels")
-        progress.note(f"note: {eval_set.name} have no labels; agreement with fp32 is reported, not accuracy")
-    gate = AccuracyGate(model.bundle, eval_set, OnnxRuntimeBackend("cpu", job.threads))
+            raise UsageError(f"--max-drop needs labelled images to judge on, and {name} have no labels")
+        progress.note(f"note: {name} have no labels; agreement with fp32 is reported, not accuracy")
+    gate = AccuracyGate(model.bundle, judged, name, OnnxRuntimeBackend("cpu", job.threads))
     if job.int8:
         settings = CalibrationSettings(
-            eta=check_eta(manifest.eta if job.eta is None else job.eta),
-            alphas=tuple(job.alphas or (manifest.config.method.alpha,)),
             ranges=job.ranges,
             smoothing=job.smoothing,
+            alphas=tuple(job.alphas or (manifest.config.method.alpha,)),
+            eta=check_eta(manifest.eta if job.eta is None else job.eta),
         )
         # Of a few images one or two are lost by chance, which must not keep half the layers in fp32.
-        budget = max(BUDGET, 200 / len(eval_set.images)) if job.max_drop is None else job.max_drop
-        calibrate(chosen, settings, gate, budget, progress)
+        budget = max(BUDGET, 200 / len(judged)) if job.max_drop is None else job.max_drop
+        calibrate(images.pick(spread(images.labels, job.images)), settings, gate, budget, progress)
     judge_all(gate, job.max_drop, progress, click.echo)

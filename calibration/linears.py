@@ -13,12 +13,14 @@ Models = Mapping[str, onnx.ModelProto]  # by role: ee, sac, deit
 
 @dataclass(frozen=True)
 class Linear:
-    """A product with a constant matrix: the names of its layer, node, input tensor and weight."""
+    """A product of an input [..,K] and a constant matrix: names, K, and which axis of the weight has K entries."""
 
     layer: str
     node: str
     input: str
     weight: str
+    channels: int
+    axis: int
 
 
 def linears(model: onnx.ModelProto) -> list[Linear]:
@@ -26,12 +28,15 @@ def linears(model: onnx.ModelProto) -> list[Linear]:
 
     Layers are named after their weights, so the same layer has the same name in every engine of a variant.
     """
-    constant = {tensor.name for tensor in model.graph.initializer}
-    return [
-        Linear(layer_name(node.input[1]), node.name, node.input[0], node.input[1])
-        for node in model.graph.node
-        if node.op_type in LINEAR and node.input[1] in constant and node.input[0] not in constant
-    ]
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    layers = []
+    for node in model.graph.node:
+        if node.op_type in LINEAR and node.input[1] in constants and node.input[0] not in constants:
+            source, weight = node.input[:2]
+            axis = int(any(attribute.name == "transB" and attribute.i for attribute in node.attribute))
+            channels = constants[weight].dims[axis]
+            layers.append(Linear(layer_name(weight), node.name, source, weight, channels, axis))
+    return layers
 
 
 def layer_name(weight: str) -> str:

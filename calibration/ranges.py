@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
-from sacvit_deploy.calibration.linears import Linear, linears
+from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.errors import OutputError
 
 Range = Literal["minmax", "percentile", "entropy"]
@@ -34,7 +34,7 @@ def channel_maxima(model: onnx.ModelProto, batches: Batches, threads: int) -> Ma
     watched = copy.deepcopy(model)
     layers = linears(model)
     watched.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "maxima_axis"))
-    read = {linear.input: channels_of(model, linear) for linear in layers}  # several layers may read one tensor
+    read = {linear.input: linear.channels for linear in layers}  # several layers may read one tensor
     for tensor, channels in read.items():
         stem = f"maxima/{tensor}"
         rows = numpy_helper.from_array(np.array([-1, channels], np.int64), f"{stem}/rows")
@@ -50,14 +50,11 @@ def channel_maxima(model: onnx.ModelProto, batches: Batches, threads: int) -> Ma
         )
         watched.graph.output.append(helper.make_tensor_value_info(stem, TensorProto.FLOAT, [channels]))
         watched.graph.output.append(helper.make_tensor_value_info(f"{stem}/sum", TensorProto.FLOAT, []))
-    session = SessionFactory(threads).open(watched.SerializeToString())
-    names = [f"maxima/{tensor}{part}" for tensor in read for part in ("", "/sum")]
     maxima: Maxima = {}
-    for batch in batches:
-        values = dict(zip(names, session.run(names, dict(batch)), strict=True))
+    for values in _run(watched, batches, threads):
         for linear in layers:
             value = values[f"maxima/{linear.input}"]
-            if not (np.isfinite(value).all() and np.isfinite(values[f"maxima/{linear.input}/sum"])):
+            if not np.isfinite(values[f"maxima/{linear.input}/sum"]):
                 raise OutputError(
                     f"the input of layer {linear.layer} is NaN or infinite on a calibration image; no range can be "
                     "taken from it"
@@ -90,19 +87,15 @@ def tensor_ranges(
     watched = copy.deepcopy(model)
     layers = linears(model)
     read = list(dict.fromkeys(linear.input for linear in layers))
-    known = {value.name for value in model.graph.output} | {value.name for value in model.graph.input}
+    known = {value.name for value in (*model.graph.output, *model.graph.input)}
     watched.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in read if name not in known
     )
-    session = SessionFactory(threads).open(watched.SerializeToString())
-    outputs = [value.name for value in session.get_outputs()]
-    # The first batch decides the bins' width, and larger values add bins: begin with the largest.
-    tops = {linear.input: np.array([0, maxima[linear.layer].max()], np.float32) for linear in layers}
-    _collect(collector, tops)
-    for batch in batches:
-        values = dict(zip(outputs, session.run(outputs, dict(batch)), strict=True)) | dict(batch)
-        _collect(collector, {name: np.asarray(values[name]) for name in read})
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
+        # The first batch decides the bins' width, and larger values add bins: begin with the largest.
+        collector.collect({linear.input: [np.array([0, maxima[linear.layer].max()], np.float32)] for linear in layers})
+        for values in _run(watched, batches, threads):
+            collector.collect({name: [values[name]] for name in read})
         result = collector.compute_collection_result()
     ranges: dict[str, float] = {}
     for linear in layers:
@@ -112,14 +105,9 @@ def tensor_ranges(
     return ranges
 
 
-def _collect(collector: Any, values: Mapping[str, Array]) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):  # the collector prints
-        collector.collect({name: [value] for name, value in values.items()})
-
-
-def channels_of(model: onnx.ModelProto, linear: Linear) -> int:
-    """Return K of a layer's input [.., K]."""
-    weight = next(tensor for tensor in model.graph.initializer if tensor.name == linear.weight)
-    node = next(node for node in model.graph.node if node.name == linear.node)
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return int(weight.dims[1] if transposed else weight.dims[0])
+def _run(model: onnx.ModelProto, batches: Batches, threads: int) -> Iterator[dict[str, Array]]:
+    """Run a model over `batches`, and yield the inputs and outputs of each by name."""
+    session = SessionFactory(threads).open(model.SerializeToString())
+    names = [value.name for value in session.get_outputs()]
+    for batch in batches:
+        yield {**batch, **dict(zip(names, session.run(names, dict(batch)), strict=True))}

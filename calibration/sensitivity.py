@@ -1,9 +1,10 @@
-"""Sensitivity of the answers to int8, one layer at a time."""
+"""Sensitivity of the answers to int8, one layer at a time, and a chart of it."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +13,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
+from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.calibration.linears import linears
+from sacvit_deploy.console.figures import new_figure, save_png
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import softmax
 
 LEVELS = 127  # of symmetric int8
 SWITCH = "switch"
+KEPT, REDUCED = "#c0504d", "#4f81bd"  # colours of the chart
 
 
 def layer_sensitivity(
@@ -57,16 +62,20 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
     One session then measures every layer; opening one for each would take longer than measuring.
     """
     out = copy.deepcopy(model)
-    layers = linears(out)
-    tensors = {tensor.name: tensor for tensor in out.graph.initializer}
-    at = {node.name: place for place, node in enumerate(out.graph.node)}
+    layers = linears(model)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     out.graph.input.append(helper.make_tensor_value_info(SWITCH, TensorProto.FLOAT, [len(layers)]))
-    before: dict[int, list[onnx.NodeProto]] = {}
-    for number, linear in enumerate(layers):
-        node, stem = out.graph.node[at[linear.node]], f"switched/{number}"
+    nodes: list[onnx.NodeProto] = []
+    numbers = {linear.node: number for number, linear in enumerate(layers)}
+    for original in model.graph.node:
+        node = copy.deepcopy(original)
+        number = numbers.get(node.name)
+        if number is None:
+            nodes.append(node)
+            continue
+        linear, stem = layers[number], f"switched/{number}"
         weight = numpy_helper.to_array(tensors[linear.weight])
-        axis = 1 if any(attribute.name == "transB" and attribute.i for attribute in node.attribute) else 0
-        scale = np.abs(weight).max(axis=axis, keepdims=True) / LEVELS
+        scale = np.abs(weight).max(axis=linear.axis, keepdims=True) / LEVELS
         rounded = np.round(weight / np.maximum(scale, 1e-30)).clip(-LEVELS, LEVELS) * scale
         constants = {
             "number": np.array([number], np.int64),
@@ -74,9 +83,8 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
             "zero": np.array(0, np.int8),
             "change": (rounded - weight).astype(np.float32),
         }
-        tensors_added = [numpy_helper.from_array(value, f"{stem}/{name}") for name, value in constants.items()]
-        out.graph.initializer.extend(tensors_added)
-        nodes = [helper.make_node("Gather", [SWITCH, f"{stem}/number"], [f"{stem}/on"])]
+        out.graph.initializer.extend(numpy_helper.from_array(v, f"{stem}/{name}") for name, v in constants.items())
+        nodes.append(helper.make_node("Gather", [SWITCH, f"{stem}/number"], [f"{stem}/on"]))
         scale_zero = [f"{stem}/scale", f"{stem}/zero"]
         nodes.append(helper.make_node("QuantizeLinear", [linear.input, *scale_zero], [f"{stem}/q"]))
         nodes.append(helper.make_node("DequantizeLinear", [f"{stem}/q", *scale_zero], [f"{stem}/dq"]))
@@ -85,14 +93,34 @@ def switched(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelP
             nodes.append(helper.make_node("Mul", [f"{stem}/{change}", f"{stem}/on"], [f"{stem}/{name}_moved"]))
             nodes.append(helper.make_node("Add", [source, f"{stem}/{name}_moved"], [f"{stem}/{name}"]))
         node.input[0], node.input[1] = f"{stem}/x", f"{stem}/w"
-        before[at[linear.node]] = nodes
-    ordered = [new for place, node in enumerate(out.graph.node) for new in (*before.get(place, ()), node)]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+        nodes.append(node)
     del out.graph.node[:]
-    out.graph.node.extend(copies)
+    out.graph.node.extend(nodes)
     return out
 
 
 def _logits(session: object, batch: Mapping[str, Array], switch: npt.NDArray[np.float32]) -> Array:
     logits: Array = session.run(["logits"], {**batch, SWITCH: switch})[0]  # type: ignore[attr-defined]
     return logits
+
+
+def draw_sensitivity(bundle: Bundle, path: Path) -> None:
+    """Draw the sensitivities that the manifest records for the int8 variant. Raises UsageError, SacvitError."""
+    variant = bundle.manifest.variants.get("int8")
+    if variant is None or "calibration" not in variant.report:
+        raise UsageError(f"{bundle.path} has no calibrated int8 variant to draw")
+    facts = variant.report["calibration"]
+    sensitivity: dict[str, float] = facts["damage"]
+    kept = set(facts["kept_in_fp32"])
+    with new_figure(504, 72 + 11.5 * len(sensitivity)) as figure:
+        axes = figure.add_subplot()
+        for place, (layer, value) in enumerate(sensitivity.items()):
+            axes.barh(place, max(value, 1e-9), color=KEPT if layer in kept else REDUCED)
+        axes.set_yticks(range(len(sensitivity)), sensitivity, fontsize=7)
+        axes.invert_yaxis()
+        axes.margins(y=0.01)
+        axes.set_xscale("log")
+        axes.set_xlabel("mean KL divergence from fp32 with this layer alone in int8, nats")
+        axes.set_title(f"{bundle.manifest.name}: {len(kept)} of {len(sensitivity)} layers kept in fp32", fontsize=10)
+        axes.grid(axis="x", alpha=0.3)
+        save_png(figure, path, dpi=110)

@@ -1,58 +1,48 @@
-"""Compares a reduced variant's answers with fp32's on the same images."""
+"""Compares a reduced variant's answers with fp32's on the same images, and formats the comparison as a table."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sacvit_deploy.arrays import Index
+from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import OutputError
-from sacvit_deploy.evaluation.curve import candidate_etas
 from sacvit_deploy.evaluation.labelled_images import Float
-from sacvit_deploy.evaluation.metrics import Share, continues, right, share
+from sacvit_deploy.evaluation.metrics import Share, continues
 from sacvit_deploy.evaluation.outputs import EvalOutputs
+from sacvit_deploy.evaluation.sweep import candidate_etas
 
 
 @dataclass(frozen=True)
 class VariantReport:
     """Accuracy of one variant, and its agreement with fp32, on the evaluation images.
 
-    ee, sac, cascade: right answers of stage 1 alone, of stage 2 alone and of both at `eta`; None without labels.
-    exits: share that exits at `eta`. agree_*: share with fp32's answer. flips: share that goes the other way than with
-    fp32, both at fp32's eta. overlap: share of fp32's targets that are selected, too. drop: largest loss of the three
-    accuracies against fp32, in points. unanswered: images that got NaN or infinity where fp32 has an answer.
+    top1, agreement: right answers, and share of answers that are fp32's, of stage 1 alone (`ee`), of stage 2 alone
+    (`sac`) and of both at `eta` (`cascade`); top1 is empty without labels. exits: share that exits at `eta`.
+    gate_flips: share that goes the other way than with fp32, both at fp32's eta. target_overlap: share of fp32's
+    targets that are selected, too. drop: largest loss of the three accuracies against fp32, in points. unanswered:
+    images that got NaN or infinity where fp32 has an answer.
     """
 
     precision: str
     eta: float
-    ee: Share | None
-    sac: Share | None
-    cascade: Share | None
+    top1: Mapping[str, Share]
     exits: float
-    agree_ee: float = 1.0
-    agree_sac: float = 1.0
-    agree_cascade: float = 1.0
-    flips: float = 0.0
-    overlap: float = 1.0
-    drop: float | None = None
-    unanswered: int = 0
+    agreement: Mapping[str, float]
+    gate_flips: float
+    target_overlap: float
+    drop: float | None
+    unanswered: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest's form."""
-        shares = {name: value.to_dict() for name in ("ee", "sac", "cascade") if (value := getattr(self, name))}
-        agreement = {"ee": self.agree_ee, "sac": self.agree_sac, "cascade": self.agree_cascade}
-        return {
-            "eta": self.eta,
-            "top1": shares or None,
-            "exits": self.exits,
-            "agreement": agreement,
-            "gate_flips": self.flips,
-            "target_overlap": self.overlap,
-            "drop": self.drop,
-            "unanswered": self.unanswered,
-        }
+        facts = {**vars(self), "top1": {name: share.to_dict() for name, share in self.top1.items()} or None}
+        del facts["precision"]
+        return facts
 
 
 def compare_variant(
@@ -64,41 +54,30 @@ def compare_variant(
     as many images exit as with fp32 at `reference_eta`: probabilities shift with precision, and with them the exit
     rate. Raises OutputError if the variant answers none of the images.
     """
-    own_rows, reference_rows = _common(outputs, reference)
+    _, own_rows, reference_rows = np.intersect1d(outputs.rows, reference.rows, assume_unique=True, return_indices=True)
     if not own_rows.size:
         raise OutputError(f"{precision} gives no finite answer on any image that fp32 can answer")
     count = len(reference.rows)
     own, base = outputs.ee.probability[own_rows], reference.ee.probability[reference_rows]
     exits = int((~continues(base, reference_eta)).sum())
     eta = reference_eta if outputs is reference else matching_eta(own, exits, reference_eta)
-    reference_answers = _answers(reference, alpha, reference_eta, np.arange(count))
-    own_answers = _answers(outputs, alpha, eta, own_rows)
-    scores: list[Share | None] = [None, None, None]
-    drop = None
+    answers, expected = _answers(outputs, alpha, eta), _answers(reference, alpha, reference_eta)
+    agreeing = {name: answers[name][own_rows] == expected[name][reference_rows] for name in answers}
+    top1, drop = {}, None
     if labelled:
-        labels = reference.labels[reference_rows]
-        scores = [Share(int(right(answer, labels).sum()), count) for answer in own_answers]
-        before = [share(right(answer, reference.labels)) for answer in reference_answers]
+        top1 = {name: Share(int((answers[name] == outputs.labels)[own_rows].sum()), count) for name in answers}
         # From counts: a difference of two shares may, by rounding, be just above a limit that it meets.
-        lost = [was.right - now.right for was, now in zip(before, scores, strict=True) if now is not None]
+        lost = [int((expected[name] == reference.labels).sum()) - top1[name].right for name in top1]
         drop = 100 * max(lost) / count
-    agreement = [
-        int((answer == base_answer[reference_rows]).sum()) / count
-        for answer, base_answer in zip(own_answers, reference_answers, strict=True)
-    ]
     targets = zip(outputs.targets[alpha][own_rows], reference.targets[alpha][reference_rows], strict=True)
     return VariantReport(
         precision=precision,
         eta=eta,
-        ee=scores[0],
-        sac=scores[1],
-        cascade=scores[2],
+        top1=top1,
         exits=float((~continues(own, eta)).mean()),
-        agree_ee=agreement[0],
-        agree_sac=agreement[1],
-        agree_cascade=agreement[2],
-        flips=float((continues(own, reference_eta) != continues(base, reference_eta)).mean()),
-        overlap=float(np.mean([np.isin(selected, base_selected).mean() for selected, base_selected in targets])),
+        agreement={name: int(same.sum()) / count for name, same in agreeing.items()},
+        gate_flips=float((continues(own, reference_eta) != continues(base, reference_eta)).mean()),
+        target_overlap=float(np.mean([np.isin(selected, base_selected).mean() for selected, base_selected in targets])),
         drop=drop,
         unanswered=count - len(own_rows),
     )
@@ -118,14 +97,50 @@ def matching_eta(confidence: Float, exits: int, near: float) -> float:
     return etas[min(range(len(etas)), key=lambda number: (off[number], abs(etas[number] - near), -etas[number]))]
 
 
-def _answers(outputs: EvalOutputs, alpha: float, eta: float, rows: Index) -> tuple[Index, Index, Index]:
-    """Return the answers of stage 1, of stage 2 and of the cascade to some of the images."""
-    ee, sac = outputs.ee.answer[rows], outputs.sac[alpha].answer[rows]
-    cascade: Index = np.where(continues(outputs.ee.probability[rows], eta), sac, ee)
-    return ee, sac, cascade
+def _answers(outputs: EvalOutputs, alpha: float, eta: float) -> dict[str, Index]:
+    """Return the answers [n] of stage 1, of stage 2 and of the cascade."""
+    ee, sac = outputs.ee.answer, outputs.sac[alpha].answer
+    return {"ee": ee, "sac": sac, "cascade": np.where(continues(outputs.ee.probability, eta), sac, ee)}
 
 
-def _common(outputs: EvalOutputs, reference: EvalOutputs) -> tuple[Index, Index]:
-    """Return the indices, in both, of the images answered in both."""
-    _, own, base = np.intersect1d(outputs.rows, reference.rows, assume_unique=True, return_indices=True)
-    return own, base
+HEADER = (
+    "              EE only          SAC only         at eta                     exits    same answer as fp32   "
+    "gate    targets\n"
+    "              top-1 %          top-1 %          top-1 %          (eta)              EE     SAC    at eta  "
+    "flips   in common"
+)
+
+
+def variant_table(reports: list[VariantReport], judged_on: str) -> str:
+    """Format all variants, fp32 first, with their losses and unanswered images below."""
+    reference, *others = reports
+    lines = [f"judged on {judged_on}", HEADER, *(_line(report, reference) for report in reports)]
+    lines += [
+        f"  {report.precision}: largest loss {max(0.0, report.drop):.2f} points"
+        for report in others
+        if report.drop is not None
+    ]
+    lines += [
+        f"  {report.precision}: no finite answer on {counted(report.unanswered, 'image')}, counted as wrong"
+        for report in others
+        if report.unanswered
+    ]
+    return "\n".join(lines)
+
+
+def _line(report: VariantReport, reference: VariantReport) -> str:
+    """Format one variant; beside its accuracies stand the differences from fp32, in points."""
+
+    def accuracy(name: str) -> str:
+        if name not in report.top1:
+            return f"{'no labels':<17}"
+        own, base = report.top1[name], reference.top1[name]
+        change = "" if report is reference else f" ({100 * (own.value - base.value):+.2f})"
+        return f"{100 * own.value:.2f}{change}".ljust(17)
+
+    scores = "".join(accuracy(name) for name in ("ee", "sac", "cascade"))
+    start = f"  {report.precision:<12}{scores}{f'({report.eta:.4g})':<9}{report.exits:>7.1%}"
+    if report is reference:
+        return start
+    agreement = "".join(f"{value:>8.2%}" for value in report.agreement.values())
+    return f"{start}  {agreement}   {report.gate_flips:>6.2%}   {report.target_overlap:>7.2%}"

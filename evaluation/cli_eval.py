@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from sacvit_deploy.commands.common import numbers
+from sacvit_deploy.commands.common import json_option, numbers
+from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
-from sacvit_deploy.evaluation.baseline import open_baseline
 from sacvit_deploy.evaluation.eval_table import eval_report, eval_table
-from sacvit_deploy.evaluation.options import eval_options, failures, open_job, show_notes
+from sacvit_deploy.evaluation.options import eval_options, failures, open_job, print_json, show_heading
 from sacvit_deploy.evaluation.outputs import collect
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
 ETAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -23,7 +21,7 @@ ETAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 @eval_options
 @click.option("--eta", "etas", callback=numbers, help="Such as 0.5,0.6.  [default: 0, 0.3 to 0.9, 1, the bundle's]")
 @click.option("--alpha", type=float, help="Share of tokens that stage 2 sees in full.  [default: the bundle's]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, **options: Any) -> int:
     """Measure a BUNDLE on labelled images: accuracy, MACs and speed at several etas.
 
@@ -33,14 +31,13 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
     chosen = [check_eta(eta) for eta in etas or ()]
     job = open_job(**options)
     model, dataset = job.model, job.dataset
-    geometry, method = model.config.geometry, model.config.method
-    alpha = method.alpha if alpha is None else alpha
+    alpha = model.config.method.alpha if alpha is None else alpha
     count = costs(model.config, alpha)  # an impossible alpha fails here, before the long work
     files = model.backend.files(model.bundle, model.precision)
-    baseline = open_baseline(model.backend, files, model.config.preprocessing)
+    baseline = model.backend.open(files[BASELINE], files.get("weights")) if BASELINE in files else None
     outputs = collect(model.cascade, dataset, [alpha], batch=job.batch, baseline=baseline)
     focus = chosen[0] if chosen else model.eta
-    sizes = None if dataset.object_px is None else dataset.object_px[outputs.rows]
+    sizes = dataset.pick(outputs.rows).object_px
     report = eval_report(outputs, alpha, sorted({*(chosen or (*ETAS, model.eta))}), count, focus, sizes)
     if as_json:
         facts = {
@@ -49,15 +46,14 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
             "default_eta": model.eta,
             "pictures": len(outputs.rows),
             **failures(outputs),
-            "only": {"ee": report.ee.cascade.to_dict(), "sac": report.sac.cascade.to_dict()},
+            "only": {"ee": report.ee.top1, "sac": report.sac.top1},
             "gmacs": {"ee": count.ee / 1e9, "sac": count.sac / 1e9, "deit": count.deit / 1e9},
             "milliseconds": report.milliseconds,
-            "rows": [row.to_dict(model.eta) for row in report.rows],
-            "size_buckets": {"eta": focus, "rows": [row.to_dict() for row in report.by_size]},
+            "rows": [{"eta": row.eta, "default": row.eta == model.eta, **vars(row)} for row in report.rows],
+            "size_buckets": {"eta": focus, "rows": report.by_size},
         }
-        click.echo(json.dumps(facts, indent=1))
+        print_json(facts)
     else:
-        show_notes(job, outputs)
-        targets = num_targets(alpha, geometry.tokens, method.rounding)
-        click.echo(f"{job.heading()}\n{eval_table(report, model, targets)}")
+        show_heading(job, outputs)
+        click.echo(eval_table(report, model))
     return 1 if outputs.overflowed else 0

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from sacvit_deploy.arrays import Index
+from sacvit_deploy.commands.common import json_option
 from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.coverage import coverage_by_size, coverage_table
 from sacvit_deploy.evaluation.metrics import continues
-from sacvit_deploy.evaluation.options import eval_options, failures, open_job, show_notes
-from sacvit_deploy.evaluation.outputs import collect
-from sacvit_deploy.evaluation.sheet import draw_sheet, save_sheet
-from sacvit_deploy.evaluation.sheet_cards import choose_rows, make_card, split_count
+from sacvit_deploy.evaluation.options import eval_options, failures, open_job, print_json, show_heading
+from sacvit_deploy.evaluation.outputs import StageAnswers, collect
+from sacvit_deploy.evaluation.sheet import Card, choose_rows, draw_sheet, save_sheet, split_count
 from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
@@ -30,7 +30,7 @@ from sacvit_deploy.glue import check_eta
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Changes which images are shown."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     out: Path, count: int, eta: float | None, alpha: float | None, seed: int, as_json: bool, **options: Any
 ) -> int:
@@ -44,34 +44,44 @@ def command(
     if eta is not None:
         check_eta(eta)
     job = open_job(**options)
-    model, dataset, geometry = job.model, job.dataset, job.model.config.geometry
+    model, geometry = job.model, job.model.config.geometry
     eta = model.eta if eta is None else eta
     alpha = model.config.method.alpha if alpha is None else alpha
-    targets = num_targets(alpha, geometry.tokens, model.config.method.rounding)
-    outputs = collect(model.cascade, dataset, [alpha], batch=job.batch)
+    num = num_targets(alpha, geometry.tokens, model.config.method.rounding)
+    outputs = collect(model.cascade, job.dataset, [alpha], batch=job.batch)
+    dataset, targets = job.dataset.pick(outputs.rows), outputs.targets[alpha]
     go = continues(outputs.ee.probability, eta)
-    sizes = None if dataset.object_px is None else dataset.object_px[outputs.rows]
     kinds = (np.nonzero(~go)[0], np.nonzero(go)[0])
     rng = np.random.default_rng(seed)
     places = split_count(len(kinds[0]), len(kinds[1]), count)
-    exits, rest = (choose_rows(rows, sizes, number, rng) for rows, number in zip(kinds, places, strict=True))
+    exits, rest = (choose_rows(rows, dataset.object_px, n, rng) for rows, n in zip(kinds, places, strict=True))
+
+    def cards(rows: Index, stage: StageAnswers, *, shaded: bool) -> list[Card]:
+        grid = np.arange(geometry.tokens).reshape(geometry.grid, geometry.grid)
+        return [
+            Card(
+                pixels=dataset.load(row),
+                truth=model.labels[dataset.labels[row]],
+                answer=model.labels[stage.answer[row]],
+                probability=float(stage.probability[row]),
+                right=bool(stage.answer[row] == dataset.labels[row]),
+                mask=np.isin(grid, targets[row]) if shaded else None,
+                box=None if dataset.boxes is None else dataset.boxes[row],
+            )
+            for row in rows.tolist()
+        ]
+
     heads = (
         f"EXIT at stage 1 (EE): {1 - go.mean():.0%} of the images, done after the half-resolution view",
-        f"CONTINUED to stage 2 (SAC): {go.mean():.0%}, {targets} of {geometry.tokens} tokens in full",
+        f"CONTINUED to stage 2 (SAC): {go.mean():.0%}, {num} of {geometry.tokens} tokens in full",
     )
-    sheet = draw_sheet(
-        f"{model.bundle.manifest.name}, eta {eta:g}, alpha {alpha:g}: a random choice of {dataset.kind}",
-        [make_card(job, outputs, int(row), None) for row in exits],
-        [make_card(job, outputs, int(row), alpha) for row in rest],
-        heads,
-    )
-    save_sheet(sheet, out)
+    title = f"{model.bundle.manifest.name}, eta {eta:g}, alpha {alpha:g}: a random choice of {dataset.kind}"
+    left, right = cards(exits, outputs.ee, shaded=False), cards(rest, outputs.sac[alpha], shaded=True)
+    save_sheet(draw_sheet(title, left, right, heads), out)
     coverage = []
-    if dataset.boxes is not None and sizes is not None and go.any():
-        boxes = dataset.boxes[outputs.rows]
-        coverage = coverage_by_size(
-            boxes[go], sizes[go], outputs.targets[alpha][go], geometry.grid, 2 * geometry.patch_size
-        )
+    if dataset.boxes is not None and dataset.object_px is not None and go.any():
+        token = 2 * geometry.patch_size
+        coverage = coverage_by_size(dataset.boxes[go], dataset.object_px[go], targets[go], geometry.grid, token)
     if as_json:
         facts = {
             **job.facts(),
@@ -81,19 +91,17 @@ def command(
             "pictures": len(go),
             "continued": int(go.sum()),
             "shown": {
-                "exits": [dataset.names[outputs.rows[row]] for row in exits],
-                "continuing": [dataset.names[outputs.rows[row]] for row in rest],
+                name: [dataset.names[row] for row in rows] for name, rows in (("exits", exits), ("continuing", rest))
             },
             **failures(outputs),
-            "coverage": [row.to_dict() for row in coverage],
+            "coverage": coverage,
         }
-        click.echo(json.dumps(facts, indent=1))
+        print_json(facts)
     else:
-        show_notes(job, outputs)
-        click.echo(job.heading())
+        show_heading(job, outputs)
         if coverage:
             measured = counted(coverage[-1].images, "continuing image")
-            click.echo(f"\n{measured} at eta {eta:g}; {targets} targets of {geometry.tokens} tokens:")
+            click.echo(f"\n{measured} at eta {eta:g}; {num} targets of {geometry.tokens} tokens:")
             click.echo(f"{coverage_table(coverage)}\n")
         click.echo(f"wrote {out}: {len(exits)} that exited, {len(rest)} that continued")
     return 1 if outputs.overflowed else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import click
 
 from sacvit_deploy.bundle.defaults import write_defaults
-from sacvit_deploy.commands.common import numbers
+from sacvit_deploy.commands.common import json_option, numbers
 from sacvit_deploy.console.figures import load_matplotlib
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BundleError, SacvitError, UsageError
-from sacvit_deploy.evaluation.curve import pareto
-from sacvit_deploy.evaluation.options import eval_options, failures, open_job, show_notes
+from sacvit_deploy.evaluation.metrics import Correctness
+from sacvit_deploy.evaluation.options import eval_options, failures, open_job, print_json, show_heading
 from sacvit_deploy.evaluation.outputs import collect
-from sacvit_deploy.evaluation.sweep import Sweep, choose_point, sweep_alphas, sweep_curves
+from sacvit_deploy.evaluation.sweep import Sweep, candidate_etas, choose_point, pareto, sweep_alphas, sweep_points
 from sacvit_deploy.evaluation.sweep_files import write_sweep
 from sacvit_deploy.evaluation.sweep_table import sweep_table
 
@@ -37,7 +36,7 @@ from sacvit_deploy.evaluation.sweep_table import sweep_table
     help="Choose the most accurate eta with at least this many times fewer MACs than the plain DeiT.",
 )
 @click.option("--write", is_flag=True, help="Make the choice the bundle's default.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def command(
     alphas: tuple[float, ...] | None,
     out: Path | None,
@@ -59,7 +58,12 @@ def command(
         raise UsageError("choose by --target-accuracy or by --target-speedup, not by both")
     if write and target_accuracy is None and target_speedup is None:
         raise UsageError("--write needs a choice; add --target-accuracy or --target-speedup")
-    no_chart = None if out is None else _why_no_chart()
+    no_chart = None  # without matplotlib there is no chart, but all the rest
+    if out is not None:
+        try:
+            load_matplotlib()
+        except SacvitError as error:
+            no_chart = str(error)
     job = open_job(**options)
     config, bundle, precision = job.model.config, job.model.bundle, job.model.precision
     if write and not os.access(bundle.path, os.W_OK):
@@ -67,7 +71,8 @@ def command(
     own = config.method.alpha
     cost = {alpha: costs(config, alpha) for alpha in sweep_alphas(alphas, config)}
     outputs = collect(job.model.cascade, job.dataset, list(cost), batch=job.batch)
-    curves = sweep_curves(outputs, cost)
+    etas = candidate_etas(outputs.ee.probability)
+    curves = {alpha: sweep_points(Correctness.of(outputs, alpha), etas, alpha, cost[alpha]) for alpha in cost}
     choice, out_of_reach = None, None
     try:
         choice = choose_point(curves, own, alphas or [own], target_accuracy, target_speedup)
@@ -82,8 +87,8 @@ def command(
         facts={**job.facts(), "pictures": len(outputs.rows), "own_alpha": own, **failures(outputs)},
     )
     if not as_json:
-        show_notes(job, outputs)
-        click.echo(f"{job.heading()}\n\n{sweep_table(sweep, config)}")
+        show_heading(job, outputs)
+        click.echo(f"\n{sweep_table(sweep, config)}")
     files = [] if out is None else write_sweep(sweep, out, chart=no_chart is None)
     if no_chart is not None:
         click.echo(f"Note: no sweep.png, and no chart in sweep.html: {no_chart}", err=True)
@@ -91,7 +96,7 @@ def command(
         reason = f"eta {choice.point.eta:g}, alpha {choice.point.alpha:g} chosen {choice.goal} on {sweep.title}"
         write_defaults(bundle.path, eta=choice.point.eta, alpha=choice.point.alpha, reason=reason, precision=precision)
     if as_json:
-        click.echo(json.dumps({**sweep.to_dict(), "written": bool(choice and write)}, indent=1))
+        print_json({**sweep.to_dict(), "written": bool(choice and write)})
     else:
         for path in files:
             click.echo(f"wrote {path}")
@@ -103,12 +108,3 @@ def command(
     if out_of_reach is not None:
         raise out_of_reach
     return 1 if outputs.overflowed else 0
-
-
-def _why_no_chart() -> SacvitError | None:
-    """Return the error of drawing without matplotlib, which costs the chart but not the command."""
-    try:
-        load_matplotlib()
-    except SacvitError as error:
-        return error
-    return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs
@@ -13,33 +11,16 @@ from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.evaluation.metrics import CascadeScore, Correctness, Share, continues, share
 from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import size_buckets
+from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.model import SACViT
 
 
 @dataclass(frozen=True)
-class EvalRow:
+class EvalRow(CascadeScore):
     """The cascade at one eta on this machine. time_ratio: times faster than the DeiT, None if that was not measured."""
 
-    score: CascadeScore
     images_per_second: float
     time_ratio: float | None
-
-    def to_dict(self, default_eta: float) -> dict[str, Any]:
-        """Return the JSON form."""
-        score = self.score
-        return {
-            "eta": score.eta,
-            "default": score.eta == default_eta,
-            "top1": score.cascade.to_dict(),
-            "continue_fraction": score.continue_fraction,
-            "exits": score.exits.to_dict(),
-            "continuing": score.rest.to_dict(),
-            "continuing_ee": score.rest_ee.to_dict(),
-            "gmacs": score.gmacs,
-            "gmac_ratio": score.gmac_ratio,
-            "images_per_second": self.images_per_second,
-            "time_ratio": self.time_ratio,
-        }
 
 
 @dataclass(frozen=True)
@@ -52,20 +33,13 @@ class SizeRow:
     cascade: Share
     continuing: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            field.name: value.to_dict() if isinstance(value, Share) else value
-            for field in dataclasses.fields(self)
-            for value in [getattr(self, field.name)]
-        }
-
 
 @dataclass(frozen=True)
 class EvalReport:
     """All numbers of `sacvit eval` at one alpha. focus: the eta of `by_size`, which is empty if sizes are unknown."""
 
     alpha: float
+    costs: Costs
     ee: CascadeScore
     sac: CascadeScore
     milliseconds: dict[str, float]
@@ -81,6 +55,7 @@ def eval_report(
     graded = Correctness.of(outputs, alpha)
     return EvalReport(
         alpha=alpha,
+        costs=costs,
         ee=graded.score(0.0, costs),
         sac=graded.score(1.0, costs),
         milliseconds=outputs.times.milliseconds(alpha),
@@ -92,9 +67,9 @@ def eval_report(
 
 def eval_row(outputs: EvalOutputs, graded: Correctness, alpha: float, eta: float, costs: Costs) -> EvalRow:
     """Score and time the cascade at an eta. Raises UsageError."""
-    score = graded.score(eta, costs)
-    times, fraction = outputs.times, score.continue_fraction
-    return EvalRow(score, times.images_per_second(alpha, fraction), times.speedup(alpha, fraction))
+    score, times = graded.score(eta, costs), outputs.times
+    at = alpha, score.continue_fraction
+    return EvalRow(**vars(score), images_per_second=times.images_per_second(*at), time_ratio=times.speedup(*at))
 
 
 def size_rows(graded: Correctness, object_px: Float, eta: float) -> list[SizeRow]:
@@ -112,24 +87,25 @@ def size_rows(graded: Correctness, object_px: Float, eta: float) -> list[SizeRow
     ]
 
 
-def eval_table(report: EvalReport, model: SACViT, targets: int) -> str:
-    """Format the report as text. targets: tokens that stage 2 sees at full resolution."""
+def eval_table(report: EvalReport, model: SACViT) -> str:
+    """Format the report as text."""
     default, tokens = model.eta, model.config.geometry.tokens
+    targets = num_targets(report.alpha, tokens, model.config.method.rounding)
     ms, ee, sac = report.milliseconds, report.ee, report.sac
     steps = f"EE {ms['ee']:.2f} + glue {ms['ee_glue']:.2f}, SAC {ms['sac']:.2f} + glue {ms['sac_glue']:.2f}"
     deit = f"; DeiT {ms['deit']:.2f}" if "deit" in ms else ""
     lines = [
         f"alpha {report.alpha:g}: {targets} of {tokens} tokens are seen again at full resolution",
         "",
-        f"  EE only    {ee.cascade.percent_interval} % right at {ee.gmacs:.3f} GMACs per image",
-        f"  SAC only   {sac.cascade.percent_interval} % right at {sac.gmacs:.3f} GMACs (stage 1 comes first); "
-        f"DeiT of this size: {sac.deit_gmacs:.3f} GMACs",
+        f"  EE only    {ee.top1.percent_interval} % right at {ee.gmacs:.3f} GMACs per image",
+        f"  SAC only   {sac.top1.percent_interval} % right at {sac.gmacs:.3f} GMACs (stage 1 comes first); "
+        f"DeiT of this size: {report.costs.deit / 1e9:.3f} GMACs",
         f"  ms per image: {steps}{deit}",
         "",
         HEADER,
         *(eval_line(row, default) for row in report.rows),
     ]
-    if any(row.score.eta == default for row in report.rows):
+    if any(row.eta == default for row in report.rows):
         lines.append("  > the bundle's default eta")
     if "deit" not in ms:
         lines.append(
@@ -149,13 +125,12 @@ HEADER = (
 
 def eval_line(row: EvalRow, default_eta: float) -> str:
     """Format one eta; the bundle's default is marked with an arrow."""
-    score = row.score
-    mark = ">" if score.eta == default_eta else " "
+    mark = ">" if row.eta == default_eta else " "
     ratio = f"{row.time_ratio:.2f}x" if row.time_ratio is not None else "-"
     return (
-        f"{mark} {score.eta:>6.4g}   {score.cascade.percent_interval:<20}{score.continue_fraction:>7.1%}   "
-        f"{score.exits.percent:>6}  {score.rest.percent:>9}"
-        f"   {score.gmacs:>8.3f}   {score.gmac_ratio:>6.2f}x   {row.images_per_second:>8.1f}   {ratio:>8}"
+        f"{mark} {row.eta:>6.4g}   {row.top1.percent_interval:<20}{row.continue_fraction:>7.1%}   "
+        f"{row.exits.percent:>6}  {row.continuing.percent:>9}"
+        f"   {row.gmacs:>8.3f}   {row.gmac_ratio:>6.2f}x   {row.images_per_second:>8.1f}   {ratio:>8}"
     )
 
 

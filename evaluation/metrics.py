@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.arrays import Index
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.evaluation.outputs import Bool, EvalOutputs
@@ -30,8 +30,15 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Lower and upper end of the 95 % interval."""
-        return wilson(self.right, self.count)
+        """Lower and upper end of the 95 % interval; 0 and 1 where count is 0."""
+        if self.count == 0:
+            return 0.0, 1.0
+        n, z = self.count, Z95
+        centre = self.value + z * z / (2 * n)
+        half = z * math.sqrt(self.value * (1 - self.value) / n + z * z / (4 * n * n))
+        low, high = ((centre + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+        # At the ends the formula gives 0 and 1 except for rounding.
+        return (0.0 if self.right == 0 else low), (1.0 if self.right == n else high)
 
     @property
     def percent(self) -> str:
@@ -56,47 +63,32 @@ class Share:
         }
 
 
-def wilson(right: int, count: int, z: float = Z95) -> tuple[float, float]:
-    """Return the Wilson score interval of the share right / count, 0 <= right <= count; (0, 1) where count is 0."""
-    if count == 0:
-        return 0.0, 1.0
-    share = right / count
-    centre = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    low, high = ((centre + sign * half) / (1 + z * z / count) for sign in (-1, 1))
-    # At the ends the formula gives 0 and 1 except for rounding.
-    return (0.0 if right == 0 else low), (1.0 if right == count else high)
+def to_json(value: Any) -> Any:
+    """Give json a dataclass's JSON form, by its `to_dict` if it has one; the hook `default` of `json.dumps`."""
+    return value.to_dict() if hasattr(value, "to_dict") else vars(value)
 
 
 @dataclass(frozen=True)
 class CascadeScore:
     """Accuracy of the cascade at one eta, who continued, and the cost.
 
-    exits: stage 1 on the images that exit. rest, rest_ee: stage 2 and stage 1 on those that continue.
+    exits: stage 1 on the images that exit. continuing, continuing_ee: stage 2 and stage 1 on those that continue.
+    gmac_ratio: how many times fewer MACs than the plain DeiT.
     """
 
     eta: float
-    cascade: Share
+    top1: Share
+    continue_fraction: float
     exits: Share
-    rest: Share
-    rest_ee: Share
+    continuing: Share
+    continuing_ee: Share
     gmacs: float
-    deit_gmacs: float
-
-    @property
-    def continue_fraction(self) -> float:
-        """Share of the images that continue to stage 2."""
-        return self.rest.count / self.cascade.count if self.cascade.count else math.nan
-
-    @property
-    def gmac_ratio(self) -> float:
-        """MACs of the plain DeiT divided by those of the cascade."""
-        return self.deit_gmacs / self.gmacs
+    gmac_ratio: float
 
 
 @dataclass(frozen=True)
 class Correctness:
-    """Stage 1's highest probability [n], and for both stages whether they are right [n]."""
+    """Stage 1's highest probability [n], and for both stages whether they are right [n]; n >= 1."""
 
     confidence: Float
     ee_right: Bool
@@ -106,7 +98,7 @@ class Correctness:
     def of(cls, outputs: EvalOutputs, alpha: float) -> Correctness:
         """Compare both stages' answers with the labels."""
         labels, sac = outputs.labels, outputs.sac[alpha]
-        return cls(outputs.ee.probability, right(outputs.ee.answer, labels), right(sac.answer, labels))
+        return cls(outputs.ee.probability, outputs.ee.answer == labels, sac.answer == labels)
 
     def cascade_right(self, eta: float) -> Bool:
         """Return for each image whether the cascade is right at an eta [n]."""
@@ -116,15 +108,16 @@ class Correctness:
         """Score the cascade at an eta. Raises UsageError for an eta out of range."""
         go = continues(self.confidence, eta)
         exits, rest = share(self.ee_right[~go]), share(self.sac_right[go])
-        fraction = rest.count / len(go) if len(go) else 0.0
+        fraction = rest.count / len(go)
         return CascadeScore(
             eta=eta,
-            cascade=Share(exits.right + rest.right, len(go)),
+            top1=Share(exits.right + rest.right, len(go)),
+            continue_fraction=fraction,
             exits=exits,
-            rest=rest,
-            rest_ee=share(self.ee_right[go]),
+            continuing=rest,
+            continuing_ee=share(self.ee_right[go]),
             gmacs=costs.cascade(fraction) / 1e9,
-            deit_gmacs=costs.deit / 1e9,
+            gmac_ratio=costs.ideal_speedup(fraction),
         )
 
 
@@ -139,9 +132,3 @@ def continues(confidence: Float, eta: float) -> Bool:
 def share(right: Bool) -> Share:
     """Count how many of [n] are True."""
     return Share(int(right.sum()), len(right))
-
-
-def right(answers: Index, labels: Index) -> Bool:
-    """Compare answers [n] with labels [n]."""
-    equal: Bool = answers == labels
-    return equal

@@ -14,7 +14,8 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import UNKNOWN, LabelledImages
 from sacvit_deploy.evaluation.scenes import FINISHED, open_scenes
 from sacvit_deploy.images.class_folders import class_folders, image_files
-from sacvit_deploy.images.decode import SUFFIXES
+from sacvit_deploy.images.decode import SUFFIXES, load_image
+from sacvit_deploy.images.preprocess import fit
 from sacvit_deploy.model import SACViT
 
 
@@ -37,11 +38,7 @@ def open_images(model: SACViT, folder: Path) -> LabelledImages:
 
 def prepare_image(model: SACViT, path: Path) -> Pixels:
     """Decode and fit one image as the runtime does: [S,S,3] uint8. Raises ImageError."""
-    item = model.prepare(path)
-    if item.error is not None:
-        raise item.error
-    assert item.pixels is not None
-    return item.pixels
+    return fit(load_image(path), model.config.geometry.image_size, model.config.preprocessing)
 
 
 def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixels]) -> LabelledImages:
@@ -63,14 +60,7 @@ def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixe
     missing = len(set(labels)) - len(classes)
     if missing:
         notes.append(f"{missing} of the bundle's {len(labels)} classes have no folder in {folder} and are not tested")
-    return LabelledImages(
-        kind="images",
-        source=str(folder),
-        labels=np.array(truth, dtype=np.int64),
-        names=[str(path) for path in paths],
-        load=lambda row: load(paths[row]),
-        notes=tuple(notes),
-    )
+    return _from_files(folder, paths, truth, load, notes)
 
 
 def open_unlabelled(folder: Path, load: Callable[[Path], Pixels]) -> LabelledImages:
@@ -80,13 +70,14 @@ def open_unlabelled(folder: Path, load: Callable[[Path], Pixels]) -> LabelledIma
     paths = image_files(folder)
     if not paths:
         raise UsageError(f"{folder} holds no images (looked for {', '.join(SUFFIXES)})")
-    return LabelledImages(
-        kind="images",
-        source=str(folder),
-        labels=np.full(len(paths), UNKNOWN, dtype=np.int64),
-        names=[str(path) for path in paths],
-        load=lambda row: load(paths[row]),
-    )
+    return _from_files(folder, paths, [UNKNOWN] * len(paths), load)
+
+
+def _from_files(
+    folder: Path, paths: list[Path], labels: list[int], load: Callable[[Path], Pixels], notes: Sequence[str] = ()
+) -> LabelledImages:
+    names, truth = [str(path) for path in paths], np.array(labels, dtype=np.int64)
+    return LabelledImages("images", str(folder), truth, names, lambda row: load(paths[row]), notes=tuple(notes))
 
 
 def _check_names(folder: Path, names: Sequence[str], labels: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.commands.common import backend_options
+from sacvit_deploy.commands.common import backend_options, bundle_argument
 from sacvit_deploy.console.text import counted, listed
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import LabelledImages, spread
+from sacvit_deploy.evaluation.metrics import to_json
 from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
 from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import open_scenes
@@ -30,16 +32,8 @@ class EvalJob:
     dataset: LabelledImages
     batch: int
 
-    def heading(self) -> str:
-        """Name what was measured, and on which images, in two lines."""
-        model, dataset = self.model, self.dataset
-        return (
-            f"{model.bundle.path}: {model.precision} on {model.backend.description}, batch {self.batch}\n"
-            f"{len(dataset):,} {dataset.kind} from {dataset.source}"
-        )
-
     def facts(self) -> dict[str, Any]:
-        """Return the facts of the heading, and the notes, for JSON."""
+        """Return what was measured, on which images, and notes on these, for JSON."""
         model, dataset = self.model, self.dataset
         return {
             "bundle": str(model.bundle.path),
@@ -56,7 +50,7 @@ def eval_options(function: F) -> F:
     """Add BUNDLE, --data, --scenes, --limit, --batch, and the backend's options to a command."""
     function = backend_options(function)
     options = (
-        click.argument("bundle", required=False, type=click.Path(path_type=Path)),
+        bundle_argument,
         click.option("--data", type=click.Path(path_type=Path), help="Folder with a folder of images for each class."),
         click.option("--scenes", type=click.Path(path_type=Path), help="Folder of rendered scenes."),
         click.option("--limit", type=click.IntRange(min=1), help="Use only so many images, spread over the classes."),
@@ -68,21 +62,12 @@ def eval_options(function: F) -> F:
 
 
 def open_job(
-    *,
-    bundle: Path | None,
-    data: Path | None,
-    scenes: Path | None,
-    limit: int | None,
-    batch: int,
-    backend: str,
-    provider: str | None,
-    precision: str,
-    threads: int | None,
+    *, bundle: Path | None, data: Path | None, scenes: Path | None, limit: int | None, batch: int, **backend: Any
 ) -> EvalJob:
     """Open what `eval_options` name. Raises UsageError unless there is just one of --data and --scenes."""
     if (data is None) == (scenes is None):
         raise UsageError("name the labelled images: either --data FOLDER or --scenes FOLDER")
-    model = SACViT(bundle or find_bundle(), backend=backend, provider=provider, precision=precision, threads=threads)
+    model = SACViT(bundle or find_bundle(), **backend)
     geometry, preprocessing = model.config.geometry, model.config.preprocessing
     if scenes is not None:
         dataset = open_scenes(scenes, geometry.classes, geometry.image_size, preprocessing)
@@ -94,8 +79,8 @@ def open_job(
     return EvalJob(model, dataset, batch)
 
 
-def show_notes(job: EvalJob, outputs: EvalOutputs) -> None:
-    """Print on stderr which images are missing from the numbers, and why."""
+def show_heading(job: EvalJob, outputs: EvalOutputs) -> None:
+    """Print what was measured and on which images; on stderr those that are missing from the numbers, and why."""
     for note in job.dataset.notes:
         click.echo(f"Note: {note}", err=True)
     if outputs.unreadable:
@@ -108,6 +93,14 @@ def show_notes(job: EvalJob, outputs: EvalOutputs) -> None:
             f"not in the numbers: {names}; try another precision, such as fp32",
             err=True,
         )
+    model, dataset = job.model, job.dataset
+    click.echo(f"{model.bundle.path}: {model.precision} on {model.backend.description}, batch {job.batch}")
+    click.echo(f"{len(dataset):,} {dataset.kind} from {dataset.source}")
+
+
+def print_json(facts: Any) -> None:
+    """Print a command's results as JSON."""
+    click.echo(json.dumps(facts, indent=1, default=to_json))
 
 
 def failures(outputs: EvalOutputs) -> dict[str, Any]:

@@ -82,17 +82,10 @@ def size_buckets(object_px: Float) -> dict[str, npt.NDArray[np.bool_]]:
 
     Sizes outside the edges get buckets of their own.
     """
-    edges = (-np.inf, *SIZE_EDGES, np.inf)
-    buckets = {}
-    for low, high in itertools.pairwise(edges):
-        inside = (object_px >= low) & (object_px < high)
-        if low == -np.inf:
-            name = f"< {high:.0f} px"
-        else:
-            name = f">= {low:.0f} px" if high == np.inf else f"{low:.0f}-{high:.0f} px"
-        if inside.any():
-            buckets[name] = inside
-    return buckets
+    between = [f"{low:.0f}-{high:.0f} px" for low, high in itertools.pairwise(SIZE_EDGES)]
+    names = [f"< {SIZE_EDGES[0]:.0f} px", *between, f">= {SIZE_EDGES[-1]:.0f} px"]
+    bucket = np.digitize(object_px, SIZE_EDGES)
+    return {name: bucket == number for number, name in enumerate(names) if (bucket == number).any()}
 
 
 def _facts(folder: Path) -> dict[str, object]:

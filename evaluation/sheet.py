@@ -1,4 +1,4 @@
-"""Draws the contact sheet: images that exited beside images that continued, as in figure 5 of the paper."""
+"""The contact sheet: a choice of images that exited beside images that continued, as in figure 5 of the paper."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.errors import ImageError
+from sacvit_deploy.evaluation.labelled_images import Float
+from sacvit_deploy.evaluation.scenes import size_buckets
 from sacvit_deploy.images.overlay import shade
 
 Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -30,8 +32,8 @@ RIGHT, WRONG, BOX = (0, 128, 60), (200, 40, 30), (0, 220, 255)
 class Card:
     """An image on the sheet: the model's view [S,S,3], its true class, and the answer with its probability.
 
-    mask: [g,g], True for the targets of stage 2; None where stage 1 answered. box: left, top, right, bottom of the
-    object in px of the view, None where the data set does not record it.
+    mask: [g,g], True for the targets of stage 2; None where stage 1 answered. box: [4] left, top, right, bottom of the
+    object in px of the view; None where the data set does not record it.
     """
 
     pixels: Pixels
@@ -40,7 +42,25 @@ class Card:
     probability: float
     right: bool
     mask: npt.NDArray[np.bool_] | None
-    box: tuple[float, float, float, float] | None
+    box: Float | None
+
+
+def split_count(exits: int, continuing: int, count: int) -> tuple[int, int]:
+    """Share `count` places between both kinds of images: half each, more for one where the other has too few."""
+    first = min(exits, max(count - count // 2, count - continuing))
+    return first, min(continuing, count - first)
+
+
+def choose_rows(rows: Index, object_px: Float | None, count: int, rng: np.random.Generator) -> Index:
+    """Choose `count` of the rows at random; where object sizes are known, equally from each, ordered by size."""
+    order = rng.permutation(rows)
+    if object_px is None:
+        return order[:count]
+    turn = np.zeros(len(order), dtype=np.int64)  # of each row within its size
+    for inside in size_buckets(object_px[order]).values():
+        turn[inside] = np.arange(inside.sum())
+    chosen = order[np.argsort(turn, kind="stable")][:count]
+    return chosen[np.argsort(object_px[chosen], kind="stable")]
 
 
 def draw_sheet(title: str, exits: Sequence[Card], rest: Sequence[Card], heads: tuple[str, str]) -> Image.Image:
@@ -49,7 +69,7 @@ def draw_sheet(title: str, exits: Sequence[Card], rest: Sequence[Card], heads: t
     parts = [_part(head, cards, columns) for head, cards in zip(heads, (exits, rest), strict=True)]
     width = sum(part.width for part in parts) + 3 * GAP
     sheet = Image.new("RGB", (width, TITLE + max(part.height for part in parts)), "white")
-    _legend(sheet, title, has_box=any(card.box for card in [*exits, *rest]))
+    _legend(sheet, title, has_box=any(card.box is not None for card in [*exits, *rest]))
     x = GAP
     for part in parts:
         sheet.paste(part, (x, TITLE))
@@ -95,8 +115,7 @@ def _card(card: Card) -> Image.Image:
         image = shade(image, card.mask)
     draw = ImageDraw.Draw(image)
     if card.box is not None:
-        scale = SIDE / card.pixels.shape[0]
-        left, top, right, bottom = (value * scale for value in card.box)
+        left, top, right, bottom = (card.box * SIDE / len(card.pixels)).tolist()
         if right > left and bottom > top:
             _dashed(draw, (left - 2, top - 2, right + 1, bottom + 1))
     out = Image.new("RGB", (SIDE, SIDE + CAPTION), "white")
@@ -125,12 +144,12 @@ def _badge(draw: ImageDraw.ImageDraw, x: float, y: float, right: bool, size: int
 
 def _dashed(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], dash: int = 4) -> None:
     left, top, right, bottom = box
-    for start in range(int(left), math.ceil(right), 2 * dash):
-        end = min(start + dash, right)
+    across = [(x, min(x + dash, right)) for x in range(int(left), math.ceil(right), 2 * dash)]
+    down = [(y, min(y + dash, bottom)) for y in range(int(top), math.ceil(bottom), 2 * dash)]
+    for start, end in across:
         draw.line((start, top, end, top), fill=BOX, width=2)
         draw.line((start, bottom, end, bottom), fill=BOX, width=2)
-    for start in range(int(top), math.ceil(bottom), 2 * dash):
-        end = min(start + dash, bottom)
+    for start, end in down:
         draw.line((left, start, left, end), fill=BOX, width=2)
         draw.line((right, start, right, end), fill=BOX, width=2)
 

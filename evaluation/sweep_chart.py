@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sacvit_deploy.console.figures import STYLES, inline_svg, new_figure, save_png
-from sacvit_deploy.evaluation.curve import SweepPoint
-from sacvit_deploy.evaluation.sweep import Sweep
+from sacvit_deploy.evaluation.sweep import Sweep, SweepPoint, thinned
 
 # In points. The page's chart is about as wide as a phone, so that its letters stay legible there.
 PAGE_SIZE, PNG_SIZE, PNG_DPI = (420, 430), (600, 440), 140
@@ -42,17 +41,6 @@ def describe_point(point: SweepPoint) -> str:
     )
 
 
-def outline(curve: Sequence[SweepPoint], most: int = OUTLINE) -> list[SweepPoint]:
-    """Thin a curve out for drawing: about `most` points, evenly spaced in cost, both ends included."""
-    low, high = curve[0].gmacs, curve[-1].gmacs
-    step = (high - low) / most
-    kept = [curve[0]]
-    for point in curve[1:]:
-        if point.gmacs - kept[-1].gmacs >= step or point is curve[-1]:
-            kept.append(point)
-    return kept
-
-
 def _draw(figure: Any, sweep: Sweep, legend_columns: int) -> dict[str, list[str]]:
     """Draw all but the title; returns the texts to show on hover, by the gid of their artist."""
     axes = figure.add_subplot()
@@ -68,7 +56,8 @@ def _draw(figure: Any, sweep: Sweep, legend_columns: int) -> dict[str, list[str]
     for number, (alpha, curve) in enumerate(sweep.curves.items()):
         colour, marker = STYLES[number % len(STYLES)]
         look = {"color": colour, "marker": marker}
-        plot(f"alpha-{number}", outline(curve), **look, linewidth=1, markersize=3, label=f"alpha {alpha:g}", zorder=2)
+        drawn = thinned(curve, OUTLINE)
+        plot(f"alpha-{number}", drawn, **look, linewidth=1, markersize=3, label=f"alpha {alpha:g}", zorder=2)
         plot(f"sac-{number}", curve[-1:], **look, markersize=8, zorder=4)
     start = next(iter(sweep.curves.values()))[:1]
     plot("ee", start, color="black", marker="*", markersize=13, linestyle="none", label="EE only (eta 0)", zorder=5)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.evaluation.curve import SweepPoint
-from sacvit_deploy.evaluation.sweep import Sweep
+from sacvit_deploy.evaluation.sweep import Sweep, thinned
 from sacvit_deploy.geometry import num_targets
 
 SHOWN = 12  # rows of the front
@@ -15,7 +12,9 @@ SHOWN = 12  # rows of the front
 def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
     """Format the sweep as text."""
     own = config.method.alpha
-    first = next(iter(sweep.curves.values()))[0]
+    first, shown = next(iter(sweep.curves.values()))[0], thinned(sweep.front, SHOWN)
+    thinning = f"{len(shown)} of {len(sweep.front)}; all with --json or --out"
+    points = f"{len(shown)} points" if len(shown) == len(sweep.front) else thinning
     lines = [
         f"EE only, eta 0: {first.top1.percent_interval} % right at {first.gmacs:.3f} GMACs, "
         f"{first.gmac_ratio:.2f}x fewer than the DeiT's {sweep.deit_gmacs:.3f}",
@@ -30,12 +29,12 @@ def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
             f"{curve[-1].gmacs:>5.3f}    {best.top1.percent_interval:<18} {best.eta:>6.4g}  "
             f"{best.continue_fraction:>8.1%}    {best.gmacs:>5.3f}"
         )
-    lines += ["  > the bundle's own alpha", "", f"Pareto front ({thinned_note(sweep.front)}):"]
+    lines += ["  > the bundle's own alpha", "", f"Pareto front ({points}):"]
     lines.append("    eta  alpha   top-1 % (95 %)      continue    GMACs   x fewer than DeiT")
     lines += [
         f"{p.eta:>7.4g}  {p.alpha:>5g}   {p.top1.percent_interval:<20}{p.continue_fraction:>7.1%}   {p.gmacs:>6.3f}   "
         f"{p.gmac_ratio:>6.2f}x"
-        for p in thinned(sweep.front)
+        for p in shown
     ]
     if sweep.choice is not None:
         p, exits = sweep.choice.point, 1 - sweep.choice.point.continue_fraction
@@ -47,19 +46,3 @@ def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
             "  chosen and measured on the same images: slightly optimistic",
         ]
     return "\n".join(lines)
-
-
-def thinned(front: Sequence[SweepPoint], most: int = SHOWN) -> list[SweepPoint]:
-    """Choose at most `most` points of the front, about evenly spaced in cost, both ends included."""
-    if len(front) <= most:
-        return list(front)
-    low, high = front[0].gmacs, front[-1].gmacs
-    gmacs = [low + step * (high - low) / (most - 1) for step in range(most)]
-    nearest = [min(range(len(front)), key=lambda number: abs(front[number].gmacs - cost)) for cost in gmacs]
-    return [front[number] for number in sorted(set(nearest))]
-
-
-def thinned_note(front: Sequence[SweepPoint]) -> str:
-    """Count the points, and those of them that are shown."""
-    shown = len(thinned(front))
-    return f"{len(front)} points" if shown == len(front) else f"{shown} of {len(front)}; all with --json or --out"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.cache import load_cache, save_cache
+from sacvit_deploy.calibration.cache import CalibrationResult, load_cache, save_cache
 
 KEY = "5" * 64
 SMOOTHING = {
@@ -25,17 +25,17 @@ SENSITIVITY = {"head": 1e-4, "patch_embed.proj": 0.0, "blocks.0.attn.qkv": 7.5}
 
 
 def saved(path: Path) -> bytes:
-    save_cache(path, SMOOTHING, RANGES, SENSITIVITY, KEY)
+    save_cache(path, CalibrationResult(SMOOTHING, RANGES, SENSITIVITY, KEY))
     return path.read_bytes()
 
 
 def assert_whole(path: Path) -> None:
     loaded = load_cache(path, KEY)
     assert loaded is not None
-    smoothing, ranges, sensitivity = loaded
-    assert list(smoothing) == list(SMOOTHING)
-    assert all(np.array_equal(smoothing[layer], SMOOTHING[layer]) for layer in SMOOTHING)
-    assert ranges == RANGES and sensitivity == SENSITIVITY and list(sensitivity) == list(SENSITIVITY)
+    assert list(loaded.smoothing) == list(SMOOTHING) and loaded.key == KEY
+    assert all(np.array_equal(loaded.smoothing[layer], SMOOTHING[layer]) for layer in SMOOTHING)
+    assert loaded.ranges == RANGES and loaded.sensitivity == SENSITIVITY
+    assert list(loaded.sensitivity) == list(SENSITIVITY)
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
@@ -44,8 +44,9 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 
 def test_without_smoothing(tmp_path: Path) -> None:
-    save_cache(tmp_path / "ranges.npz", {}, RANGES, SENSITIVITY, KEY)
-    assert load_cache(tmp_path / "ranges.npz", KEY) == ({}, RANGES, SENSITIVITY)
+    unsmoothed = CalibrationResult({}, RANGES, SENSITIVITY, KEY)
+    save_cache(tmp_path / "ranges.npz", unsmoothed)
+    assert load_cache(tmp_path / "ranges.npz", KEY) == unsmoothed
 
 
 def test_equal_ranges_give_equal_bytes(tmp_path: Path) -> None:

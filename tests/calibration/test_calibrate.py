@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -153,8 +154,8 @@ def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, e
     key = int8_of(bundle).report["calibration"]["key"]
     cached = load_cache(bundle / "ranges.int8.npz", key)
     assert cached is not None
-    halves = {role: {layer: top / 2 for layer, top in by_layer.items()} for role, by_layer in cached[1].items()}
-    save_cache(bundle / "ranges.int8.npz", cached[0], halves, cached[2], key)
+    halves = {role: {layer: top / 2 for layer, top in by_layer.items()} for role, by_layer in cached.ranges.items()}
+    save_cache(bundle / "ranges.int8.npz", dataclasses.replace(cached, ranges=halves))
     assert AGAIN not in calibrate(bundle, *same)
     assert snapshot(bundle) == after
 

@@ -13,15 +13,9 @@ import onnx
 import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.calibration.cache import CalibrationResult
 from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
-from sacvit_deploy.calibration.int8 import (
-    CalibrationResult,
-    CalibrationSettings,
-    cache_key,
-    cached_or_found,
-    find_ranges,
-    ranked,
-)
+from sacvit_deploy.calibration.int8 import CalibrationSettings, cache_key, find_ranges
 from sacvit_deploy.calibration.ranges import channel_maxima
 from sacvit_deploy.calibration.sensitivity import layer_sensitivity
 from sacvit_deploy.calibration.smooth import fold
@@ -64,7 +58,6 @@ def test_sensitivity_is_the_larger_of_both_stages(
         for layer, value in layer_sensitivity(model, result.ranges[role], few.batches(role), 1).items():
             expected[layer] = max(expected.get(layer, 0), value)
     assert result.sensitivity == pytest.approx(expected, rel=1e-3)
-    assert ranked(result.sensitivity) == sorted(result.sensitivity.items(), key=lambda item: item[1], reverse=True)
 
 
 def test_a_key_for_all_that_decides_the_ranges(
@@ -90,9 +83,9 @@ def test_a_key_for_all_that_decides_the_ranges(
     assert len(set(keys)) == len(keys)
 
 
-def test_an_empty_bundle_has_no_ranges_to_take(
-    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult, tmp_path: Path
+def test_calibrating_again_finds_the_same(
+    planted: dict[str, onnx.ModelProto], calibration: CalibrationInputs, result: CalibrationResult
 ) -> None:
-    again = cached_or_found(tmp_path, planted, "a key", calibration, SETTINGS, 1, Progress(io.StringIO()))
+    again = find_ranges(planted, calibration, SETTINGS, "a key", 1, Progress(io.StringIO()))
     assert again.ranges == result.ranges and again.sensitivity == pytest.approx(result.sensitivity)
     assert all(np.array_equal(again.smoothing[layer], result.smoothing[layer]) for layer in result.smoothing)

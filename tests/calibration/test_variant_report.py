@@ -11,8 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, matching_eta
-from sacvit_deploy.calibration.variant_table import variant_table
+from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, matching_eta, variant_table
 from sacvit_deploy.errors import OutputError
 from sacvit_deploy.evaluation.outputs import EvalOutputs, StageAnswers
 from sacvit_deploy.evaluation.timing import EvalTimes
@@ -62,9 +61,15 @@ def report(
 
 def test_fp32_against_itself() -> None:
     result = report(FP32)
-    assert [share.right for share in (result.ee, result.sac, result.cascade) if share] == [4, 4, 4]
-    assert (result.eta, result.exits, result.drop, result.flips, result.overlap) == (0.6, 0.6, 0.0, 0.0, 1.0)
-    assert (result.agree_ee, result.agree_sac, result.agree_cascade, result.unanswered) == (1.0, 1.0, 1.0, 0)
+    assert [share.right for share in result.top1.values()] == [4, 4, 4]
+    assert (result.eta, result.exits, result.drop, result.gate_flips, result.target_overlap) == (
+        0.6,
+        0.6,
+        0.0,
+        0.0,
+        1.0,
+    )
+    assert result.agreement == {"ee": 1.0, "sac": 1.0, "cascade": 1.0} and result.unanswered == 0
 
 
 def test_a_worse_variant() -> None:
@@ -77,12 +82,12 @@ def test_a_worse_variant() -> None:
             targets=[[0, 1], [0, 2], [5, 9], [1, 0], [0, 1]],
         )
     )
-    assert [share.right for share in (result.ee, result.sac, result.cascade) if share] == [3, 2, 2]
+    assert [share.right for share in result.top1.values()] == [3, 2, 2]
     assert result.drop == 100 * 2 / 5
-    assert result.flips == 1 / 5  # at fp32's eta of 0.6
+    assert result.gate_flips == 1 / 5  # at fp32's eta of 0.6
     assert 0.45 <= result.eta < 0.58 and result.exits == 0.6  # at its own, three exit again
-    assert (result.agree_ee, result.agree_sac, result.agree_cascade) == (4 / 5, 3 / 5, 3 / 5)
-    assert result.overlap == pytest.approx((1 + 0.5 + 0 + 1 + 1) / 5)
+    assert result.agreement == {"ee": 4 / 5, "sac": 3 / 5, "cascade": 3 / 5}
+    assert result.target_overlap == pytest.approx((1 + 0.5 + 0 + 1 + 1) / 5)
 
 
 def test_drop_is_the_largest_loss_and_a_gain_is_none() -> None:
@@ -93,8 +98,8 @@ def test_drop_is_the_largest_loss_and_a_gain_is_none() -> None:
     # At eta, it answers with stage 1 where fp32 had gone on.
     cascade = outputs([0, 1, 2, 1, 1], [0, 1, 2, 0, 0], [0.95, 0.7, 0.5, 0.9, 0.45])
     result = report(cascade)
-    assert result.ee == report(FP32).ee and result.sac == report(FP32).sac
-    assert result.drop == 20.0 and result.flips == 2 / 5
+    assert all(result.top1[name] == report(FP32).top1[name] for name in ("ee", "sac"))
+    assert result.drop == 20.0 and result.gate_flips == 2 / 5
 
 
 def test_a_loss_that_meets_the_limit_does_not_exceed_it() -> None:
@@ -107,8 +112,8 @@ def test_a_loss_that_meets_the_limit_does_not_exceed_it() -> None:
 
 def test_without_labels() -> None:
     result = report(outputs([0, 1, 0, 1, 1], [1, 1, 2, 2, 0], [0.9] * 5), labelled=False)
-    assert (result.ee, result.sac, result.cascade, result.drop) == (None, None, None, None)
-    assert (result.agree_ee, result.agree_sac) == (4 / 5, 3 / 5)
+    assert (result.top1, result.drop) == ({}, None)
+    assert (result.agreement["ee"], result.agreement["sac"]) == (4 / 5, 3 / 5)
     facts = result.to_dict()
     assert facts["top1"] is None and facts["drop"] is None and facts["agreement"]["ee"] == 4 / 5
     text = variant_table([report(FP32, labelled=False), result], "5 images")
@@ -118,8 +123,8 @@ def test_without_labels() -> None:
 def test_images_that_the_variant_can_not_answer_are_wrong() -> None:
     result = report(outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2]))
     assert result.unanswered == 2
-    assert [(share.right, share.count) for share in (result.ee, result.sac, result.cascade) if share] == [(3, 5)] * 3
-    assert result.drop == 20.0 and (result.agree_ee, result.agree_sac) == (0.6, 0.6)
+    assert [(share.right, share.count) for share in result.top1.values()] == [(3, 5)] * 3
+    assert result.drop == 20.0 and (result.agreement["ee"], result.agreement["sac"]) == (0.6, 0.6)
     assert "no finite answer on 2 images" in variant_table([report(FP32), result], "5 images")
     # LabelledImages that fp32 could not answer are nobody's.
     part = outputs([0, 1, 2], [0, 1, 2], [0.95, 0.9, 0.7], rows=[0, 1, 2])
@@ -131,7 +136,7 @@ def test_images_that_the_variant_can_not_answer_are_wrong() -> None:
 def test_rows_are_matched_by_image() -> None:
     turned = [4, 2, 0, 3, 1]
     result = report(outputs([1, 2, 0, 1, 1], [0, 2, 0, 0, 1], [0.45, 0.7, 0.95, 0.5, 0.9], rows=turned))
-    assert (result.agree_ee, result.agree_sac, result.drop, result.flips) == (1.0, 1.0, 0.0, 0.0)
+    assert (result.agreement["ee"], result.agreement["sac"], result.drop, result.gate_flips) == (1.0, 1.0, 0.0, 0.0)
 
 
 def test_the_manifests_form_is_json() -> None:

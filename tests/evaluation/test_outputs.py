@@ -12,7 +12,6 @@ from PIL import Image
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import ImageError, OutputError, UsageError
-from sacvit_deploy.evaluation.baseline import open_baseline
 from sacvit_deploy.evaluation.eval_table import eval_row
 from sacvit_deploy.evaluation.labelled_images import LabelledImages
 from sacvit_deploy.evaluation.metrics import Correctness, continues
@@ -52,16 +51,16 @@ def test_every_eta_is_what_stream_gives(
             assert np.array_equal(prediction.targets, outputs.targets[alpha][at])
         right += prediction.index == dataset.labels[at]
     row = eval_row(outputs, Correctness.of(outputs, alpha), alpha, eta, costs(model.config, alpha))
-    assert row.score.cascade.right == right
-    assert row.score.rest.count == sum(p.stage == 2 for p in streamed if isinstance(p, Prediction))
+    assert row.top1.right == right
+    assert row.continuing.count == sum(p.stage == 2 for p in streamed if isinstance(p, Prediction))
     assert row.images_per_second > 0 and row.time_ratio is None
 
 
 def test_the_ends_are_the_stages_alone_and_the_stages_differ(model: SACViT, outputs: EvalOutputs) -> None:
     answers = Correctness.of(outputs, 0.5)
     count = costs(model.config, 0.5)
-    assert answers.score(0.0, count).cascade.right == (outputs.ee.answer == outputs.labels).sum()
-    assert answers.score(1.0, count).cascade.right == (outputs.sac[0.5].answer == outputs.labels).sum()
+    assert answers.score(0.0, count).top1.right == (outputs.ee.answer == outputs.labels).sum()
+    assert answers.score(1.0, count).top1.right == (outputs.sac[0.5].answer == outputs.labels).sum()
     assert answers.ee_right.sum() != answers.sac_right.sum()
     assert 0 < continues(outputs.ee.probability, 0.6).sum() < len(outputs.rows)
 
@@ -121,15 +120,14 @@ def test_impossible_alpha(model: SACViT, class_folder: Path) -> None:
 
 def test_baseline_runs_the_plain_deit_on_the_same_images(model: SACViT, class_folder: Path) -> None:
     files = model.bundle.checked_files("fp32")
-    baseline = open_baseline(model.backend, files, model.config.preprocessing)
-    assert baseline is not None
+    baseline = model.backend.open(files["deit"], files["weights"])
     part = collect(model.cascade, folder_of(model, class_folder), [0.5], batch=8, baseline=baseline)
     speedup = part.times.speedup(0.5, 0.5)
     assert speedup is not None and speedup > 0
     assert part.times.speedup(0.5, 0.0) > speedup  # type: ignore[operator]
     assert set(part.times.milliseconds(0.5)) == {"ee", "ee_glue", "sac", "sac_glue", "deit"}
-    without = {role: path for role, path in files.items() if role != "deit"}
-    assert open_baseline(model.backend, without, model.config.preprocessing) is None
+    without = collect(model.cascade, folder_of(model, class_folder), [0.5], batch=8)
+    assert without.times.speedup(0.5, 0.5) is None and "deit" not in without.times.milliseconds(0.5)
 
 
 def test_full_view_halves_to_the_low_view(model: SACViT, picture_paths: list[Path]) -> None:

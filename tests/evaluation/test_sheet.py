@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.evaluation.sheet import RIGHT, SIDE, WRONG, Card, draw_sheet
-from sacvit_deploy.evaluation.sheet_cards import choose_rows, split_count
+from sacvit_deploy.evaluation.sheet import RIGHT, SIDE, WRONG, Card, choose_rows, draw_sheet, split_count
 
 
 def card(*, right: bool, mask: bool) -> Card:
@@ -15,7 +14,8 @@ def card(*, right: bool, mask: bool) -> Card:
     chosen = np.zeros((7, 7), bool)
     chosen[2:4, 2:5] = True
     pixels = rng.integers(100, 160, (224, 224, 3), dtype=np.uint8)
-    return Card(pixels, "a truth " * 9, "an answer", 0.5, right, chosen if mask else None, (60.0, 60, 120, 110))
+    box = np.array([60.0, 60, 120, 110])
+    return Card(pixels, "a truth " * 9, "an answer", 0.5, right, chosen if mask else None, box)
 
 
 def test_sheet_signs_and_shades() -> None:

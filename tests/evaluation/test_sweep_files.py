@@ -15,13 +15,19 @@ from PIL import Image
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.evaluation.curve import candidate_etas, choose_by_accuracy, pareto, sweep_points
 from sacvit_deploy.evaluation.metrics import Correctness
-from sacvit_deploy.evaluation.sweep import Sweep, SweepChoice
-from sacvit_deploy.evaluation.sweep_chart import describe_point, outline, sweep_svg
-from sacvit_deploy.evaluation.sweep_files import write_sweep
-from sacvit_deploy.evaluation.sweep_page import sweep_page
-from sacvit_deploy.evaluation.sweep_table import sweep_table, thinned
+from sacvit_deploy.evaluation.sweep import (
+    Sweep,
+    SweepChoice,
+    candidate_etas,
+    choose_by_accuracy,
+    pareto,
+    sweep_points,
+    thinned,
+)
+from sacvit_deploy.evaluation.sweep_chart import OUTLINE, describe_point, sweep_svg
+from sacvit_deploy.evaluation.sweep_files import sweep_page, write_sweep
+from sacvit_deploy.evaluation.sweep_table import sweep_table
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,7 @@ def test_the_page_is_self_contained_and_tells_every_point(sweep: Sweep) -> None:
     points = [use for use in drawing.iter("use") if use.find("title") is not None]
     titles = [use.findtext("title") or "" for use in points]
     # The points of the curves, their ends once more, the star at their start, and the ring around the choice.
-    assert len(titles) == sum(len(outline(curve)) + 1 for curve in sweep.curves.values()) + 2
+    assert len(titles) == sum(len(thinned(curve, OUTLINE)) + 1 for curve in sweep.curves.values()) + 2
     for word in ("eta ", "alpha ", "top-1 ", "continue", "GMACs"):
         assert all(word in title for title in titles)
     left, top, width, height = map(float, drawing.attrib["viewBox"].split())
@@ -64,7 +70,7 @@ def test_the_page_is_self_contained_and_tells_every_point(sweep: Sweep) -> None:
     # Cheaper points lie farther left, more accurate ones higher.
     by_title = {title: numbers(use, "x y") for title, use in zip(titles, points, strict=True)}
     for curve in sweep.curves.values():
-        drawn = [(point, by_title[describe_point(point)]) for point in outline(curve)]
+        drawn = [(point, by_title[describe_point(point)]) for point in thinned(curve, OUTLINE)]
         for (first, (x1, y1)), (second, (x2, y2)) in itertools.pairwise(drawn):
             assert (x2 - x1) * (second.gmacs - first.gmacs) >= 0
             assert (y1 - y2) * (second.top1.value - first.top1.value) >= 0
@@ -94,5 +100,5 @@ def test_terminal_table(sweep: Sweep) -> None:
     text = sweep_table(sweep, ModelConfig())
     assert "Chosen within 0.5 points" in text and "slightly optimistic" in text
     assert max(map(len, text.splitlines())) <= 125
-    shown = thinned(sweep.front)
+    shown = thinned(sweep.front, 12)
     assert len(shown) <= 12 and shown[0] == sweep.front[0] and shown[-1] == sweep.front[-1]
