@@ -14,7 +14,7 @@ from sacvit_deploy.bundle.write import check_target
 from sacvit_deploy.commands.common import finite, run
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.engines.cli import command as build
-from sacvit_deploy.engines.target import find_target
+from sacvit_deploy.engines.cli import find_target
 from sacvit_deploy.errors import CheckpointError, UsageError
 from sacvit_deploy.export.labels import read_labels
 from sacvit_deploy.export.layouts import FAMILIES
