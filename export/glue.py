@@ -1,7 +1,8 @@
 """The glue as two engines, so that on a GPU nothing but images, logits and indices crosses the bus.
 
 They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone:
-every runtime has those, and no tensor's size depends on an image's content.
+every runtime has those, and no tensor's size depends on an image's content. `index_select`, unlike indexing, becomes
+ONNX's Gather, which is fast everywhere.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from sacvit_deploy.export.model import PREFERENCES
 from sacvit_deploy.export.modules import EngineModule
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
-
-# `index_select`, unlike indexing, becomes ONNX's Gather, which every runtime does fast.
 
 
 class ViewStage(EngineModule):

@@ -25,6 +25,7 @@ NOTES = {
     "two stages, so expect to fine-tune it before its accuracy is worth anything",
 }
 FAMILIES = tuple(NOTES)
+DEIT = ("cls_token", "patch_embed.proj.weight", "norm.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight")
 REFUSED = {
     "dist_token": "a distilled DeiT (it has a `dist_token`); its second class token has no place in SAC-ViT, so use "
     "the checkpoint without distillation",
@@ -46,14 +47,7 @@ def recognise(
             raise CheckpointError(f"this is {reason}")
     two_tables = "pos_embed_list.1" in tensors
     table = "pos_embed_list.1" if two_tables else "pos_embed"
-    for key in (
-        "cls_token",
-        "patch_embed.proj.weight",
-        "norm.weight",
-        table,
-        "blocks.0.attn.qkv.weight",
-        "blocks.0.mlp.fc1.weight",
-    ):
+    for key in (*DEIT, table):
         if key not in tensors:
             raise CheckpointError(f"this is no DeiT-shaped model: `{key}` is missing")
     if "head.weight" not in tensors:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed
+from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed, patchify
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
 
@@ -203,14 +203,9 @@ def child_positions(parents: Tensor, grid: int) -> Tensor:
     return (first[..., None] + offsets).flatten(1)
 
 
-def patchify(image: Tensor, patch: int) -> Tensor:
-    """Cut images [B,3,S,S] into patches [B,(S/P)^2,3PP], row-major, channel-major within a patch."""
-    return F.unfold(image, patch, stride=patch).transpose(1, 2)
-
-
 def gather(tokens: Tensor, index: Tensor) -> Tensor:
     """Take tokens [B,K,D] of each image from [B,T,D] by indices [B,K]."""
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+    return torch.take_along_dim(tokens, index[..., None], dim=1)
 
 
 def _init_weights(module: nn.Module) -> None:
