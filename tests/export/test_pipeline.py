@@ -128,7 +128,7 @@ def test_engines_and_glue_answer_like_the_reference(name: str, precision: str, e
     exported = exports(name)
     parity = measure_parity(exported.cascade(precision), exported.golden, precision, (1, 2, 7))
     assert parity.passed, parity.summary()
-    cases = {(case.pictures, case.batch, case.alpha) for case in parity.cases}
+    cases = {(case.kind, case.batch, case.alpha) for case in parity.cases}
     assert cases == {(kind, batch, alpha) for kind in ("random", "real") for batch in BATCHES for alpha in ALPHAS}
     if precision == "fp32":
         assert parity.error <= 1e-4
