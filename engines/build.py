@@ -1,16 +1,14 @@
-"""Building of a plan from an ONNX engine and the shape ranges of its inputs."""
+"""Building of a plan: an ONNX engine is parsed into a TensorRT network, which is built for ranges of input shapes."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.backends.tensorrt.compat import set_capabilities
+from sacvit_deploy.backends.tensorrt.compat import network_flags, set_capabilities
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.engines.network import Network, parse_network
 from sacvit_deploy.engines.profiles import InputRanges
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.files import whole_file
@@ -30,6 +28,42 @@ class BuildOptions:
     timing_cache: Path | None = None
 
 
+@dataclass(frozen=True)
+class Network:
+    """Parsed network. Builder and parser are kept because TensorRT's objects refer to each other without owning."""
+
+    library: Library
+    builder: Any
+    parser: Any
+    definition: Any
+
+
+def parse_network(library: Library, engine: Path) -> Network:
+    """Parse an ONNX engine; the weights file that it names must lie in the same folder.
+
+    The network is strongly typed: every layer computes in the precision of the file, and the builder chooses none.
+    Raises BackendError with all of the parser's errors if the file can't be read.
+    """
+    trt = library.trt
+    library.clear_errors()
+    builder = trt.Builder(library.logger)
+    definition = builder.create_network(network_flags(library))
+    parser = trt.OnnxParser(definition, library.logger)
+    if not parser.parse_from_file(str(engine)):
+        messages = []
+        for error in map(parser.get_error, range(parser.num_errors)):
+            where = f"node {error.node_name()} ({error.node_operator()}): " if error.node() >= 0 else ""
+            messages.append(where + error.desc())
+        if not any(message.startswith("node ") for message in messages):
+            # Only the log says why a file can't be opened or is too short.
+            messages = [*library.errors[:1], *messages]
+        reasons = "; ".join(" ".join(message.split()) for message in messages) or "it does not say why"
+        raise BackendError(f"{library.title} can't read {engine}: {reasons}")
+    if definition.num_outputs == 0:  # a file that is not ONNX passes for an empty network
+        raise BackendError(f"{engine} holds no network")
+    return Network(library, builder, parser, definition)
+
+
 def build_plan(library: Library, engine: Path, profiles: Sequence[InputRanges], options: BuildOptions) -> bytes:
     """Build the plan of one ONNX engine; returns the serialised plan.
 
@@ -38,10 +72,11 @@ def build_plan(library: Library, engine: Path, profiles: Sequence[InputRanges], 
     BackendError if the library does not know one, or can't read or build the engine.
     """
     network = parse_network(library, engine)
+    inputs = [network.definition.get_input(index).name for index in range(network.definition.num_inputs)]
     for ranges in profiles:
-        if set(network.inputs) != set(ranges):
-            wanted, given = ", ".join(network.inputs), ", ".join(ranges) or "nothing"
-            raise BackendError(f"{engine} has the inputs {wanted}, but ranges were given for {given}")
+        if set(inputs) != set(ranges):
+            given = ", ".join(ranges) or "nothing"
+            raise BackendError(f"{engine} has the inputs {', '.join(inputs)}, but ranges were given for {given}")
     config = make_config(network, profiles, options)
     cache = _read_cache(library, config, options.timing_cache)
     library.clear_errors()
@@ -50,7 +85,11 @@ def build_plan(library: Library, engine: Path, profiles: Sequence[InputRanges], 
         gpus = f" for {', '.join(options.capabilities)}" if options.capabilities else ""
         raise BackendError(f"{library.title} can't build {engine}{gpus}: {library.last_error()}")
     if cache is not None and options.timing_cache is not None:
-        _write_cache(cache, options.timing_cache)
+        try:
+            with whole_file(options.timing_cache) as partial:
+                partial.write_bytes(bytes(cache.serialize()))
+        except OSError as error:
+            raise BackendError(f"can't write the timing cache {options.timing_cache}: {error.strerror}") from error
     return bytes(plan)
 
 
@@ -75,12 +114,6 @@ def make_config(network: Network, profiles: Sequence[InputRanges], options: Buil
     return config
 
 
-def layer_precisions(network: Network) -> dict[str, int]:
-    """Count layers by element type, the commonest first. A strongly typed network is built in just these types."""
-    layers = [network.definition.get_layer(index) for index in range(network.definition.num_layers)]
-    return dict(Counter(layer.get_output(0).dtype.name.lower() for layer in layers if layer.num_outputs).most_common())
-
-
 def _read_cache(library: Library, config: Any, path: Path | None) -> Any:
     """Give the builder the timing cache at `path`, an empty one if there is no file. Raises BackendError."""
     if path is None:
@@ -93,11 +126,3 @@ def _read_cache(library: Library, config: Any, path: Path | None) -> Any:
             "remove it or name another"
         )
     return cache
-
-
-def _write_cache(cache: Any, path: Path) -> None:
-    try:
-        with whole_file(path) as partial:
-            partial.write_bytes(bytes(cache.serialize()))
-    except OSError as error:
-        raise BackendError(f"can't write the timing cache {path}: {error.strerror}") from error

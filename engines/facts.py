@@ -1,4 +1,4 @@
-"""Facts about a built plan, read back from the library: layers, precisions, profiles, memory."""
+"""Facts for plan.json: layers by element type, of a network or, where the GPU is there, of the plan built from it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from sacvit_deploy.backends.tensorrt.compat import device_memory
 from sacvit_deploy.backends.tensorrt.device import read_profiles
 from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.engines.build import Network
 from sacvit_deploy.errors import BackendError
 
 # Element types by a part of the inspector's name for a format, such as `Row major linear FP16 format`.
@@ -17,37 +18,36 @@ FORMATS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | 
 }
 
 
-def load_plan(library: Library, plan: bytes) -> Any:
-    """Deserialise a plan, on the GPU it was built for. Raises BackendError."""
+def network_facts(network: Network) -> dict[str, Any]:
+    """Return the facts of a network, which is strongly typed and so is built in just these types."""
+    layers = [network.definition.get_layer(index) for index in range(network.definition.num_layers)]
+    kinds = [layer.get_output(0).dtype.name.lower() for layer in layers if layer.num_outputs]
+    return {"read_from": "network", "layers": len(layers), "precisions": dict(Counter(kinds).most_common())}
+
+
+def plan_facts(library: Library, plan: bytes) -> dict[str, Any]:
+    """Load a plan, on the GPU it was built for, and return its facts. Raises BackendError."""
     library.clear_errors()
     engine = library.trt.Runtime(library.logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(f"{library.title} can't load the plan: {library.last_error()}")
-    return engine
-
-
-def engine_facts(library: Library, engine: Any) -> dict[str, Any]:
-    """Return the facts of a deserialised engine for plan.json; needs the GPU that it was built for."""
     inspector = engine.create_engine_inspector()
-    layers = parse_layers(inspector.get_engine_information(library.trt.LayerInformationFormat.JSON))
+    kinds = layer_types(inspector.get_engine_information(library.trt.LayerInformationFormat.JSON))
     return {
         "read_from": "engine",
-        "layers": len(layers),
-        "precisions": dict(Counter(kind for _, kind in layers).most_common()),
+        "layers": len(kinds),
+        "precisions": dict(Counter(kinds).most_common()),
         "profiles": len(read_profiles(engine)),
         "device_memory": device_memory(engine),
     }
 
 
-def parse_layers(text: str) -> list[tuple[str, str]]:
-    """Read (name, element type of the first output) per layer from the inspector's JSON; unknown types stay as is."""
-    layers = []
+def layer_types(text: str) -> list[str]:
+    """Read the element type of each layer's first output from the inspector's JSON; unknown types stay as is."""
+    kinds = []
     for layer in json.loads(text).get("Layers", []):
-        if isinstance(layer, str):  # a bare name, where the plan was built without details
-            layers.append((layer, "unknown"))
-            continue
-        outputs = layer.get("Outputs") or [{}]
-        written = str(outputs[0].get("Format/Datatype") or outputs[0].get("Datatype") or "unknown")
-        kind = next((name for part, name in FORMATS.items() if part in written.lower()), written)
-        layers.append((str(layer.get("Name", "")), kind))
-    return layers
+        # A bare name where the plan was built without details.
+        output = {} if isinstance(layer, str) else next(iter(layer.get("Outputs") or [{}]))
+        written = str(output.get("Format/Datatype") or output.get("Datatype") or "unknown")
+        kinds.append(next((name for part, name in FORMATS.items() if part in written.lower()), written))
+    return kinds

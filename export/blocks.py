@@ -29,11 +29,15 @@ class PatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Embed images [B,3,H,W] as tokens [B,(H/P)(W/P),D], row-major."""
-        batch, _, height, width = image.shape
-        p = self.patch
-        rows, columns = height // p, width // p
-        x = image.reshape(batch, 3, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5)
-        return self.tokens(x.reshape(batch, rows * columns, 3 * p * p))
+        return self.tokens(patchify(image, self.patch))
+
+
+def patchify(image: Tensor, patch: int) -> Tensor:
+    """Cut images [B,3,H,W] into patches [B,(H/P)(W/P),3PP], row-major, channel-major within a patch."""
+    batch, _, height, width = image.shape
+    rows, columns = height // patch, width // patch
+    x = image.reshape(batch, 3, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(batch, rows * columns, 3 * patch * patch)
 
 
 class Attention(nn.Module):

@@ -52,10 +52,14 @@ def load_checkpoint(
         metadata = raw.get(METADATA_KEY)
         if metadata is not None:
             checkpoint = _from_metadata(metadata, notes)
-            _check_options(checkpoint.model.config.geometry.heads, heads, family)
+            known = checkpoint.model.config.geometry.heads
+            if heads not in (None, known):
+                raise CheckpointError(f"its config says {known} heads, not {heads}; leave --heads away")
+            if family not in (None, "sac-vit"):
+                raise CheckpointError(f"this is a sac-vit checkpoint, not {family}")
         else:
-            layout = recognise(tensors, heads=heads, family=family, hint=_model_name(raw))
-            checkpoint = Checkpoint(ReferenceSACViT(layout.config), layout.family, notes=notes + layout.notes)
+            found, config, told = recognise(tensors, heads=heads, family=family, hint=_model_name(raw))
+            checkpoint = Checkpoint(ReferenceSACViT(config), found, notes=notes + told)
         _fill(checkpoint.model, tensors)
     except (CheckpointError, UsageError) as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -63,35 +67,19 @@ def load_checkpoint(
     return checkpoint
 
 
-def _check_options(known: int, heads: int | None, family: str | None) -> None:
-    """Raise CheckpointError for options that contradict the checkpoint's config, rather than ignore them."""
-    if heads not in (None, known):
-        raise CheckpointError(f"its config says {known} heads, not {heads}; leave --heads away")
-    if family not in (None, "sac-vit"):
-        raise CheckpointError(f"this is a sac-vit checkpoint, not {family}")
-
-
 def find_weights(raw: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str]]:
     """Unwrap containers and prefixes; returns the state dict and notes for the user. Raises CheckpointError."""
     notes = []
     level: Mapping[str, Any] = raw
-    while True:
-        inner = next((key for key in CONTAINERS if isinstance(level.get(key), Mapping) and level[key]), None)
-        if inner is None:
-            break
+    while inner := next((key for key in CONTAINERS if isinstance(level.get(key), Mapping) and level[key]), None):
         if inner.endswith("ema") and ("model" in level or "state_dict" in level):
             notes.append(f"took the averaged weights (`{inner}`)")
         level = level[inner]
     tensors = {str(key): value for key, value in level.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError("no weights found in it")
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in PREFIXES:
-            if all(key.startswith(prefix) for key in tensors):
-                tensors = {key[len(prefix) :]: value for key, value in tensors.items()}
-                stripped = True
+    while prefix := next((text for text in PREFIXES if all(key.startswith(text) for key in tensors)), None):
+        tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
     return tensors, notes
 
 
@@ -134,11 +122,9 @@ def _from_metadata(metadata: Any, notes: list[str]) -> Checkpoint:
 def _fill(model: ReferenceSACViT, tensors: Mapping[str, Tensor]) -> None:
     """Copy weights into the model. Raises CheckpointError for wrong names, shapes or values."""
     expected = model.state_dict()
-    missing = [key for key in expected if key not in tensors]
-    if missing:
+    if missing := [key for key in expected if key not in tensors]:
         raise CheckpointError(f"{len(missing)} weights are missing, `{missing[0]}` first")
-    extra = [key for key in tensors if key not in expected]
-    if extra:
+    if extra := [key for key in tensors if key not in expected]:
         raise CheckpointError(f"{len(extra)} weights have no place in this model, `{extra[0]}` first")
     for key, target in expected.items():
         value = tensors[key]

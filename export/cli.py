@@ -11,12 +11,11 @@ import click
 from sacvit_deploy.backends.tensorrt.library import first_library
 from sacvit_deploy.bundle.bundle import SUFFIX
 from sacvit_deploy.bundle.write import check_target
-from sacvit_deploy.commands.common import finite, run
+from sacvit_deploy.commands.common import finite, run, threads_option
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.engines.cli import command as build
-from sacvit_deploy.engines.target import find_target
+from sacvit_deploy.engines.cli import find_target
 from sacvit_deploy.errors import CheckpointError, UsageError
-from sacvit_deploy.export.labels import read_labels
 from sacvit_deploy.export.layouts import FAMILIES
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.paths import expand
@@ -49,7 +48,7 @@ def variant_flags(function: F) -> F:
 @click.option("--trust-checkpoint", is_flag=True, help="Let the checkpoint run code while it loads. Dangerous.")
 @click.option("--trt", is_flag=True, help="Build TensorRT plans for this machine's GPU, too.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one a core]")
+@threads_option
 def command(
     ckpt: Path,
     out: Path | None,
@@ -88,7 +87,10 @@ def command(
     if target.suffix != SUFFIX:
         raise UsageError(f"--out {target} must end in {SUFFIX}")
     check_target(target, replace=force)
-    class_labels = read_labels(labels) if labels else None
+    try:
+        class_labels = labels.read_text(encoding="utf-8").splitlines() if labels else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"can't read labels from {labels} ({error})") from error
     if trt:
         # Reports what keeps plans from being built before the long work.
         find_target(first_library(), None)

@@ -21,37 +21,27 @@ def reorder_gelus(model: ir.Model) -> int:
 
 def _reorder(erf: ir.Node) -> bool:
     """Reorder the GELU around one Erf; returns False, and changes nothing, where the pattern is not torch's."""
+    chain = [erf]
+    for kind in ("Add", "Mul", "Mul"):
+        value = chain[-1].outputs[0]
+        users = [use.node for use in value.uses()]
+        if len(users) != 1 or users[0].op_type != kind or value.is_graph_output():
+            return False
+        chain += users
+    _, add, half, product = chain
     scaled = erf.inputs[0].producer() if erf.inputs[0] is not None else None
-    add = _only_user(erf, "Add")
-    half = _only_user(add, "Mul")
-    product = _only_user(half, "Mul")
-    if scaled is None or scaled.op_type != "Div" or add is None or half is None or product is None:
+    if scaled is None or scaled.op_type != "Div":
         return False
     x, sum_ = scaled.inputs[0], add.outputs[0]
-    if x is None or not _is_half(_other(half, sum_)) or _other(product, half.outputs[0]) is not x:
+    factor, other = _other(half, sum_), _other(product, half.outputs[0])
+    constant = None if factor is None else factor.const_value
+    if x is None or other is not x or constant is None or constant.size != 1 or constant.numpy().item() != 0.5:
         return False
     half.replace_input_with(half.inputs.index(sum_), x)
     product.replace_input_with(product.inputs.index(x), sum_)
     return True
 
 
-def _only_user(node: ir.Node | None, kind: str) -> ir.Node | None:
-    """Return the one node that reads this node's output, or None if there are several or its type is not `kind`."""
-    if node is None:
-        return None
-    users = node.outputs[0].uses()
-    if len(users) != 1 or node.outputs[0].is_graph_output():
-        return None
-    user = next(iter(users)).node
-    return user if user.op_type == kind else None
-
-
-def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
+def _other(product: ir.Node, value: ir.Value) -> ir.Value | None:
     """Return the other of a product's two factors."""
-    return node.inputs[1] if node.inputs[0] is value else node.inputs[0]
-
-
-def _is_half(value: ir.Value | None) -> bool:
-    """Tell whether a value is the constant 0.5."""
-    tensor = None if value is None else value.const_value
-    return tensor is not None and tensor.size == 1 and float(tensor.numpy().reshape(())) == 0.5
+    return product.inputs[1] if product.inputs[0] is value else product.inputs[0]

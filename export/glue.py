@@ -1,7 +1,8 @@
 """The glue as two engines, so that on a GPU nothing but images, logits and indices crosses the bus.
 
 They compute what `preprocess.low_view` and `glue.build_request` do, with casts, comparisons, sums and gathers alone:
-every runtime has those, and no tensor's size depends on an image's content.
+every runtime has those, and no tensor's size depends on an image's content. `index_select`, unlike indexing, becomes
+ONNX's Gather, which is fast everywhere.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import Sizes
@@ -26,21 +27,14 @@ class ViewStage(EngineModule):
     """
 
     role = "view"
-    scale: Tensor
-    shift: Tensor
-    low: Tensor
-    share: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, *, whole: bool = False) -> None:
         super().__init__(config, dtype)
         self.whole = whole
         scale, shift = (torch.tensor(array) for array in scale_and_shift(config.preprocessing))
-        self.register_buffer("scale", scale[:, None, None])
-        self.register_buffer("shift", shift[:, None, None])
-        if config.method.downsample == "bilinear_corners":
-            low, share = corner_weights(config.geometry.image_size)
-            self.register_buffer("low", torch.tensor(low))
-            self.register_buffer("share", torch.tensor(share))
+        self.scale, self.shift = nn.Buffer(scale[:, None, None]), nn.Buffer(shift[:, None, None])
+        low, share = corner_weights(config.geometry.image_size)
+        self.low, self.share = nn.Buffer(torch.tensor(low)), nn.Buffer(torch.tensor(share))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Halve and normalise images [B,S,S,3] in fp32."""
@@ -51,9 +45,9 @@ class ViewStage(EngineModule):
         elif self.config.method.downsample == "area":
             view = values.reshape(-1, half, 2, half, 2, 3).sum((2, 4)) * 0.25
         else:
-            share = self.share[:, None, None]
-            rows = _lines(values, 1, self.low) * (1 - share) + _lines(values, 1, self.low + 1) * share
-            view = _lines(rows, 2, self.low) * (1 - share[:, 0]) + _lines(rows, 2, self.low + 1) * share[:, 0]
+            share, low = self.share[:, None, None], self.low
+            rows = values.index_select(1, low) * (1 - share) + values.index_select(1, low + 1) * share
+            view = rows.index_select(2, low) * (1 - share[:, 0]) + rows.index_select(2, low + 1) * share[:, 0]
         return (view.permute(0, 3, 1, 2) * self.scale + self.shift).to(self.dtype)
 
 
@@ -68,25 +62,17 @@ class GatherStage(EngineModule):
 
     role = "gather"
     sizes = Sizes(batch=3, targets=3, continuing=2)
-    scale: Tensor
-    shift: Tensor
-    before: Tensor
-    up_to: Tensor
-    numbers: Tensor
-    offsets: Tensor
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__(config, dtype)
-        tokens, area = config.geometry.tokens, config.geometry.patch_size**2
-        scale, shift = scale_and_shift(config.preprocessing)
-        self.register_buffer("scale", torch.tensor(np.repeat(scale, area)))
-        self.register_buffer("shift", torch.tensor(np.repeat(shift, area)))
+        tokens, grid, area = config.geometry.tokens, config.geometry.grid, config.geometry.patch_size**2
+        scale, shift = (torch.tensor(np.repeat(array, area)) for array in scale_and_shift(config.preprocessing))
+        self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift)
         # [N,N], 1 where column < row, and where row <= column.
-        self.register_buffer("before", torch.ones(tokens, tokens).tril(-1))
-        self.register_buffer("up_to", torch.ones(tokens, tokens).triu())
-        self.register_buffer("numbers", torch.arange(1, tokens + 1).float())
-        grid = config.geometry.grid
-        self.register_buffer("offsets", torch.tensor([0, 1, 2 * grid, 2 * grid + 1]))
+        self.before = nn.Buffer(torch.ones(tokens, tokens).tril(-1))
+        self.up_to = nn.Buffer(torch.ones(tokens, tokens).triu())
+        self.numbers = nn.Buffer(torch.arange(1, tokens + 1).float())
+        self.offsets = nn.Buffer(torch.tensor([0, 1, 2 * grid, 2 * grid + 1]))
 
     def forward(
         self,
@@ -100,10 +86,9 @@ class GatherStage(EngineModule):
     ) -> tuple[Tensor, ...]:
         """Select targets by rank, then gather; counts are whole numbers, which fp32 holds exactly."""
         source = features if embeddings is None else embeddings
-        tokens = self.config.geometry.tokens
-        preference = PREFERENCES[self.config.method.selection](
-            F.embedding(rows, scores), slots.shape[0], self.config.geometry.grid
-        )
+        geometry = self.config.geometry
+        preferred = PREFERENCES[self.config.method.selection]
+        preference = preferred(F.embedding(rows, scores), slots.shape[0], geometry.grid)
         row, column = preference[:, :, None], preference[:, None, :]
         # [K,N,N]: 1 where the column's token ranks before the row's, ties going to the lower index.
         precedes = torch.where(column > row, 1.0, torch.where(column == row, self.before, 0.0))
@@ -111,12 +96,12 @@ class GatherStage(EngineModule):
         counted = chosen @ self.up_to
         targets = _nth(counted, slots)
         background = _nth(self.numbers - counted, rest)
-        first = tokens * torch.arange(rows.shape[0], device=rows.device)[:, None]
+        first = geometry.tokens * torch.arange(rows.shape[0], device=rows.device)[:, None]
         return (
             self._patches(pictures, rows, first + targets),
             self._children(targets),
-            _take(_lines(features, 0, rows), first + targets),
-            _take(_lines(source, 0, rows), first + background),
+            _take(features.index_select(0, rows), first + targets),
+            _take(source.index_select(0, rows), first + background),
             targets,
         )
 
@@ -124,7 +109,7 @@ class GatherStage(EngineModule):
         """Take the targets' squares of four patches from the images and normalise them: [K,4M,3PP]."""
         grid, patch = self.config.geometry.grid, self.config.geometry.patch_size
         # Half precision holds 0..255 exactly, and TensorRT moves no uint8.
-        values = _lines(pictures.half(), 0, rows)
+        values = pictures.half().index_select(0, rows)
         squares = values.reshape(-1, grid, 2, patch, grid, 2, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
         taken = _take(squares.reshape(-1, grid * grid, CHILDREN * 3 * patch * patch), flat)
         patches = taken.reshape(rows.shape[0], -1, 3 * patch * patch).float() * self.scale + self.shift
@@ -151,8 +136,3 @@ def _nth(counted: Tensor, numbers: Tensor) -> Tensor:
 def _take(tokens: Tensor, flat: Tensor) -> Tensor:
     """Take rows of tokens [K,N,X] by indices [K,M] into all K x N of them; returns [K,M,X]."""
     return F.embedding(flat, tokens.reshape(-1, tokens.shape[2]))
-
-
-def _lines(values: Tensor, axis: int, index: Tensor) -> Tensor:
-    """Select along an axis; unlike indexing, this becomes ONNX's Gather, which every runtime does fast."""
-    return values.index_select(axis, index)

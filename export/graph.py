@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
     CommonSubexpressionEliminationPass,
     NameFixPass,
     RemoveUnusedNodesPass,
@@ -64,33 +65,27 @@ def simplify(model: ir.Model) -> ir.Model:
     RemoveUnusedNodesPass()(model)
     CommonSubexpressionEliminationPass()(model)
     reorder_gelus(model)
-    for tidy in (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass()):
+    # The metadata has stack traces with paths of the exporting machine.
+    tidying = (RemoveUnusedNodesPass(), RemoveUnusedOpsetsPass(), NameFixPass(), ClearMetadataAndDocStringPass())
+    for tidy in tidying:
         tidy(model)
-    for node in model.graph:
-        node.metadata_props.clear()  # stack traces with paths of the exporting machine
-        node.doc_string = None
     ends = [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]
-    for value in [*ends, *(v for n in model.graph for v in n.outputs)]:
+    for value in [*ends, *(value for node in model.graph for value in node.outputs)]:
         value.metadata_props.clear()
     model.metadata_props.clear()
-    model.graph.metadata_props.clear()
     return model
 
 
-def reshape_target(source: list[object], result: list[object]) -> list[int] | None:
+def reshape_target(source: list[int | str | None], result: list[int | str | None]) -> list[int] | None:
     """Return a constant shape for a Reshape whose shape is computed, or None where no constant would do.
 
     source, result: dimensions of the input and the output, int where known, the symbol's name where not. In the
     constant, a known dimension is itself, an unchanged one 0, and one other may be -1.
     """
-    target: list[int] = []
-    for index, dim in enumerate(result):
-        if isinstance(dim, int):
-            target.append(dim)
-        elif index < len(source) and source[index] == dim:
-            target.append(0)
-        else:
-            target.append(-1)
+    target = [
+        dim if isinstance(dim, int) else 0 if [dim] == source[index : index + 1] else -1
+        for index, dim in enumerate(result)
+    ]
     return target if target.count(-1) <= 1 else None
 
 
@@ -99,7 +94,8 @@ def _fix_reshape(model: ir.Model, node: ir.Node) -> None:
     assert source is not None and shape is not None
     if shape.const_value is not None or source.shape is None or result.shape is None:
         return
-    target = reshape_target(_dims(source.shape), _dims(result.shape))
+    dims = ([dim if isinstance(dim, int) else dim.value for dim in value] for value in (source.shape, result.shape))
+    target = reshape_target(*dims)
     if target is None:
         return
     name = f"shape_{node.name}"
@@ -107,10 +103,6 @@ def _fix_reshape(model: ir.Model, node: ir.Node) -> None:
     model.graph.register_initializer(constant)
     node.replace_input_with(1, constant)
     node.attributes.pop("allowzero", None)
-
-
-def _dims(shape: ir.Shape) -> list[object]:
-    return [dim if isinstance(dim, int) else dim.value for dim in shape]
 
 
 def name_weights(model: ir.Model, weights: Mapping[str, torch.Tensor]) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed
+from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed, patchify
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
 
@@ -112,13 +112,12 @@ class ReferenceSACViT(nn.Module):
         """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D]."""
         if self.config.method.fusion == "none":
             return tokens
-        parents = self.reuse_block(target_features.to(self.norm.weight.dtype))
+        parents: Tensor = self.reuse_block(target_features.to(self.norm.weight.dtype))
         batch, count, width = target_features.shape
         # [B,M,4 or 1,D]: `expand` splits the MLP's 4D channels among the children, `repeat` gives all the same.
         share = CHILDREN if self.config.method.fusion == "expand" else 1
         fused = tokens.reshape(batch, count, CHILDREN, width) + parents.reshape(batch, count, share, width)
-        out: Tensor = fused.reshape(batch, CHILDREN * count, width)
-        return out
+        return fused.reshape(batch, CHILDREN * count, width)
 
     def stage_two(
         self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor, *, clusters: bool = True
@@ -170,10 +169,8 @@ def score_weights(config: ModelConfig) -> list[float]:
     rows; 1 - beta = 0.01 would push half-precision values into subnormals.
     """
     depth, first, beta = config.geometry.depth, config.score_first_block, config.method.score_beta
-    if beta == 0:
-        raw = [float(block == depth - 1) for block in range(depth)]
-    else:
-        raw = [beta ** (depth - 1 - block) if block >= first else 0.0 for block in range(depth)]
+    # With beta = 0, Python's 0 ** 0 = 1 leaves the last block alone.
+    raw = [beta ** (depth - 1 - block) if block >= first else 0.0 for block in range(depth)]
     return [value / sum(raw) for value in raw]
 
 
@@ -206,14 +203,9 @@ def child_positions(parents: Tensor, grid: int) -> Tensor:
     return (first[..., None] + offsets).flatten(1)
 
 
-def patchify(image: Tensor, patch: int) -> Tensor:
-    """Cut images [B,3,S,S] into patches [B,(S/P)^2,3PP], row-major, channel-major within a patch."""
-    return F.unfold(image, patch, stride=patch).transpose(1, 2)
-
-
 def gather(tokens: Tensor, index: Tensor) -> Tensor:
     """Take tokens [B,K,D] of each image from [B,T,D] by indices [B,K]."""
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
+    return torch.take_along_dim(tokens, index[..., None], dim=1)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import torch
 
-import sacvit_deploy
+from sacvit_deploy import __version__
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file, open_bundle
@@ -27,9 +27,8 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
-from sacvit_deploy.export.labels import check_labels
 from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, StageModule, dtype_of
+from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, dtype_of
 from sacvit_deploy.export.reference import BATCHES, BUNDLED_ROWS, make_golden, normalise, shipped_images
 from sacvit_deploy.glue import build_request, choose_targets
 from sacvit_deploy.images.decode import ImageSource
@@ -90,20 +89,28 @@ def export_bundle(checkpoint: Checkpoint, request: ExportRequest, progress: Prog
     return manifest
 
 
+def check_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
+    """Return the labels, or `class 0`, `class 1`, ... for None. Raises ExportError unless each class has one line."""
+    labels = [f"class {number}" for number in range(classes)] if labels is None else list(labels)
+    if len(labels) != classes:
+        raise ExportError(f"{len(labels)} labels for {classes} classes; give one a line")
+    if any(label.splitlines() != [label] for label in labels):
+        raise ExportError("a label is empty or spans several lines")
+    return labels
+
+
 def export_variant(
     folder: Path, model: ReferenceSACViT, precision: str, golden: Golden, threads: int, progress: Progress
 ) -> Variant:
     """Write one precision's engines into `folder` and check them. Raises ExportError if parity fails."""
     converted = CONVERSIONS[precision](model)
-    graphs = {}
-    stages: dict[str, StageModule] = {"ee": EEStage(converted), "sac": SACStage(converted)}
-    stages[BASELINE] = PlainDeiT(converted)
-    for role, stage in stages.items():
-        with progress.step(f"{TITLES[role]}, {precision}: trace and simplify"):
-            graphs[role] = trace(stage)
+    dtype, graphs = dtype_of(converted), {}
+    for stage in (EEStage(converted), SACStage(converted), PlainDeiT(converted)):
+        with progress.step(f"{TITLES[stage.role]}, {precision}: trace and simplify"):
+            graphs[stage.role] = trace(stage)
     with progress.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
-        for glue in (ViewStage(model.config, dtype_of(converted)), GatherStage(model.config, dtype_of(converted))):
+        for glue in (ViewStage(model.config, dtype), GatherStage(model.config, dtype)):
             paths[glue.role] = write_graph(folder / f"{glue.role}.{precision}.onnx", trace(glue))
     with progress.step(f"{precision}: parity with the reference"):
         parity = check_parity(paths, model, golden, precision, threads)
@@ -171,9 +178,5 @@ def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
         "training": checkpoint.provenance,
         "exported": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "opset": OPSET,
-        "versions": {
-            "sacvit-deploy": sacvit_deploy.__version__,
-            "torch": torch.__version__,
-            "onnx": onnx.__version__,
-        },
+        "versions": {"sacvit-deploy": __version__, "torch": torch.__version__, "onnx": onnx.__version__},
     }

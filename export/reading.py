@@ -29,12 +29,9 @@ def read_file(path: Path, *, trust: bool = False) -> dict[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the checkpoint file (.pth, .pt or .safetensors)")
     try:
-        size = path.stat().st_size
-        if size == 0:
+        if path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty")
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        return _read_pickle(path, trust)
+        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, trust)
     except OSError as error:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}") from error
 
@@ -57,8 +54,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _harmless_globals() -> list[Any]:
     """Return the names that published checkpoints refer to beside tensors, and whose loading runs no code."""
-    multiarray = getattr(np, "_core", None) or np.core
-    scalar = multiarray.multiarray.scalar
+    scalar = (getattr(np, "_core", None) or np.core).multiarray.scalar
     # Numpy 1 and 2 write different names for the same function, and read both.
     names: list[Any] = [argparse.Namespace, np.dtype]
     names += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -68,8 +64,6 @@ def _harmless_globals() -> list[Any]:
 
 
 def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
-    with path.open("rb") as file:
-        head = file.read(64)
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
             content = torch.load(path, map_location="cpu", weights_only=not trust)
@@ -81,7 +75,8 @@ def _read_pickle(path: Path, trust: bool) -> dict[str, Any]:
                 f"{path} needs code to load ({blocked[1]}), which could do anything; if you trust where it comes "
                 "from, say --trust-checkpoint"
             ) from error
-        raise CheckpointError(f"{path} is not a PyTorch checkpoint (it begins with {head[:12]!r})") from error
+        with path.open("rb") as file:
+            raise CheckpointError(f"{path} is not a PyTorch checkpoint (it begins with {file.read(12)!r})") from error
     except Exception as error:
         # torch.load raises many kinds for damaged files: RuntimeError, EOFError, KeyError, UnicodeDecodeError ...
         raise CheckpointError(f"{path} is not a whole PyTorch checkpoint ({first_line(error, 120)})") from error

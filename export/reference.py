@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from importlib import resources
 
@@ -12,8 +13,7 @@ from PIL import Image
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.export.model import ReferenceSACViT
-from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.export.model import ReferenceOutputs, ReferenceSACViT
 from sacvit_deploy.images.decode import ImageSource, load_image
 from sacvit_deploy.images.preprocess import fit
 from sacvit_deploy.verification.golden import Golden
@@ -31,26 +31,21 @@ def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golde
     real = [fit(load_image(source), size, config.preprocessing) for source in sources[: max(BATCHES)]]
     images = np.stack([*random, *real])
     kinds = ("random",) * len(random) + ("real",) * len(real)
-    alphas = tuple(filter(lambda alpha: _usable(alpha, config), ALPHAS))
-    with torch.no_grad():
-        outputs = [model(normalise(images, config), alpha) for alpha in alphas]
+    outputs: dict[float, ReferenceOutputs] = {}
+    for alpha in ALPHAS:
+        # Of a very small grid, an alpha may leave a cluster without tokens.
+        with contextlib.suppress(UsageError), torch.no_grad():
+            outputs[alpha] = model(normalise(images, config), alpha)
+    ee = next(iter(outputs.values())).ee
     return Golden(
         images,
-        outputs[0].ee.logits.numpy(),
-        outputs[0].ee.scores.numpy(),
-        alphas,
-        tuple(out.targets.numpy() for out in outputs),
-        tuple(out.logits.numpy() for out in outputs),
+        ee.logits.numpy(),
+        ee.scores.numpy(),
+        tuple(outputs),
+        tuple(out.targets.numpy() for out in outputs.values()),
+        tuple(out.logits.numpy() for out in outputs.values()),
         kinds,
     )
-
-
-def _usable(alpha: float, config: ModelConfig) -> bool:
-    """Tell whether alpha leaves tokens in both clusters, which on a very small grid it may not."""
-    try:
-        return num_targets(alpha, config.geometry.tokens, config.method.rounding) > 0
-    except UsageError:
-        return False
 
 
 def normalise(images: Pixels, config: ModelConfig) -> torch.Tensor:
@@ -73,5 +68,5 @@ def random_images(count: int, size: int) -> Pixels:
 def shipped_images() -> list[bytes]:
     """Return the encoded photographs that come with the package, by file name."""
     folder = resources.files("sacvit_deploy.export") / "pictures"
-    photographs = [entry for entry in folder.iterdir() if entry.name.endswith(".jpg")]
-    return [entry.read_bytes() for entry in sorted(photographs, key=lambda entry: entry.name)]
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".jpg"))
+    return [(folder / name).read_bytes() for name in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.engines.build import Network
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, dtype_of, halve, random_model
@@ -24,6 +26,20 @@ PRECISIONS = ("fp32", "fp16", "int8")
 STAGES = ("ee", "sac", "deit")
 GLUE = ("view", "gather")
 ROLES = (*STAGES, *GLUE)
+
+
+def inputs_of(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Describe a network's inputs: TensorRT's type name (`float`, `half`, `int64`) and the shape, -1 where open."""
+    return described([network.definition.get_input(index) for index in range(network.definition.num_inputs)])
+
+
+def outputs_of(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Describe a network's outputs as `inputs_of` does its inputs."""
+    return described([network.definition.get_output(index) for index in range(network.definition.num_outputs)])
+
+
+def described(tensors: list[Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {tensor.name: (tensor.dtype.name.lower(), tuple(tensor.shape)) for tensor in tensors}
 
 
 def tiny(size: int = 224, **method: object) -> ModelConfig:

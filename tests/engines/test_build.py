@@ -9,12 +9,11 @@ import pytest
 
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.config import Geometry, Method, ModelConfig
-from sacvit_deploy.engines.build import BuildOptions, build_plan, make_config
-from sacvit_deploy.engines.network import parse_network
+from sacvit_deploy.engines.build import BuildOptions, build_plan, make_config, parse_network
 from sacvit_deploy.engines.profiles import ShapeRange, SizeRange, input_ranges, target_range
 from sacvit_deploy.errors import BackendError, UsageError
 
-from .conftest import PRECISIONS, ROLES, Files, tiny, write_variant
+from .conftest import PRECISIONS, ROLES, Files, inputs_of, tiny, write_variant
 
 Variants = Callable[[int, str], Files]
 BATCH = SizeRange(1, 8, 32)
@@ -26,10 +25,10 @@ GPUS = BuildOptions(("8.6", "8.9", "12.0"))
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_engine_builds(rtx: Library, precision: str, size: int, role: str, variants: Variants) -> None:
     files, shapes = variants(size, precision), input_ranges(role, tiny(size), BATCH)
-    parsed = parse_network(rtx, files[role])
-    assert set(parsed.inputs) == set(shapes)
-    for name, tensor in parsed.inputs.items():
-        closed = [(size, wanted) for size, wanted in zip(tensor.shape, shapes[name].opt, strict=True) if size >= 0]
+    inputs = inputs_of(parse_network(rtx, files[role]))
+    assert set(inputs) == set(shapes)
+    for name, (_, shape) in inputs.items():
+        closed = [(size, wanted) for size, wanted in zip(shape, shapes[name].opt, strict=True) if size >= 0]
         assert all(size == wanted for size, wanted in closed), name
     assert len(build_plan(rtx, files[role], [shapes], GPUS)) > 50_000
 

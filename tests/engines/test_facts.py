@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sacvit_deploy.engines.facts import parse_layers
+from sacvit_deploy.engines.facts import layer_types
 
 TEXT = {
     "Layers": [
@@ -19,10 +19,4 @@ TEXT = {
 
 
 def test_layers_and_their_types() -> None:
-    assert parse_layers(json.dumps(TEXT)) == [
-        ("patches", "half"),
-        ("head", "float"),
-        ("q", "int8"),
-        ("shape", "unknown"),
-        ("only a name", "unknown"),
-    ]
+    assert layer_types(json.dumps(TEXT)) == ["half", "float", "int8", "unknown", "unknown"]

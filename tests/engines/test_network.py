@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.engines.network import NetworkTensor, parse_network
+from sacvit_deploy.engines.build import parse_network
 from sacvit_deploy.errors import BackendError
 
-from .conftest import PRECISIONS, Files
+from .conftest import PRECISIONS, Files, inputs_of, outputs_of
 
 Variants = Callable[[int, str], Files]
 
@@ -22,21 +22,21 @@ def test_inputs_and_outputs_keep_contract_and_precision(rtx: Library, precision:
     files = variants(224, precision)
     kind = "half" if precision == "fp16" else "float"
     ee, sac, deit = (parse_network(rtx, files[role]) for role in ("ee", "sac", "deit"))
-    assert ee.inputs == {"image": NetworkTensor(kind, (-1, 3, 112, 112))}
-    assert ee.outputs == {
-        "logits": NetworkTensor("float", (-1, 10)),
-        "scores": NetworkTensor("float", (-1, 49)),
-        "features": NetworkTensor(kind, (-1, 49, 64)),
-        "embeddings": NetworkTensor(kind, (-1, 49, 64)),
+    assert inputs_of(ee) == {"image": (kind, (-1, 3, 112, 112))}
+    assert outputs_of(ee) == {
+        "logits": ("float", (-1, 10)),
+        "scores": ("float", (-1, 49)),
+        "features": (kind, (-1, 49, 64)),
+        "embeddings": (kind, (-1, 49, 64)),
     }
-    assert sac.inputs == {
-        "patches": NetworkTensor(kind, (-1, -1, 768)),
-        "positions": NetworkTensor("int64", (-1, -1)),
-        "target_features": NetworkTensor(kind, (-1, -1, 64)),
-        "background": NetworkTensor(kind, (-1, -1, 64)),
+    assert inputs_of(sac) == {
+        "patches": (kind, (-1, -1, 768)),
+        "positions": ("int64", (-1, -1)),
+        "target_features": (kind, (-1, -1, 64)),
+        "background": (kind, (-1, -1, 64)),
     }
-    assert sac.outputs == deit.outputs == {"logits": NetworkTensor("float", (-1, 10))}
-    assert deit.inputs == {"image": NetworkTensor(kind, (-1, 3, 224, 224))}
+    assert outputs_of(sac) == outputs_of(deit) == {"logits": ("float", (-1, 10))}
+    assert inputs_of(deit) == {"image": (kind, (-1, 3, 224, 224))}
 
 
 def refuse(rtx: Library, path: Path) -> str:

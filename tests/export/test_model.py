@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.export.blocks import patchify
 from sacvit_deploy.export.model import (
     ReferenceSACViT,
     background_tokens,
     child_positions,
     gather,
-    patchify,
     score_weights,
     select_targets,
 )

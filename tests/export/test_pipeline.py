@@ -23,6 +23,7 @@ from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export import pipeline
+from sacvit_deploy.export.blocks import patchify
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import (
@@ -30,7 +31,6 @@ from sacvit_deploy.export.model import (
     background_tokens,
     child_positions,
     gather,
-    patchify,
     select_targets,
 )
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, StageModule
