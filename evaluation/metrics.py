@@ -64,7 +64,7 @@ class Share:
 
 
 def to_json(value: Any) -> Any:
-    """Give json a dataclass's JSON form, by its `to_dict` if it has one; the hook `default` of `json.dumps`."""
+    """Return a dataclass's JSON form, from `to_dict` if it has one, else its fields; for `json.dumps(default=...)`."""
     return value.to_dict() if hasattr(value, "to_dict") else vars(value)
 
 
@@ -109,6 +109,7 @@ class Correctness:
         go = continues(self.confidence, eta)
         exits, rest = share(self.ee_right[~go]), share(self.sac_right[go])
         fraction = rest.count / len(go)
+        gmacs = costs.cascade(fraction) / 1e9
         return CascadeScore(
             eta=eta,
             top1=Share(exits.right + rest.right, len(go)),
@@ -116,8 +117,8 @@ class Correctness:
             exits=exits,
             continuing=rest,
             continuing_ee=share(self.ee_right[go]),
-            gmacs=costs.cascade(fraction) / 1e9,
-            gmac_ratio=costs.ideal_speedup(fraction),
+            gmacs=gmacs,
+            gmac_ratio=costs.deit / 1e9 / gmacs,
         )
 
 
