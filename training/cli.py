@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ def command(**given: Any) -> None:
     _check(given)
     import torch  # here, so that --help needs no torch
 
+    from sacvit_deploy.training.datasets import Say
     from sacvit_deploy.training.memory import keep_memory
     from sacvit_deploy.training.parallel import fast_bf16, join_team, team_device
     from sacvit_deploy.training.plot import plot_log
@@ -69,7 +69,7 @@ def command(**given: Any) -> None:
     keep_memory()
     torch.set_num_threads(given["threads"] or usable_cores())
     team, device = join_team(), team_device()
-    say: Callable[[str], object] = click.echo if team.leads else lambda message: None
+    say: Say = click.echo if team.leads else lambda message: None
     recipe = make_recipe(given)
     model, dataset, held_out, data = open_sources(given, say)
     geometry = model.config.geometry

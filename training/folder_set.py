@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.images.class_folders import class_folders
 from sacvit_deploy.images.decode import load_image
 from sacvit_deploy.images.preprocess import fit, full_view
-from sacvit_deploy.training.datasets import Batch, jitter
+from sacvit_deploy.training.datasets import Batch, Say, jitter
 
 VAL_NAMES = ("val", "validation", "test")
 AREA = (0.25, 1.0)  # share of the image that a random crop shows
@@ -45,11 +46,9 @@ def find_files(folder: Path, labels: Sequence[str] | None = None) -> Files:
     if len(classes) < 2:
         raise UsageError(f"{folder} has one class folder; training needs at least two, FOLDER/<class>/")
     order = list(classes if labels is None else labels)
-    unknown = sorted(set(classes) - set(order))
-    if unknown:
+    if unknown := sorted(set(classes) - set(order)):
         raise UsageError(f"{folder} holds the class {unknown[0]}, which the training images don't have")
-    empty = [name for name, paths in classes.items() if not paths]
-    if empty:
+    if empty := [name for name, paths in classes.items() if not paths]:
         raise UsageError(f"the class folder {folder / empty[0]} holds no images; fill or remove it")
     targets = [order.index(name) for name, paths in classes.items() for _ in paths]
     return Files(tuple(path for paths in classes.values() for path in paths), np.array(targets, np.int64), tuple(order))
@@ -74,25 +73,17 @@ def split_files(folder: Path, share: float, seed: int) -> tuple[Files, Files]:
         if len(rows) < 2:
             raise UsageError(f"the class {name} has one image; it needs two, one of them to measure on")
         held_out[rng.permutation(rows)[: max(1, round(share * len(rows)))]] = True
-    return _subset(train, ~held_out), _subset(train, held_out)
-
-
-def _subset(files: Files, chosen: NDArray[np.bool_]) -> Files:
-    paths = tuple(path for path, wanted in zip(files.paths, chosen, strict=True) if wanted)
-    return Files(paths, files.targets[chosen], files.labels)
+    first, second = (
+        Files(tuple(compress(train.paths, rows)), train.targets[rows], train.labels) for rows in (~held_out, held_out)
+    )
+    return first, second
 
 
 class FolderSet:
     """Image files, decoded in threads. Unreadable ones are skipped, named once through `warn`, and collected."""
 
     def __init__(
-        self,
-        files: Files,
-        config: ModelConfig,
-        *,
-        flip: bool = True,
-        workers: int = 2,
-        warn: Callable[[str], object] = print,
+        self, files: Files, config: ModelConfig, *, flip: bool = True, workers: int = 2, warn: Say = print
     ) -> None:
         self.files, self.config, self.flip, self.warn = files, config, flip, warn
         self.labels: Sequence[str] = files.labels

@@ -65,9 +65,7 @@ def join_team() -> Team:
 
 def team_device() -> torch.device:
     """Return this process's own GPU, or the CPU on a machine without one."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", dist.get_node_local_rank(0)) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def fast_bf16(device: torch.device) -> bool:

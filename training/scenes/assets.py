@@ -24,18 +24,15 @@ OBJECT_PACKAGE = "@lobehub/fluent-emoji-3d"
 BACKGROUND_PACKAGES = ("plasma-workspace-wallpapers", "ufoai-textures")
 
 
-class AssetError(click.ClickException):
-    """Package that can't be obtained or unpacked; the message says which, and what to do."""
-
-
 def _run(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise AssetError(f"{command[0]} is not installed; install it or put the packages into {folder}") from error
+        message = f"{command[0]} is not installed; install it or put the packages into {folder}"
+        raise click.ClickException(message) from error
     except subprocess.CalledProcessError as error:
         reason = (error.stderr or "").strip().splitlines()[-1:] or ["no message"]
-        raise AssetError(f"`{' '.join(command)}` failed in {folder}: {reason[0]}") from error
+        raise click.ClickException(f"`{' '.join(command)}` failed in {folder}: {reason[0]}") from error
 
 
 def _package(folder: Path, pattern: str, command: list[str]) -> Path:
@@ -44,7 +41,7 @@ def _package(folder: Path, pattern: str, command: list[str]) -> Path:
         _run(command, folder)
     packages = sorted(folder.glob(pattern))
     if not packages:
-        raise AssetError(f"no {pattern} in {folder} after `{' '.join(command)}`")
+        raise click.ClickException(f"no {pattern} in {folder} after `{' '.join(command)}`")
     return packages[-1]
 
 

@@ -115,10 +115,9 @@ def _allocate(path: Path, count: int, kept: int) -> None:
 
 def _kept(folder: Path, truth: Mapping[str, object]) -> int:
     """Count the finished scenes that can stay: a scene depends on split, seed and index, not on the count."""
-    try:
-        existing = json.loads((folder / FINISHED).read_text())
-    except FileNotFoundError:
+    if not (folder / FINISHED).exists():
         return 0
+    existing = json.loads((folder / FINISHED).read_text())
     return int(existing["count"]) if {**existing, "count": truth["count"]} == truth else 0
 
 
