@@ -19,13 +19,11 @@ def total_loss(
     are known ([B,N] bool), the attention loss adds -log(class attention on them) for a stage 1 that selects them.
     """
     logged = {"ee_accuracy": accuracy(one.logits, labels)}
-    ce = F.cross_entropy(one.logits, labels, label_smoothing=recipe.smoothing)
-    if sac is None:
-        loss = ce
-    else:
+    loss = F.cross_entropy(one.logits, labels, label_smoothing=recipe.smoothing)
+    if sac is not None:
         logged["sac_accuracy"] = accuracy(sac, labels)
-        loss = F.cross_entropy(sac, labels, label_smoothing=recipe.smoothing)
-        loss = loss + (divergence(one.logits, sac.detach()) if recipe.ee_loss == "kl" else ce)
+        ee_loss = divergence(one.logits, sac.detach()) if recipe.ee_loss == "kl" else loss
+        loss = F.cross_entropy(sac, labels, label_smoothing=recipe.smoothing) + ee_loss
     if touched is not None and recipe.attention_loss_weight:
         on_object = (one.scores * touched).sum(1)
         logged["found"] = on_object.detach().mean()

@@ -69,7 +69,8 @@ def command(
     base = Recipe(amounts=(0, steps), unit="steps", rates=(lr, lr), smoothing=0.0, average=0.99, **given)
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
-    rows = read_results(results)
+    lines = results.read_text().splitlines() if results.exists() else []
+    rows: dict[str, dict[str, Any]] = {row["variant"]: row for row in map(json.loads, lines)}
     settings = json.loads(json.dumps({**base.to_dict(), "limit": limit}))
     if any(row["settings"] != settings for row in rows.values()):
         raise UsageError(f"{results} holds results of other settings; choose another --out")
@@ -99,14 +100,6 @@ def run_variant(changes: dict[str, Any], base: Recipe, init: Path, folder: Path,
         trainer.train_step()
     test = SceneSet(open_scenes(folder / "test"), model.config)
     return measure_accuracies(trainer.average.eval(), test, limit=limit, with_random_targets=recipe.random_targets)
-
-
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the rows that earlier calls wrote, by variant."""
-    if not path.exists():
-        return {}
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {line["variant"]: line for line in lines}
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

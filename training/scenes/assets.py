@@ -1,8 +1,7 @@
 """Object art and background images, downloaded and unpacked into one folder.
 
 The art is Microsoft's Fluent Emoji (MIT) as packed for npm; the backgrounds come from two Debian packages, KDE's
-wallpapers (GPL-2+) and the textures of the game UFO: Alien Invasion (licences per file, see `licences.py`). The folder
-holds:
+wallpapers (GPL-2+) and the textures of the game UFO: Alien Invasion (licences per file). The folder holds:
 
     packages/            downloads of npm and apt-get; packages already there are used as they are
     objects/             CODE.webp, 256 px, RGBA

@@ -1,4 +1,4 @@
-"""Background images: which files are usable, which split each belongs to, and random crops of them.
+"""Background images: which files are usable, their licences, which split each belongs to, and random crops of them.
 
 The split is by family, not by file: `floor01`, `floor01_dirty` and `floor02` often show the same boards, so splitting
 single files would leak training images into the test split. A hash of the family's name decides, so the split needs no
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from sacvit_deploy.training.scenes.licences import UNKNOWN, Licence, read_copyright
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -29,10 +28,29 @@ MIN_SIDE = 256  # px; smaller files are decals and icons that would only be blur
 MAX_SIDE = 1200  # px of the shorter side; larger images are reduced when loaded: a scene shows at most 224 px of them
 # Normal, specular, glow, roughness and height maps.
 _NOT_COLOUR = re.compile(r"_(nm|sm|gm|rm|hm|glow|norm|spec|light)$")
+# Licences under which an image can be shipped with a line of attribution (CC-BY-SA covers derived works, too).
+SIMPLE_ATTRIBUTION = ("public-domain", "CC-BY-3.0", "CC-BY-SA-3.0", "Expat")
+_FIELD = re.compile(r"^(\S[^:\n]*):(.*(?:\n[ \t].*)*)", re.MULTILINE)  # name and value, continued on indented lines
 _LICENCE_PREFIX = "base/textures/"  # of the paths in the copyright file
 DUPLICATE = 0.9  # correlation of two thumbnails, above which their images count as one
 _SIDE = 24  # px of a thumbnail
 _FLAT = 20.0  # norm of a thumbnail after subtracting its mean, below which there is nothing to compare
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Licence of one file, and the authors of its stanza; a stanza covers many files, so there may be several."""
+
+    name: str
+    authors: tuple[str, ...]
+
+    @property
+    def shippable(self) -> bool:
+        """Whether the file may be shipped with attribution alone."""
+        return self.name in SIMPLE_ATTRIBUTION
+
+
+UNKNOWN = Licence("unknown", ())
 
 
 class Background(NamedTuple):
@@ -78,6 +96,21 @@ def _load(path: Path) -> NDArray[np.uint8] | None:
         rgb = rgb.resize((round(rgb.width * scale), round(rgb.height * scale)), Image.Resampling.BOX)
     pixels = np.asarray(rgb)
     return pixels if pixels.std() > 4 else None
+
+
+def read_copyright(path: Path) -> Mapping[str, Licence]:
+    """Return file name -> licence; a file that only a pattern such as `*` covers isn't known to be free to ship."""
+    licences: dict[str, Licence] = {}
+    for stanza in path.read_text(encoding="utf-8").split("\n\n"):
+        fields: dict[str, str] = {}
+        for name, value in _FIELD.findall(stanza):
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+        if "Files" not in fields or "License" not in fields:
+            continue
+        authors = {line.strip() for line in fields.get("Copyright", "").splitlines()} - {""}
+        licence = Licence(fields["License"].partition("\n")[0].strip(), tuple(sorted(authors)))
+        licences |= {name: licence for name in fields["Files"].split() if "*" not in name}
+    return licences
 
 
 def read_backgrounds(root: Path, split: Split) -> Iterator[Background]:

@@ -96,9 +96,7 @@ def _recolour(sprite: Image.Image, rng: np.random.Generator, strength: float, bl
     alpha = sprite.getchannel("A")
     colours = _relight(sprite.convert("RGB"), rng, strength)
     gains = rng.uniform(1 - strength / 2, 1 + strength / 2, 3)
-    colours = Image.merge(
-        "RGB", [band.point(lambda v, g=g: min(255, v * g)) for band, g in zip(colours.split(), gains, strict=True)]
-    )
+    colours = colours.point([min(255, level * gain) for gain in gains.tolist() for level in range(256)])
     if blur > 0.3:
         colours = colours.filter(ImageFilter.GaussianBlur(blur))
     colours.putalpha(alpha)

@@ -13,15 +13,16 @@ from PIL import Image
 
 from sacvit_deploy.training.scenes.backgrounds import (
     SPLITS,
+    UNKNOWN,
     Background,
     crop,
     family_of,
     is_usable,
     read_backgrounds,
+    read_copyright,
     split_of,
     without_duplicates,
 )
-from sacvit_deploy.training.scenes.licences import UNKNOWN
 
 
 def _write_image(path: Path, size: tuple[int, int] = (300, 260), flat: bool = False) -> None:
@@ -114,3 +115,12 @@ def test_test_images_that_look_like_a_training_image_are_left_out() -> None:
     against = [Background(n, p) for n, p in (("origin", large[0]), ("other", large[2]), ("plain", flat))]
     assert [b.name for b in without_duplicates(kept, against)] == ["new", "flat"]
     assert [b.name for b in without_duplicates(kept, [])] == ["copy", "new", "flat"]
+
+
+def test_licences_name_files_and_authors_and_ignore_patterns(tmp_path: Path, copyright_text: str) -> None:
+    (tmp_path / "copyright").write_text(copyright_text)
+    licences = read_copyright(tmp_path / "copyright")
+    free = licences["base/textures/tex_a/free01.png"]
+    assert (free.name, free.authors, free.shippable) == ("CC-BY-3.0", ("Ada Lovelace", "Charles Babbage"), True)
+    assert not licences["base/textures/tex_a/bound01.png"].shippable
+    assert "*" not in licences and len(licences) == 3
