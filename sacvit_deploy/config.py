@@ -11,12 +11,11 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import num_targets
 
-T = TypeVar("T")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SELECTIONS = ("top_m",)  # how stage 2's targets follow from the scores: see `glue.PREFERENCES`
@@ -149,9 +148,8 @@ class ModelConfig:
         first = self.score_first_block
         if not 0 <= first < self.geometry.depth:
             raise UsageError(f"method: score_first_block {first} lies outside the {self.geometry.depth} blocks")
-        num_targets(
-            self.method.alpha, self.geometry.tokens, self.method.rounding
-        )  # raises unless both clusters have tokens
+        # Raises unless both clusters have tokens.
+        num_targets(self.method.alpha, self.geometry.tokens, self.method.rounding)
 
     @property
     def score_first_block(self) -> int:
@@ -169,37 +167,27 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """Read the JSON form. Raises UsageError for unknown fields and wrong types: a newer or foreign config."""
-        sections = {"geometry": Geometry, "method": Method, "preprocessing": Preprocessing}
-        unknown = set(data) - set(sections)
+        config: ModelConfig = _convert("config", cls, data)
+        return config
+
+
+def _convert(where: str, kind: Any, value: Any) -> Any:
+    """Convert a JSON value to a field's type: objects to dataclasses, integers to floats, lists to tuples."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} must be an object")
+        hints = typing.get_type_hints(kind)
+        unknown = set(value) - set(hints)
         if unknown:
-            raise UsageError(f"config: unknown section {sorted(unknown)[0]!r}")
-        return cls(**{name: _build(kind, name, data.get(name, {})) for name, kind in sections.items()})
-
-
-def _build(kind: type[T], name: str, data: object) -> T:
-    """Build the dataclass of one section from JSON, field by field."""
-    if not isinstance(data, Mapping):
-        raise UsageError(f"config: {name} must be an object")
-    hints = typing.get_type_hints(kind)
-    unknown = set(data) - set(hints)
-    if unknown:
-        raise UsageError(f"config: unknown field {name}.{sorted(unknown)[0]}")
-    return kind(**{key: _convert(f"{name}.{key}", hints[key], value) for key, value in data.items()})
-
-
-def _convert(where: str, hint: object, value: object) -> object:
-    """Convert one JSON value to a field's type: integers to floats, lists to tuples. Raises UsageError."""
-    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(where, float, v) for v in value)
-    if typing.get_origin(hint) is Literal and isinstance(value, str):
+            raise UsageError(f"{where}.{min(unknown)} is unknown")
+        return kind(**{name: _convert(f"{where}.{name}", hints[name], item) for name, item in value.items()})
+    origin = typing.get_origin(kind)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(where, float, item) for item in value)
+    if origin is Literal and isinstance(value, str):  # its dataclass checks which words are allowed
         return value
-    if value is None and type(None) in typing.get_args(hint):
-        return None
-    if hint is str and isinstance(value, str):
-        return value
-    accepts_int = hint is int or int in typing.get_args(hint)
-    if accepts_int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < FLOAT_LIMIT:
+    if kind is float and type(value) in (int, float) and abs(value) < FLOAT_LIMIT:
         return float(value)
-    raise UsageError(f"config: {where} can't be {value!r}")
+    if kind in (int, str, int | None) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise UsageError(f"{where} can't be {value!r}")

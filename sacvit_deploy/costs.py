@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
 
@@ -31,7 +31,9 @@ def costs(config: ModelConfig, alpha: float | None = None) -> Costs:
     n = geometry.tokens
     m = num_targets(method.alpha if alpha is None else alpha, n, method.rounding)
     high, rest = CHILDREN * m, n - m
-    pairs = _sac_pairs(method, high, rest)
+    # Query-key pairs of one block of stage 2: within each cluster, and what a class token in the union attends to.
+    union = high + rest + 1 if method.class_token == "union" else 0
+    pairs = (high + 1) ** 2 + (rest + 1) ** 2 + union if method.attention == "clustered" else (high + rest + 1) ** 2
     embed = geometry.patch_values * geometry.width
     fused = {"none": 0, "repeat": 1, "expand": CHILDREN}[method.fusion]
     fusion = m * 4 * geometry.width**2 * (1 + fused) if fused else 0
@@ -40,14 +42,6 @@ def costs(config: ModelConfig, alpha: float | None = None) -> Costs:
         sac=high * embed + fusion + block_macs(geometry, high + rest + 1, pairs) + head_macs(geometry),
         deit=4 * n * embed + block_macs(geometry, 4 * n + 1, (4 * n + 1) ** 2) + head_macs(geometry),
     )
-
-
-def _sac_pairs(method: Method, high: int, rest: int) -> int:
-    """Count the query-key pairs of one block of stage 2."""
-    if method.attention == "global":
-        return (high + rest + 1) ** 2
-    union = high + rest + 1 if method.class_token == "union" else 0
-    return (high + 1) ** 2 + (rest + 1) ** 2 + union
 
 
 def block_macs(geometry: Geometry, tokens: int, pairs: int, depth: int | None = None) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from sacvit_deploy.arrays import Index
 from sacvit_deploy.errors import UsageError
 
 CHILDREN = 4  # hi-res tokens under one low-res token
@@ -29,13 +29,12 @@ def num_targets(alpha: float, tokens: int, rounding: str = "floor") -> int:
     return count
 
 
-def child_positions(parents: npt.NDArray[np.int64], grid: int) -> npt.NDArray[np.int64]:
-    """Return the hi-res positions of the four children of each low-res token (paper eq. 11).
+def child_positions(parents: Index, grid: int) -> Index:
+    """Return the hi-res positions of the four children of each low-res token.
 
     parents: [..., M] indices into the g x g grid, row-major. Result: [..., 4M] indices into the 2g x 2g grid,
     parent-major: the children of one target are adjacent (upper left, upper right, lower left, lower right).
     """
     first = 4 * parents - 2 * (parents % grid)
     offsets = np.array([0, 1, 2 * grid, 2 * grid + 1], dtype=np.int64)
-    children: npt.NDArray[np.int64] = (first[..., None] + offsets).reshape(*parents.shape[:-1], -1)
-    return children
+    return (first[..., None] + offsets).reshape(*parents.shape[:-1], -1)

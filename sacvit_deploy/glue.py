@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,8 @@ def check_eta(eta: float) -> float:
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:
     """Turn finite logits [B,C] into probabilities [B,C] fp64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    weights = np.exp(shifted)
-    out: npt.NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
-    return out
+    weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
@@ -35,14 +33,12 @@ def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
 
     With eta = 1 every image continues, even where the softmax saturates to 1; with eta = 0 every image exits.
     """
-    out: npt.NDArray[np.bool_] = ~(probabilities.max(axis=-1) > eta)
-    return out
+    return np.asarray(~(probabilities.max(axis=-1) > eta))
 
 
 def select_targets(scores: Array, count: int) -> Index:
     """Select the M = `count` highest of finite scores [B,N]: indices [B,M] ascending, ties to the lower index."""
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return np.sort(order, axis=1)
+    return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
 
 
 # By policy: from scores [B,N], M and g, the values [B,N] whose M highest are the targets. export/model.py has the same
@@ -77,11 +73,7 @@ def gather_patches(images: Sequence[Pixels] | Pixels, targets: Index, patch: int
     return out.reshape(batch, CHILDREN * count, 3 * patch * patch)
 
 
-REQUEST_FIELDS = ("patches", "positions", "target_features", "background", "targets")
-
-
-@dataclass(frozen=True)
-class StageTwoRequest:
+class StageTwoRequest(NamedTuple):
     """Inputs of stage 2 for B images, as plain arrays that could be sent over a network.
 
     patches [B,4M,3PP] uint8; positions [B,4M] int64; target_features [B,M,D] and background [B,N-M,D] in the variant's
@@ -101,7 +93,7 @@ class StageTwoRequest:
 
     def part(self, start: int, stop: int) -> StageTwoRequest:
         """Return the request of the images `start` to `stop` - 1."""
-        return StageTwoRequest(*(getattr(self, name)[start:stop] for name in REQUEST_FIELDS))
+        return StageTwoRequest._make(field[start:stop] for field in self)
 
     def inputs(self, config: ModelConfig) -> dict[str, Array]:
         """Return the SAC engine's inputs, the patches normalised."""
@@ -109,12 +101,9 @@ class StageTwoRequest:
         area = config.geometry.patch_size**2
         patches = self.patches * np.repeat(scale, area)
         patches += np.repeat(shift, area)
-        return {
-            "patches": patches,
-            "positions": self.positions,
-            "target_features": self.target_features,
-            "background": self.background,
-        }
+        inputs = {**self._asdict(), "patches": patches}
+        del inputs["targets"]
+        return inputs
 
 
 def build_request(
@@ -142,6 +131,4 @@ def join(requests: Sequence[StageTwoRequest]) -> StageTwoRequest:
     """Concatenate requests with the same M into one batch."""
     if len(requests) == 1:
         return requests[0]
-    return StageTwoRequest(
-        *(np.concatenate([getattr(request, name) for request in requests]) for name in REQUEST_FIELDS)
-    )
+    return StageTwoRequest._make(map(np.concatenate, zip(*requests, strict=True)))

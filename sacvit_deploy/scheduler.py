@@ -102,9 +102,7 @@ class Scheduler:
         in_flight, numbers = self._stage1.popleft()
         logits = self._stages.wait_stage1(in_flight)
         clock = Clock()
-        # Row by row: an image on which the variant overflows must not cost the others their answers.
-        finite = finite_rows(logits)
-        probabilities = softmax(np.where(finite[:, None], logits, 0))
+        finite, probabilities = classify(logits)
         goes_on = continuing(probabilities, self._eta) & finite
         rows = np.nonzero(goes_on)[0]
         in_flight.book("gate", clock.lap())
@@ -117,13 +115,8 @@ class Scheduler:
             answer = self._pending[number]
             share(in_flight, answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
-            if goes_on[row]:
-                continue
-            if finite[row]:
-                answer.probabilities = probabilities[row]
-            else:
-                answer.error = overflow(answer.item.source, "EE")
-            self._answers[number] = self._pending.pop(number)
+            if not goes_on[row]:
+                self._answer(number, probabilities[row] if finite[row] else None)
         while len(self._waiting) >= self._sac_batch:
             self._enqueue_stage2(self._sac_batch)
 
@@ -142,18 +135,29 @@ class Scheduler:
             in_flight, numbers = self._stage2.popleft()
             logits, targets = self._stages.wait_stage2(in_flight)
             clock = Clock()
-            finite = finite_rows(logits)
-            probabilities = softmax(np.where(finite[:, None], logits, 0))
+            finite, probabilities = classify(logits)
             in_flight.book("answer", clock.lap())
             for row, number in enumerate(numbers):
-                answer = self._pending.pop(number)
+                answer = self._pending[number]
                 share(in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
-                if finite[row]:
-                    answer.probabilities = probabilities[row]
-                else:
-                    answer.error = overflow(answer.item.source, "SAC")
-                self._answers[number] = answer
+                self._answer(number, probabilities[row] if finite[row] else None)
+
+    def _answer(self, number: int, probabilities: Array | None) -> None:
+        """Finish an image; None is an overflow of its stage's engine."""
+        answer = self._answers[number] = self._pending.pop(number)
+        answer.probabilities = probabilities
+        if probabilities is None:
+            answer.error = overflow(answer.item.source, "EE" if answer.stage == 1 else "SAC")
+
+
+def classify(logits: Array) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Return, for logits [B,C], which rows are finite, and the probabilities [B,C], of no meaning in the others.
+
+    Row by row: an image on which the variant overflows must not cost the others their answers.
+    """
+    finite = finite_rows(logits)
+    return finite, softmax(np.where(finite[:, None], logits, 0))
 
 
 def share(in_flight: InFlight, timing: dict[str, float]) -> None:
@@ -164,10 +168,8 @@ def share(in_flight: InFlight, timing: dict[str, float]) -> None:
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:
     """[B,...] arrays -> [B]: True where every value of the row is finite in all arrays."""
-    finite: npt.NDArray[np.bool_] = np.logical_and.reduce(
-        [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
-    )
-    return finite
+    rows = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
+    return np.asarray(np.logical_and.reduce(rows))
 
 
 def overflow(source: str, stage: str) -> OutputError:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
-from sacvit_deploy.bundle.manifest import Manifest, parse_manifest
+from sacvit_deploy.bundle.manifest import Manifest, read_manifest
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
@@ -129,7 +129,7 @@ def edit_manifest() -> Callable[[Path, Callable[[Manifest], Manifest]], None]:
     """Rewrite a bundle's manifest through a function, with a digest that fits: what a careful forger would do."""
 
     def edit(bundle: Path, change: Callable[[Manifest], Manifest]) -> None:
-        manifest = parse_manifest((bundle / MANIFEST).read_bytes())
+        manifest = read_manifest(bundle / MANIFEST)
         (bundle / MANIFEST).write_bytes(change(manifest).to_bytes())
 
     return edit

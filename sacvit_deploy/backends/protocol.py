@@ -24,11 +24,9 @@ class Engine(Protocol):
 
         Raises BackendError.
         """
-        ...
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
         """Return the element type of an input."""
-        ...
 
 
 class Backend(Protocol):
@@ -37,23 +35,18 @@ class Backend(Protocol):
     @property
     def description(self) -> str:
         """Library, version and device, as text."""
-        ...
 
     def precisions(self, bundle: Bundle) -> list[str]:
         """List the variants of a bundle that can be opened here. Raises BundleError."""
-        ...
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
         """Return a variant's checked files by role, as this backend opens them. Raises BundleError, BackendError."""
-        ...
 
     def open(self, stage: Path, weights: Path | None) -> Engine:
         """Load one engine. Raises BackendError."""
-        ...
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
         """Return a device that keeps every tensor of these files; None where the CPU computes. Raises BackendError."""
-        ...
 
 
 def as_taken(inputs: Mapping[str, Array], dtypes: Mapping[str, np.dtype[Any]], name: str) -> dict[str, Array]:

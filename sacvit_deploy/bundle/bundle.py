@@ -7,12 +7,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sacvit_deploy.bundle.manifest import FileEntry, Manifest, Variant, parse_manifest
+from sacvit_deploy.bundle.manifest import FileEntry, Manifest, Variant, read_manifest
 from sacvit_deploy.errors import BundleError
 
 SUFFIX = ".sacvit"
 MANIFEST = "manifest.json"
-MANIFEST_LIMIT = 16 << 20  # bytes; a larger file is no manifest
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
         raise BundleError(f"{folder} {state}; a bundle is a folder NAME{SUFFIX}, written by sacvit-export")
-    try:
-        with (folder / MANIFEST).open("rb") as file:
-            raw = file.read(MANIFEST_LIMIT + 1)
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder} has no {MANIFEST}; it is not a bundle, or not a whole one") from error
-    except OSError as error:
-        raise BundleError(f"can't read {folder / MANIFEST}: {error.strerror}") from error
-    if len(raw) > MANIFEST_LIMIT:
-        raise BundleError(f"{folder / MANIFEST} is larger than any manifest")
-    try:
-        manifest = parse_manifest(raw)
-    except BundleError as error:
-        raise BundleError(f"{folder}: {error}") from error
+    manifest = read_manifest(folder / MANIFEST)
     check_file(folder, manifest.labels)
     try:
         labels = tuple((folder / manifest.labels.path).read_text(encoding="utf-8").splitlines())

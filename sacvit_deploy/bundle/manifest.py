@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.bundle.digest import is_sealed, seal
+from sacvit_deploy.bundle.digest import read_sealed, seal
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import STAGES
-from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.errors import BundleError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.precisions import PRECISIONS
 
@@ -30,9 +30,9 @@ class FileEntry:
     def __post_init__(self) -> None:
         # A name with a slash could reach outside the bundle.
         if not _PLAIN_NAME.fullmatch(self.path):
-            raise BundleError(f"manifest.json names the file {self.path!r}; it must be a plain name")
+            raise BundleError(f"{self.path!r} is no plain name for a file")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise BundleError(f"manifest.json: the hash of {self.path} is not a SHA-256")
+            raise BundleError(f"the hash of {self.path} is not a SHA-256")
 
 
 @dataclass(frozen=True)
@@ -89,45 +89,30 @@ class Manifest:
         return seal(self.schema, data)
 
 
-def parse_manifest(raw: bytes) -> Manifest:
-    """Parse the content of manifest.json. Raises BundleError for damage, changes, and newer schemas."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"manifest.json is not valid JSON ({error}); export it again") from error
-    if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
-        raise BundleError("manifest.json has no schema number; this is not a SAC-ViT bundle")
-    if data["schema"] > SCHEMA:
-        raise BundleError(
-            f"the bundle was written by a newer sacvit-deploy (schema {data['schema']}, this one reads {SCHEMA}); "
-            "upgrade sacvit-deploy"
-        )
-    if not is_sealed(raw):
-        raise BundleError("manifest.json was changed after the export; export it again")
-    try:
-        return Manifest(
-            name=str(data["name"]),
-            config=ModelConfig.from_dict({key: data[key] for key in ("geometry", "method", "preprocessing")}),
-            eta=check_eta(data["eta"]),
-            labels=FileEntry(**data["labels"]),
-            golden=FileEntry(**data["golden"]),
-            variants={_precision(name): _variant(value) for name, value in data["variants"].items()},
-            provenance=data["provenance"],
-        )
-    except (KeyError, TypeError, AttributeError, ValueError, UsageError) as error:
-        raise BundleError(f"manifest.json is incomplete or wrong ({error}); export it again") from error
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.json. Raises BundleError for damage, changes, and newer schemas."""
+    return read_sealed(path, SCHEMA, _parse, "a bundle", "export it again")
 
 
-def _precision(name: str) -> str:
-    if name not in PRECISIONS:
-        raise BundleError(f"manifest.json lists the unknown variant {name!r}")
-    return name
+def _parse(data: Mapping[str, Any]) -> Manifest:
+    unknown = set(data["variants"]) - set(PRECISIONS)
+    if unknown:
+        raise BundleError(f"it lists the unknown variant {min(unknown)!r}")
+    return Manifest(
+        name=str(data["name"]),
+        config=ModelConfig.from_dict({key: data[key] for key in ("geometry", "method", "preprocessing")}),
+        eta=check_eta(data["eta"]),
+        labels=FileEntry(**data["labels"]),
+        golden=FileEntry(**data["golden"]),
+        variants={name: _variant(value) for name, value in data["variants"].items()},
+        provenance=data["provenance"],
+    )
 
 
 def _variant(data: Mapping[str, Any]) -> Variant:
     files = {role: FileEntry(**entry) for role, entry in data["files"].items()}
     for role in STAGES:
         if role not in files:
-            raise BundleError(f"manifest.json lists no {role} engine")
+            raise BundleError(f"it lists no {role} engine")
     eta = data.get("eta")
     return Variant(files, data.get("parity", {}), None if eta is None else check_eta(eta), data.get("report", {}))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sacvit_deploy.bundle.bundle import Bundle, check_file
-from sacvit_deploy.bundle.digest import is_sealed, seal
+from sacvit_deploy.bundle.digest import read_sealed, seal
 from sacvit_deploy.bundle.manifest import FileEntry
 from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError
 
 SCHEMA = 1
 FOLDER, RECORD = "plans", "plan.json"
-RECORD_LIMIT = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -72,35 +70,34 @@ class PlanRecord:
 
 def read_record(folder: Path) -> PlanRecord:
     """Read the plan.json of a plan folder. Raises BundleError for damage, changes, and newer schemas."""
-    path = folder / RECORD
-    try:
-        with path.open("rb") as file:
-            raw = file.read(RECORD_LIMIT + 1)
-        data = json.loads(raw)
-        if len(raw) > RECORD_LIMIT or not isinstance(data, dict):
-            raise ValueError("it is no plan.json")
-        if data.get("schema", 0) > SCHEMA:
-            raise BundleError(f"{path} was written by a newer sacvit-deploy; upgrade sacvit-deploy, or build anew")
-        if not is_sealed(raw):
-            raise BundleError(f"{path} was changed after the build; build the plans anew")
-        missing = [role for role in STAGES if role not in data["plans"]]
-        if missing:
-            raise ValueError(f"it lists no {missing[0]} plan")
-        place = {**data["place"], "capabilities": tuple(data["place"]["capabilities"])}
-        return PlanRecord(
-            place=BuildTarget(**place),
-            precision=str(data["precision"]),
-            batch=_span(data["batch"]),
-            targets=_span(data["targets"]),
-            plans={role: _plan(value) for role, value in data["plans"].items()},
-            built=str(data["built"]),
-        )
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder} has no {RECORD}; it is no plan folder, or not a whole one") from error
-    except OSError as error:
-        raise BundleError(f"can't read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged ({error}); build the plans anew") from error
+    return read_sealed(folder / RECORD, SCHEMA, _parse, "a plan folder", "build the plans anew")
+
+
+def _parse(data: Mapping[str, Any]) -> PlanRecord:
+    missing = [role for role in STAGES if role not in data["plans"]]
+    if missing:
+        raise BundleError(f"it lists no {missing[0]} plan")
+    return PlanRecord(
+        place=BuildTarget(**{**data["place"], "capabilities": tuple(data["place"]["capabilities"])}),
+        precision=str(data["precision"]),
+        batch=_span(data["batch"]),
+        targets=_span(data["targets"]),
+        plans={role: _plan(value) for role, value in data["plans"].items()},
+        built=str(data["built"]),
+    )
+
+
+def _span(values: Any) -> tuple[int, int, int]:
+    smallest, usual, largest = (int(value) for value in values)
+    return smallest, usual, largest
+
+
+def _plan(data: Mapping[str, Any]) -> PlanFile:
+    profiles = tuple(
+        {name: tuple(tuple(int(size) for size in shape) for shape in shapes) for name, shapes in profile.items()}
+        for profile in data["profiles"]
+    )
+    return PlanFile(FileEntry(**data["file"]), dict(data["onnx"]), profiles, data["facts"])
 
 
 def list_plans(bundle: Bundle) -> Iterator[tuple[Path, PlanRecord]]:
@@ -147,16 +144,3 @@ def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, P
         refused.append(f"{FOLDER}/{folder.name} was {', '.join(reasons)}")
     why = "; ".join(refused) or f"it has no {precision} plans for {here.runtime}"
     raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {why}; build them with: {command}")
-
-
-def _span(values: Any) -> tuple[int, int, int]:
-    smallest, usual, largest = (int(value) for value in values)
-    return smallest, usual, largest
-
-
-def _plan(data: Mapping[str, Any]) -> PlanFile:
-    profiles = tuple(
-        {name: tuple(tuple(int(size) for size in shape) for shape in shapes) for name, shapes in profile.items()}
-        for profile in data["profiles"]
-    )
-    return PlanFile(FileEntry(**data["file"]), dict(data["onnx"]), profiles, data["facts"])

@@ -58,13 +58,11 @@ def examine() -> dict[str, Any]:
         "onnxruntime": {"providers": {}, **facts_or_error(onnxruntime_facts)},
         "openvino": facts_or_error(lambda: {"version": load_openvino().__version__.partition("-")[0]}),
         "gpu": facts_or_error(lambda: asdict(find_gpu())),
-        "tensorrt": {runtime: facts_or_error(tensorrt_facts, runtime) for runtime in RUNTIMES},
+        "tensorrt": {
+            runtime: facts_or_error(lambda name: {"version": load_tensorrt(name).version}, runtime)
+            for runtime in RUNTIMES
+        },
     }
-
-
-def tensorrt_facts(runtime: str) -> dict[str, Any]:
-    """Return the version of a TensorRT library. Raises BackendError."""
-    return {"version": load_tensorrt(runtime).version}
 
 
 def facts_or_error(examine: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_option, run
-from sacvit_deploy.errors import ImageError, SacvitError, UsageError
+from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.images.overlay import draw_overlay
 from sacvit_deploy.images.paths import expand
 from sacvit_deploy.model import SACViT
@@ -44,10 +45,7 @@ def command(
     overlay: Path | None,
     scaled: bool,
     bundle: str | None,
-    backend: str,
-    provider: str | None,
-    precision: str,
-    threads: int | None,
+    **runtime: Any,  # of `backend_options`
 ) -> int:
     """Classify IMAGES: files, folders of images, or quoted globs.
 
@@ -58,28 +56,31 @@ def command(
     folder = Path(bundle) if bundle else find_bundle(paths)
     start = time.perf_counter()
     weights = "mapped" if len(paths) <= FEW else "packed"
-    model = SACViT(
-        folder, backend=backend, provider=provider, precision=precision, threads=threads, weights=weights, scaled=scaled
-    )
+    model = SACViT(folder, weights=weights, scaled=scaled, **runtime)
     if not as_json:
         click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())
         click.echo(COLUMNS.format("image", "label", "prob", "stage", "ms"))
     opened = time.perf_counter()
-    sheet = Overlays(model, overlay, many=len(paths) > 1) if overlay else None
+    if overlay:
+        check_overlay(overlay, many=len(paths) > 1)
     failed = continued = 0
     results = model.stream(paths, batch_size=min(batch, len(paths)), eta=eta, alpha=alpha)
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, Prediction):
             continued += result.stage == 2
             show(result, topk, as_json)
-            if sheet:
-                sheet.draw(path, result)
+            if overlay:
+                target = overlay if len(paths) == 1 else overlay / f"{path.stem}.png"
+                write_overlay(target, model.prepare(path).pixels, result)
+            continue
+        failed += 1
+        if as_json:
+            click.echo(json.dumps({"source": str(path), "error": str(result)}))
         else:
-            failed += 1
-            show_error(path, result, as_json)
+            click.echo(f"Error: {result}", err=True)
     if not as_json:
         summary(len(paths), failed, continued, opened - start, time.perf_counter() - opened)
-        if sheet:
+        if overlay:
             click.echo(f"overlay: {overlay}")
     return 1 if failed else 0
 
@@ -97,14 +98,6 @@ def show(prediction: Prediction, topk: int, as_json: bool) -> None:
         click.echo(COLUMNS.format(name, label, f"{probability:.1%}", *tail).rstrip())
 
 
-def show_error(path: Path, error: SacvitError, as_json: bool) -> None:
-    """Print the error of one image, as JSON on stdout or as text on stderr."""
-    if as_json:
-        click.echo(json.dumps({"source": str(path), "error": str(error)}))
-    else:
-        click.echo(f"Error: {error}", err=True)
-
-
 def summary(count: int, failed: int, continued: int, opening: float, running: float) -> None:
     """Print the counts of images, exits and failures, and the speed."""
     answered = count - failed
@@ -117,26 +110,22 @@ def summary(count: int, failed: int, continued: int, opening: float, running: fl
     click.echo("; ".join(parts))
 
 
-class Overlays:
-    """Writer of overlays: `target` is the file for one image, or the folder for many."""
+def check_overlay(target: Path, *, many: bool) -> None:
+    """Raise UsageError unless `target` can be the file of one overlay, or the folder of many."""
+    if many and target.suffix:
+        raise UsageError(f"--overlay {target} is a file; for several images name a folder")
+    if not many and target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--overlay {target}: name a .png or .jpg file")
 
-    def __init__(self, model: SACViT, target: Path, *, many: bool) -> None:
-        self._model, self._target, self._many = model, target, many
-        if many and target.suffix:
-            raise UsageError(f"--overlay {target} is a file; for several images name a folder")
-        if not many and target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise UsageError(f"--overlay {target}: name a .png or .jpg file")
 
-    def draw(self, path: Path, prediction: Prediction) -> None:
-        """Write the overlay of one image. Raises ImageError."""
-        item = self._model.prepare(path)
-        assert item.pixels is not None
-        target = self._target / f"{path.stem}.png" if self._many else self._target
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draw_overlay(item.pixels, prediction).save(target)
-        except OSError as error:
-            raise ImageError(f"can't write {target}: {error.strerror}") from error
+def write_overlay(target: Path, pixels: Pixels | None, prediction: Prediction) -> None:
+    """Write the overlay of one image. Raises ImageError."""
+    assert pixels is not None  # the image has been decoded before
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draw_overlay(pixels, prediction).save(target)
+    except OSError as error:
+        raise ImageError(f"can't write {target}: {error.strerror}") from error
 
 
 def _short(source: str) -> str:

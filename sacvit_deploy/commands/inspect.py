@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.bundle.bundle import Bundle, open_bundle
+from sacvit_deploy.bundle.bundle import Bundle, check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.bundle.plans import list_plans
+from sacvit_deploy.bundle.plans import RECORD, list_plans, read_record
 from sacvit_deploy.commands.common import bundle_argument, json_option
-from sacvit_deploy.commands.inspect_plan import describe_plan, is_plan, plan_table
 from sacvit_deploy.console.tables import text_table
 from sacvit_deploy.costs import costs
+from sacvit_deploy.errors import BundleError
 from sacvit_deploy.geometry import CHILDREN, num_targets
 
-FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # the inner ones are those of the paper's table 3
+FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # the inner ones are the paper's
 
 
 @click.command("inspect")
@@ -31,7 +31,7 @@ def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
 
     Or a plan's layers, precisions, profiles and memory: name a .plan file, or its folder in plans/ of a bundle.
     """
-    if bundle is not None and is_plan(bundle):
+    if bundle is not None and (bundle.suffix == ".plan" or (bundle / RECORD).exists()):
         plan = describe_plan(bundle)
         click.echo(json.dumps(plan, indent=1) if as_json else plan_table(plan))
         return
@@ -143,3 +143,51 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
             f"{agreement['sac']:.1%} (SAC), {agreement['cascade']:.1%} (at eta {report['eta']:g})"
         )
     return lines
+
+
+def describe_plan(path: Path) -> dict[str, Any]:
+    """Return the record of a plan folder, or its part on one plan, after checking hashes. Raises BundleError.
+
+    Neither the library nor the GPU is needed.
+    """
+    folder = path.parent if path.suffix == ".plan" else path
+    record = read_record(folder)
+    plans = {role: plan for role, plan in record.plans.items() if path == folder or plan.file.path == path.name}
+    if not plans:
+        raise BundleError(f"{folder / RECORD} lists no {path.name}")
+    for plan in plans.values():
+        check_file(folder, plan.file, "build the plans again with sacvit build")
+    facts = asdict(record)
+    return {"folder": str(folder), **facts, "plans": {role: facts["plans"][role] for role in plans}}
+
+
+def plan_table(facts: dict[str, Any]) -> str:
+    """Format the facts of `describe_plan` as text."""
+    place = facts["place"]
+    gpu = place["device"] or f"compute capability {', '.join(place['capabilities'])}, compiled ahead of time"
+    lines = [
+        facts["folder"],
+        f"  built       by {place['runtime']} {place['version']} for {gpu}; {facts['precision']}, {facts['built']}",
+        f"  ranges      batch {_range(facts['batch'])}; targets {_range(facts['targets'])}",
+    ]
+    for plan in facts["plans"].values():
+        build = plan["facts"]
+        memory = f", device memory {build['device_memory'] / 1e6:.1f} MB" if "device_memory" in build else ""
+        kinds = ", ".join(f"{count} {kind}" for kind, count in build["precisions"].items())
+        origin = "built engine" if build["read_from"] == "engine" else "network, before the builder fused layers"
+        lines += [
+            f"  {plan['file']['path']:<11} {plan['file']['bytes'] / 1e6:.2f} MB, "
+            f"built in {build['build_seconds']} s{memory}",
+            f"    layers    {build['layers']} ({origin}), by type: {kinds}",
+            f"    from      {', '.join(plan['onnx'])}",
+        ]
+        for number, profile in enumerate(plan["profiles"]):
+            lines.append(f"    profile {number}")
+            for name, shapes in profile.items():
+                lines.append(f"      {name:<16} " + "  ".join("x".join(map(str, shape)) for shape in shapes))
+    return "\n".join(lines)
+
+
+def _range(values: tuple[int, int, int]) -> str:
+    smallest, usual, largest = values
+    return f"{smallest} to {largest}, fastest at {usual}"

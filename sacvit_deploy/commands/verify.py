@@ -17,7 +17,8 @@ from sacvit_deploy.commands.common import bundle_argument, json_option, provider
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.paths import expand
-from sacvit_deploy.verification.compare import BackendComparison, compare_bundle
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.verification.compare import BackendComparison, compare
 from sacvit_deploy.verification.golden import load_golden
 from sacvit_deploy.verification.parity import Parity, measure_parity
 
@@ -65,11 +66,15 @@ def command(
             note = f"not compared with fp32 on ONNX Runtime: {error}"
     parities: dict[str, Parity] = {}
     comparisons: dict[str, BackendComparison] = {}
+    reference = None
+    if sources:
+        reference = SACViT(opened.path, backend="onnxruntime", provider="cpu", precision="fp32", threads=threads)
     # Where no variant can be opened, opening the first raises the reason.
     for name in [precision] if precision else runner.precisions(opened) or list(opened.manifest.variants)[:1]:
         parities[name] = measure_parity(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
-        if sources:
-            comparisons[name] = compare_bundle(opened.path, backend, provider, name, sources, threads)
+        if reference is not None:
+            model = SACViT(opened.path, backend=backend, provider=provider, precision=name, threads=threads)
+            comparisons[name] = compare(model, reference, sources)
     passed = all(parity.passed for parity in parities.values())
     if as_json:
         facts = {

@@ -99,16 +99,13 @@ class CudaMemory:
         return call("cudaStreamCreateWithFlags", load_library().cudaStreamNonBlocking)
 
     def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
-        kind = self._kinds.cudaMemcpyHostToDevice
-        self._copy(target.address, source.ctypes.data, source.nbytes, kind, stream)
+        self._copy(target.address, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, stream)
 
     def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
-        kind = self._kinds.cudaMemcpyDeviceToHost
-        self._copy(target.ctypes.data, source.address, target.nbytes, kind, stream)
+        self._copy(target.ctypes.data, source.address, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, stream)
 
     def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
-        kind = self._kinds.cudaMemcpyDeviceToDevice
-        self._copy(target.address, source.address, source.nbytes, kind, stream)
+        self._copy(target.address, source.address, source.nbytes, self._kinds.cudaMemcpyDeviceToDevice, stream)
 
     def _copy(self, target: int, source: int, nbytes: int, kind: Any, stream: Stream) -> None:
         if nbytes:
@@ -141,11 +138,6 @@ def capture(stream: Stream, work: Callable[[], None]) -> Any:
         return call("cudaGraphInstantiate", graph, 0)
     finally:
         call("cudaGraphDestroy", graph)
-
-
-def launch(graph: Any, stream: Stream) -> None:
-    """Queue a recorded graph."""
-    call("cudaGraphLaunch", graph, stream)
 
 
 class _Event:

@@ -55,47 +55,36 @@ class Memory(Protocol):
 
     def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
         """Allocate a tensor, aligned to 256 bytes, until `free`. Raises BackendError when memory runs out."""
-        ...
 
     def free(self, tensor: DeviceTensor) -> None:
         """Free a tensor that `allocate` returned, after all work that was queued."""
-        ...
 
     def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """Allocate page-locked host memory, which the device reads and writes while the CPU does other things."""
-        ...
 
     def stream(self) -> Stream:
         """Create a stream."""
-        ...
 
     def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
         """Copy a contiguous host array to the device: ordinary memory at once, pinned memory later."""
-        ...
 
     def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
         """Copy to a contiguous pinned array; the values are there once an event recorded after this has passed."""
-        ...
 
     def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
         """Copy the source's bytes within the device; the two must not overlap."""
-        ...
 
     def record_event(self, stream: Stream) -> Event:
         """Record an event, with its time, at the stream's present end."""
-        ...
 
     def wait_event(self, stream: Stream, event: Event) -> None:
         """Make a stream wait for an event of another stream; the calling thread does not wait."""
-        ...
 
     def synchronize(self, event: Event) -> None:
         """Block the calling thread until an event has passed. Raises BackendError if the work before it failed."""
-        ...
 
     def elapsed(self, start: Event, end: Event) -> float:
         """Return the seconds between two events that have passed."""
-        ...
 
 
 class DeviceEngine(Protocol):
@@ -104,16 +93,13 @@ class DeviceEngine(Protocol):
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """Inputs by name."""
-        ...
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
         """Outputs by name."""
-        ...
 
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Queue one call; `tensors` has all inputs and outputs. Raises BackendError, also for shapes out of range."""
-        ...
 
 
 class Device(Protocol):
@@ -122,21 +108,17 @@ class Device(Protocol):
     @property
     def memory(self) -> Memory:
         """The device's memory."""
-        ...
 
     @property
     def max_batch(self) -> int | None:
         """Largest batch of an engine call; None where there is no limit."""
-        ...
 
     @property
     def contexts(self) -> int:
         """Number of threads that may use it at once; further threads wait."""
-        ...
 
     def engine(self, role: str, stream: Stream) -> DeviceEngine:
         """Open the engine of a role (`view`, `ee`, `gather`, `sac`) for one stream. Raises BackendError."""
-        ...
 
 
 def size_of(shape: Shape, dtype: np.dtype[Any]) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from sacvit_deploy.errors import ImageError, first_line
 
-T = TypeVar("T")
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 # Formats decoded inside Pillow, MPO as a JPEG. EPS (Ghostscript) and the like would start other programs on hostile
@@ -38,31 +37,25 @@ def load_image(source: ImageSource, name: str = "the image's bytes") -> Image.Im
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _guarded("the image", lambda: to_rgb(source, "the image"))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _all_of(bytes(source), name)
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        return _all_of(_read(path), str(path))
-    raise ImageError(f"can't take a {type(source).__name__} as an image; give a path, bytes, PIL image or uint8 array")
+        with _named_errors("the image"):
+            return to_rgb(source, "the image")
+    data = read_image(source)
+    if data is None:
+        raise ImageError(
+            f"can't take a {type(source).__name__} as an image; give a path, bytes, PIL image or uint8 array"
+        )
+    image = load_scaled(data, str(Path(source)) if isinstance(source, (str, os.PathLike)) else name, None)
+    assert image is not None
+    return image
 
 
 def read_image(source: ImageSource) -> bytes | None:
     """Return the bytes of an image file, or None for an image that is decoded already. Raises ImageError."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source)
-    return _read(Path(source)) if isinstance(source, (str, os.PathLike)) else None
-
-
-def load_scaled(data: bytes, name: str, min_side: int) -> Image.Image | None:
-    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `min_side` pixels.
-
-    Returns RGB as `load_image` does, or None where no such scale reduces the image or it is no JPEG. Raises ImageError.
-    """
-    return _decode(data, name, min_side)
-
-
-def _read(path: Path) -> bytes:
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    path = Path(source)
     try:
         with path.open("rb") as file:
             # A read of the limit would set aside that much memory first. What has no size (a pipe) is read in two goes.
@@ -79,37 +72,31 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, name: str, min_side: int | None = None) -> Image.Image | None:
-    """Decode an image file in full or, with `min_side`, as `load_scaled` does."""
+def load_scaled(data: bytes, name: str, min_side: int | None) -> Image.Image | None:
+    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `min_side` pixels.
+
+    Returns RGB as `load_image` does, or None where no such scale reduces the image or it is no JPEG. Without
+    `min_side`, an image file of any format is decoded in full. Raises ImageError.
+    """
     if not data:
         raise ImageError(f"{name} is empty")
-
-    def decode() -> Image.Image | None:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_size(image, name)
-            if min_side is not None:
-                size = image.size
-                image.draft(None, (min_side, min_side))
-                if image.size == size:
-                    return None
-            if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
-                raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
-            image.load()
-            return to_rgb(image, name)
-
-    return _guarded(name, decode)
+    with _named_errors(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        check_size(image, name)
+        if min_side is not None:
+            size = image.size
+            image.draft(None, (min_side, min_side))
+            if image.size == size:
+                return None
+        if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
+            raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
+        return to_rgb(image, name)
 
 
-def _all_of(data: bytes, name: str) -> Image.Image:
-    image = _decode(data, name)
-    assert image is not None
-    return image
-
-
-def _guarded(name: str, decode: Callable[[], T]) -> T:
-    """Run `decode`, turning whatever Pillow raises into an ImageError that names the image."""
+@contextlib.contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises into an ImageError that names the image."""
     try:
-        return decode()
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:

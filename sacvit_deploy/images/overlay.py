@@ -1,4 +1,4 @@
-"""Drawing the tokens that stage 2 saw at full resolution, as in figure 5 of the paper."""
+"""Drawing the tokens that stage 2 saw at full resolution."""
 
 from __future__ import annotations
 

@@ -107,8 +107,7 @@ def corner_weights(size: int) -> tuple[npt.NDArray[np.int64], Float]:
 
 
 def _lerp(a: Float | Pixels, b: Float | Pixels, weight: Float) -> Float:
-    out: Float = a * (1 - weight) + b * weight
-    return out
+    return np.asarray(a * (1 - weight) + b * weight)
 
 
 def full_view(images: Sequence[Pixels], preprocessing: Preprocessing) -> Array:

@@ -32,30 +32,24 @@ class Stages(Protocol):
     @property
     def depth(self) -> int:
         """Number of batches that may be in flight in one stage; 1 where enqueueing computes."""
-        ...
 
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Start stage 1 on images: [S,S,3] uint8, or half-resolution views until they continue."""
-        ...
 
     def wait_stage1(self, in_flight: InFlight) -> Array:
         """Wait for stage 1's logits [B,C] fp32.
 
         Rows with NaN or infinity belong to images on which the engine overflowed.
         """
-        ...
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the images `rows` of a batch for stage 2: select their targets and gather its inputs.
 
         Returns a batch of these images alone, which times the queueing.
         """
-        ...
 
     def enqueue_stage2(self, size: int) -> InFlight:
         """Start stage 2 on the `size` images that have waited longest."""
-        ...
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for stage 2's logits [size,C] fp32 and targets [size,M]."""
-        ...

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,13 +48,10 @@ class BackendComparison:
         )
 
 
-def compare(
-    model: SACViT, reference: SACViT, sources: Sequence[ImageSource], advance: Callable[[int], object] = lambda _: None
-) -> BackendComparison:
+def compare(model: SACViT, reference: SACViT, sources: Sequence[ImageSource]) -> BackendComparison:
     """Run both models on images.
 
-    Stage 2 is compared on the reference's targets, so that a swapped tie counts as no error of stage 2. advance: called
-    with the number of images done since its last call.
+    Stage 2 is compared on the reference's targets, so that a swapped tie counts as no error of stage 2.
     """
     errors: dict[str, tuple[float, float]] = {}
     overlaps: list[float] = []
@@ -70,7 +66,6 @@ def compare(
         images = [item.pixels for item in map(reference.prepare, part) if item.pixels is not None]
         if images:
             overlaps += _stages(model, reference, images, errors)
-        advance(len(part))
     count = max(1, len(pairs))
     return BackendComparison(
         images=len(pairs),
@@ -106,17 +101,3 @@ def _note(
         worst, largest = errors.get(f"{stage}.{name}", (0.0, 0.0))
         difference = np.abs(actual[name].astype(np.float32) - value).max()
         errors[f"{stage}.{name}"] = float(np.maximum(worst, difference)), max(largest, float(np.abs(value).max()))
-
-
-def compare_bundle(
-    bundle: Path,
-    backend: str,
-    provider: str | None,
-    precision: str,
-    sources: Sequence[ImageSource],
-    threads: int | None,
-) -> BackendComparison:
-    """Open both sides of a bundle and compare them. Raises BundleError, BackendError."""
-    model = SACViT(bundle, backend=backend, provider=provider, precision=precision, threads=threads)
-    reference = SACViT(bundle, backend="onnxruntime", provider="cpu", precision="fp32", threads=threads)
-    return compare(model, reference, sources)

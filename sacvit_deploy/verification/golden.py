@@ -10,7 +10,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,14 @@ class Golden:
     def pick(self, rows: Sequence[int]) -> Golden:
         """Return the images `rows` and their outputs."""
         at = list(rows)
-        return Golden(
-            self.images[at],
-            self.ee_logits[at],
-            self.scores[at],
-            self.alphas,
-            tuple(targets[at] for targets in self.targets),
-            tuple(logits[at] for logits in self.sac_logits),
-            tuple(self.kinds[row] for row in at),
+        return replace(
+            self,
+            images=self.images[at],
+            ee_logits=self.ee_logits[at],
+            scores=self.scores[at],
+            targets=tuple(targets[at] for targets in self.targets),
+            sac_logits=tuple(logits[at] for logits in self.sac_logits),
+            kinds=tuple(self.kinds[row] for row in at),
         )
 
     def save(self, path: Path) -> None:

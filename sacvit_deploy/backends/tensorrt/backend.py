@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from sacvit_deploy.backends.protocol import Engine
+import numpy as np
+
+from sacvit_deploy.arrays import Array
+from sacvit_deploy.backends.protocol import Engine, as_taken
 from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import load_library
-from sacvit_deploy.backends.tensorrt.round_trip import RoundTrip
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.plans import BuildTarget, find_plans, incompatibilities, list_plans
 from sacvit_deploy.device.cuda import find_gpu
-from sacvit_deploy.device.protocol import Device
+from sacvit_deploy.device.protocol import Device, DeviceTensor, batch_shape
 
 
 class TensorRTBackend:
@@ -46,8 +50,46 @@ class TensorRTBackend:
 
     def open(self, stage: Path, weights: Path | None) -> Engine:
         """Load one plan, to be run with arrays. Raises BackendError."""
-        device = TensorRTDevice(self._library, {"only": stage})
-        return RoundTrip(device, "only")
+        return RoundTrip(TensorRTDevice(self._library, {"only": stage}), "only")
 
     def device(self, files: Mapping[str, Path]) -> Device | None:
         return TensorRTDevice(self._library, files)
+
+
+class RoundTrip:
+    """A device engine behind the protocol `Engine`: upload, one call, download. Serves one call at a time.
+
+    For checks; the cascade keeps its tensors on the device.
+    """
+
+    def __init__(self, device: Device, role: str) -> None:
+        self._memory, self._role = device.memory, role
+        self._stream = self._memory.stream()
+        self._runner = device.engine(role, self._stream)
+        self._lock = threading.Lock()
+
+    def input_dtype(self, name: str) -> np.dtype[Any]:
+        return self._runner.inputs[name].dtype
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        runner, memory, stream = self._runner, self._memory, self._stream
+        arrays = as_taken(inputs, {name: spec.dtype for name, spec in runner.inputs.items()}, self._role)
+        batch = len(next(iter(arrays.values())))
+        outputs = {name: (batch_shape(spec, batch), spec.dtype) for name, spec in runner.outputs.items()}
+        tensors: dict[str, DeviceTensor] = {}
+        with self._lock:
+            try:
+                for name, array in arrays.items():
+                    tensors[name] = memory.allocate(array.shape, array.dtype)
+                    memory.upload(tensors[name], array, stream)
+                for name, (shape, dtype) in outputs.items():
+                    tensors[name] = memory.allocate(shape, dtype)
+                runner.enqueue(tensors, stream)
+                results = {name: memory.pinned(shape, dtype) for name, (shape, dtype) in outputs.items()}
+                for name, array in results.items():
+                    memory.download(array, tensors[name], stream)
+                memory.synchronize(memory.record_event(stream))
+            finally:
+                for tensor in tensors.values():
+                    memory.free(tensor)
+        return results

@@ -11,7 +11,7 @@ import numpy as np
 
 from sacvit_deploy.backends.tensorrt.compat import find_fault, is_rtx, make_context
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.device.cuda import CudaMemory, capture, launch
+from sacvit_deploy.device.cuda import CudaMemory, call, capture
 from sacvit_deploy.device.protocol import DeviceTensor, Memory, Shape, Stream, TensorSpec
 from sacvit_deploy.errors import BackendError
 
@@ -86,7 +86,7 @@ class PlanEngine:
         key = tuple((tensor.address, tensor.shape) for tensor in bound.values())
         graph = self._graphs.get(key)
         if graph is not None:
-            launch(graph, stream)
+            call("cudaGraphLaunch", graph, stream)
             return
         context = self._context(choose_profile(self.profiles, bound, self._name), stream)
         for name in self.inputs:

@@ -10,7 +10,7 @@ import pytest
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
-from sacvit_deploy.backends.tensorrt.round_trip import RoundTrip
+from sacvit_deploy.backends.tensorrt.backend import RoundTrip
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.errors import BackendError

@@ -158,7 +158,7 @@ def test_newer_and_foreign_records(put: Make) -> None:
     with pytest.raises(BundleError, match="it lists no sac plan"):
         read_record(folder)
     (folder / RECORD).unlink()
-    with pytest.raises(BundleError, match="no plan folder"):
+    with pytest.raises(BundleError, match="is not a plan folder"):
         read_record(folder)
 
 
