@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <system_error>
 
 #include "bundle/seal.hpp"
-#include "errors.hpp"
 #include "files.hpp"
 #include "text.hpp"
 
@@ -53,8 +53,10 @@ Record parse_record(const fs::path& folder, const json& data) {
 
 Record read_record(const fs::path& folder) {
     const std::string path = (folder / "plan.json").string();
-    return parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
-                        [&](const json& data) { return parse_record(folder, data); });
+    Record out;
+    parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
+                 [&](const json& data) { out = parse_record(folder, data); });
+    return out;
 }
 
 // Every plan folder of a bundle, in the order of their names.

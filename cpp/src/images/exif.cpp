@@ -1,4 +1,5 @@
-#include "images/exif.hpp"
+// The orientation that an image file states: how the camera was held.
+#include "images/decode.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -40,23 +41,18 @@ int unit_size(std::uint32_t type) {
     return type < sizeof sizes / sizeof *sizes ? sizes[type] : 0;
 }
 
-struct Directory {
-    bool broken = false;          // not a TIFF structure at all
-    std::optional<long> value{};  // of the orientation tag, if there is one; 0 where it is no whole number
-};
-
-// The first value of the orientation tag in the first directory.
-Directory read_directory(std::string_view data) {
+// The orientation tag's first value in the first directory, if there is one; 1 where it is no orientation, or the data
+// no TIFF structure.
+std::optional<int> read_directory(std::string_view data) {
     if (data.size() < 8) {
-        return {true};
+        return 1;
     }
-    const std::string_view mark = data.substr(0, 4);
-    const bool little = mark.substr(0, 2) == "II";
-    if (mark != std::string_view("II*\0", 4) && mark != std::string_view("MM\0*", 4) &&
-        mark != std::string_view("II\0*", 4) && mark != std::string_view("MM*\0", 4)) {
-        return {true};
+    const std::string_view order = data.substr(0, 2), mark = data.substr(2, 2);
+    if ((order != "II" && order != "MM") ||
+        (mark != std::string_view("*\0", 2) && mark != std::string_view("\0*", 2))) {
+        return 1;
     }
-    const Tiff tiff(data, little);
+    const Tiff tiff(data, order == "II");
     std::uint64_t at = *tiff.integer(4, 4);
     const auto count = tiff.integer(at, 2);
     at += 2;
@@ -88,9 +84,10 @@ Directory read_directory(std::string_view data) {
         }
         // Signed types are read as unsigned ones: negative values are no orientation either way.
         const bool whole = *type == 3 || *type == 4 || *type == 6 || *type == 8 || *type == 9 || *type == 13;
-        return {false, whole ? static_cast<long>(tiff.integer(where, unit).value_or(0)) : 0};
+        const std::uint32_t value = whole ? tiff.integer(where, unit).value_or(1) : 1;
+        return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
     }
-    return {};
+    return std::nullopt;
 }
 
 int read_xmp(std::string_view xmp) {
@@ -112,12 +109,8 @@ int orientation(std::string_view exif, std::string_view xmp) {
         exif.remove_prefix(mark.size());
     }
     if (!exif.empty()) {
-        const Directory directory = read_directory(exif);
-        if (directory.broken) {
-            return 1;
-        }
-        if (directory.value) {
-            return *directory.value >= 1 && *directory.value <= 8 ? static_cast<int>(*directory.value) : 1;
+        if (const std::optional<int> stated = read_directory(exif)) {
+            return *stated;
         }
     }
     return read_xmp(xmp);

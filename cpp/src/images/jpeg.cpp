@@ -6,10 +6,8 @@
 
 #include <jpeglib.h>
 
-#include "errors.hpp"
 #include "images/decode.hpp"
-#include "images/exif.hpp"
-#include "images/pixel.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {

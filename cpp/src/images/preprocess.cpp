@@ -5,10 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "errors.hpp"
 #include "images/decode.hpp"
-#include "images/pixel.hpp"
 #include "images/resize.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {

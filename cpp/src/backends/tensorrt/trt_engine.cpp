@@ -4,10 +4,9 @@
 #include <filesystem>
 #include <utility>
 
-#include "backends/convert.hpp"
 #include "backends/tensorrt/trt_log.hpp"
-#include "errors.hpp"
 #include "files.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {

@@ -1,4 +1,5 @@
-// One TensorRT plan behind the engine interface. Built with SACVIT_TENSORRT alone.
+// One TensorRT plan behind the engine interface, and the choice among its optimisation profiles. Built with
+// SACVIT_TENSORRT alone.
 #pragma once
 
 #include <NvInfer.h>
@@ -8,13 +9,21 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/engine.hpp"
 #include "backends/tensorrt/cuda.hpp"
-#include "backends/tensorrt/profiles.hpp"
 
 namespace sacvit::detail {
+
+// The least and the greatest shape of each input that one profile allows.
+using Profile = std::map<std::string, std::pair<Shape, Shape>>;
+
+// The number of the narrowest profile that allows the shapes. Throws Error (backend) that names the input out of range.
+// `name` stands in messages.
+std::size_t choose_profile(const std::vector<Profile>& profiles, const std::map<std::string, Shape>& shapes,
+                           const std::string& name);
 
 // Held in common by all engines of a backend; it must outlive them.
 struct TrtLibrary {
