@@ -102,9 +102,7 @@ std::optional<Result> Stream::next() {
                 batch.push_back(std::move(*item));
             }
         }
-        if (!batch.empty()) {
-            impl_->scheduler.take(std::move(batch));
-        }
+        impl_->scheduler.take(std::move(batch));
         if (impl_->ended) {
             impl_->scheduler.finish();
         }

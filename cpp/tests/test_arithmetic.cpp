@@ -9,8 +9,8 @@
 #include "config.hpp"
 #include "files.hpp"
 #include "glue.hpp"
-#include "images/mix.hpp"
 #include "images/preprocess.hpp"
+#include "images/resize.hpp"
 #include "text.hpp"
 
 using namespace sacvit::detail;

@@ -9,7 +9,6 @@
 
 #include "backends/tensorrt/cuda.hpp"
 #include "backends/tensorrt/trt_engine.hpp"
-#include "backends/tensorrt/trt_log.hpp"
 #include "bundle/plans.hpp"
 #include "check.hpp"
 #include "standin/standin.hpp"

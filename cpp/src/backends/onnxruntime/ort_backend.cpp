@@ -200,10 +200,8 @@ private:
             if (tensor.location != location || tensor.offset > size || tensor.length > size - tensor.offset) {
                 continue;  // the session reports the error
             }
-            std::string key = text(weights, ' ', tensor.offset, ' ', tensor.length, ' ', tensor.type);
-            for (const std::int64_t length : tensor.shape) {
-                key += text(' ', length);
-            }
+            std::string key =
+                text(weights, ' ', tensor.offset, ' ', tensor.length, ' ', tensor.type, ' ', joined(tensor.shape));
             auto shared = shared_->tensors.find(key);
             if (shared == shared_->tensors.end()) {
                 Ort::Value value = Ort::Value::CreateTensor(memory, static_cast<char*>(file->data()) + tensor.offset,

@@ -2,7 +2,6 @@
 #include <string>
 
 #include "backends/tensorrt/trt_engine.hpp"
-#include "backends/tensorrt/trt_log.hpp"
 #include "bundle/plans.hpp"
 #include "text.hpp"
 

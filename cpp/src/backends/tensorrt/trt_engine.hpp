@@ -1,5 +1,5 @@
-// One TensorRT plan behind the engine interface, and the choice among its optimisation profiles. Built with
-// SACVIT_TENSORRT alone.
+// One TensorRT plan behind the engine interface, the choice among its optimisation profiles, and the library's
+// messages. Built with SACVIT_TENSORRT alone.
 #pragma once
 
 #include <NvInfer.h>
@@ -16,6 +16,14 @@
 #include "backends/tensorrt/cuda.hpp"
 
 namespace sacvit::detail {
+
+// The logger that TensorRT gets. The library keeps the first one that a process gives it, so there is one, for ever.
+nvinfer1::ILogger& logger();
+
+// The first error logged in this thread since `clear_errors`, in one line: later ones are its consequences. Messages of
+// the library's own threads are lost.
+std::string last_error();
+void clear_errors();
 
 // The least and the greatest shape of each input that one profile allows.
 using Profile = std::map<std::string, std::pair<Shape, Shape>>;
