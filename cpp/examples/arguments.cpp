@@ -1,19 +1,27 @@
 #include "arguments.hpp"
 
+#include <glob.h>
+
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <map>
 
+namespace fs = std::filesystem;
+
 namespace {
 
-using sacvit::Error;
-using sacvit::ErrorCode;
+[[noreturn]] void fail(const std::string& message, sacvit::ErrorCode code = sacvit::ErrorCode::usage) {
+    throw sacvit::Error(code, message);
+}
 
 double real(const std::string& option, const std::string& value) {
     char* end = nullptr;
     const double out = std::strtod(value.c_str(), &end);
     if (value.empty() || *end != '\0') {
-        throw Error(ErrorCode::usage, "invalid value for " + option + ": '" + value + "' is not a number");
+        fail("invalid value for " + option + ": '" + value + "' is not a number");
     }
     return out;
 }
@@ -22,9 +30,45 @@ int positive(const std::string& option, const std::string& value) {
     char* end = nullptr;
     const long out = std::strtol(value.c_str(), &end, 10);
     if (value.empty() || *end != '\0' || out < 1 || out > 1 << 20) {
-        throw Error(ErrorCode::usage, "invalid value for " + option + ": '" + value + "' is not a number from 1 up");
+        fail("invalid value for " + option + ": '" + value + "' is not a number from 1 up");
     }
     return static_cast<int>(out);
+}
+
+bool is_image(const fs::path& path) {
+    std::string suffix = path.extension().string();
+    std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
+    return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
+}
+
+std::vector<std::string> matches(const std::string& pattern) {
+    if (pattern.find("**") != pattern.npos) {
+        fail(pattern + ": ** is not understood here; name the folders");
+    }
+    glob_t matched{};
+    std::vector<std::string> out;
+    if (::glob(pattern.c_str(), 0, nullptr, &matched) == 0) {
+        for (std::size_t i = 0; i < matched.gl_pathc; ++i) {
+            if (!fs::is_directory(matched.gl_pathv[i])) {
+                out.emplace_back(matched.gl_pathv[i]);
+            }
+        }
+    }
+    ::globfree(&matched);
+    return out;
+}
+
+// The bundles in a folder, sorted.
+std::vector<fs::path> bundles_in(const fs::path& folder) {
+    std::vector<fs::path> out;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+        if (entry.path().extension() == ".sacvit" && entry.is_directory(error)) {
+            out.push_back(entry.path());
+        }
+    }
+    std::sort(out.begin(), out.end());
+    return out;
 }
 
 }  // namespace
@@ -78,16 +122,81 @@ Arguments parse_arguments(int argc, char** argv) {
             const std::string name = argument.substr(0, equals);
             const auto option = options.find(name);
             if (option == options.end()) {
-                throw Error(ErrorCode::usage, "no such option: " + name + "; see --help");
+                fail("no such option: " + name + "; see --help");
             }
             if (equals == argument.npos && i + 1 == argc) {
-                throw Error(ErrorCode::usage, name + " needs a value");
+                fail(name + " needs a value");
             }
             option->second(name, equals == argument.npos ? argv[++i] : argument.substr(equals + 1));
         }
     }
     if (out.images.empty()) {
-        throw Error(ErrorCode::usage, "missing argument 'IMAGES...'; see --help");
+        fail("missing argument 'IMAGES...'; see --help");
     }
     return out;
+}
+
+std::vector<std::string> expand(const std::vector<std::string>& arguments) {
+    std::vector<std::string> out;
+    std::error_code error;
+    for (const std::string& argument : arguments) {
+        std::vector<std::string> paths;
+        if (fs::is_directory(argument, error)) {
+            for (const auto& entry : fs::directory_iterator(argument, error)) {
+                if (is_image(entry.path())) {
+                    paths.push_back((fs::path(argument) / entry.path().filename()).lexically_normal().string());
+                }
+            }
+            if (paths.empty()) {
+                fail("no images in the folder " + argument + " (looked for .jpg, .jpeg, .png)");
+            }
+        } else if (argument.find_first_of("*?[") != argument.npos && !fs::exists(argument, error)) {
+            paths = matches(argument);
+            if (paths.empty()) {
+                fail("nothing matches " + argument);
+            }
+        } else {
+            paths = {argument};
+        }
+        std::sort(paths.begin(), paths.end());
+        out.insert(out.end(), paths.begin(), paths.end());
+    }
+    return out;
+}
+
+std::string find_bundle(const std::vector<std::string>& images) {
+    if (const char* named = std::getenv("SACVIT_BUNDLE"); named != nullptr && *named != '\0') {
+        return named;
+    }
+    std::error_code error;
+    const fs::path here = fs::current_path();
+    std::vector<fs::path> places = {here}, above;
+    for (const std::string& image : images) {
+        const fs::path folder = fs::is_directory(image, error) ? fs::path(image) : fs::path(image).parent_path();
+        places.push_back(fs::weakly_canonical(here / folder, error));
+        above.push_back(places.back().parent_path());
+    }
+    places.insert(places.end(), above.begin(), above.end());
+    for (auto place = places.begin(); place != places.end(); ++place) {
+        if (std::find(places.begin(), place, *place) != place) {
+            continue;
+        }
+        const std::vector<fs::path> bundles = bundles_in(*place);
+        if (bundles.size() == 1) {
+            const fs::path shorter = bundles[0].lexically_relative(here);
+            return !shorter.empty() && *shorter.begin() != ".." ? shorter.string() : bundles[0].string();
+        }
+        if (!bundles.empty()) {
+            std::string names;
+            for (const fs::path& path : bundles) {
+                names += (names.empty() ? "" : ", ") + path.filename().string();
+            }
+            fail(place->string() + " has several bundles (" + names +
+                 ", sacvit::ErrorCode::bundle); choose one with --bundle");
+        }
+    }
+    fail(
+        "no *.sacvit bundle in the current folder, beside the images or in the folder above them; name one "
+        "with --bundle or $SACVIT_BUNDLE, or make one with: sacvit-export --ckpt model.pth",
+        sacvit::ErrorCode::bundle);
 }

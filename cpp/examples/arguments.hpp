@@ -1,4 +1,5 @@
-// The command line of sacvit_infer.
+// The command line of sacvit_infer, and the images and the bundle that it names, found by the rules of the Python
+// command.
 #pragma once
 
 #include <string>
@@ -19,5 +20,13 @@ struct Arguments {
 
 // Throws sacvit::Error (usage).
 Arguments parse_arguments(int argc, char** argv);
+
+// Paths of the images that the arguments name: files, folders, and globs; sorted within each argument. Throws
+// sacvit::Error (usage) for a folder or glob without images; a file that does not exist is reported later.
+std::vector<std::string> expand(const std::vector<std::string>& arguments);
+
+// The bundle named by $SACVIT_BUNDLE, else the one in the nearest place that has one: the current folder, the images'
+// folders, the folders above those. Throws sacvit::Error (bundle).
+std::string find_bundle(const std::vector<std::string>& images);
 
 extern const char* const kUsage;

@@ -8,7 +8,6 @@
 #include <string>
 
 #include "arguments.hpp"
-#include "paths.hpp"
 #include "sacvit/sacvit.hpp"
 
 namespace {
@@ -53,13 +52,11 @@ void show(const sacvit::Prediction& prediction, int topk, bool json) {
         std::printf("%s\n", prediction.to_json(topk).c_str());
         return;
     }
+    const char* stage = prediction.stage == 1 ? "1 EE" : "2 SAC";
     bool first = true;
     for (const auto& [index, probability] : prediction.topk(topk)) {
         print_row(first ? shortened(prediction.source) : "", (*prediction.labels)[static_cast<std::size_t>(index)],
-                  format("%.1f%%", 100.0 * static_cast<double>(probability)),
-                  !first                  ? ""
-                  : prediction.stage == 1 ? "1 EE"
-                                          : "2 SAC",
+                  format("%.1f%%", 100.0 * static_cast<double>(probability)), first ? stage : "",
                   first ? format("%.1f", 1000 * prediction.timing.total()) : "");
         first = false;
     }
@@ -131,17 +128,14 @@ int main(int argc, char** argv) {
     try {
         Arguments arguments = parse_arguments(argc, argv);
         if (arguments.help) {
-            const bool version = std::string(argv[argc - 1]) == "--version";
-            std::fputs(version ? "" : kUsage, stdout);
-            std::printf("%s", version ? (std::string("sacvit ") + sacvit::version() + "\n").c_str() : "");
+            const std::string version = std::string("sacvit ") + sacvit::version() + "\n";
+            std::fputs(std::string(argv[argc - 1]) == "--version" ? version.c_str() : kUsage, stdout);
             return 0;
         }
         return run(std::move(arguments));
-    } catch (const sacvit::Error& error) {
-        std::fprintf(stderr, "Error: %s\n", error.what());
-        return error.code() == sacvit::ErrorCode::usage ? 2 : 1;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "Error: %s\n", error.what());
-        return 1;
+        const auto* own = dynamic_cast<const sacvit::Error*>(&error);
+        return own != nullptr && own->code() == sacvit::ErrorCode::usage ? 2 : 1;
     }
 }

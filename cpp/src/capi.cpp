@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <new>
 #include <string>
 #include <utility>
@@ -10,11 +11,10 @@ struct sacvit_model {
     std::string description;
 };
 
-struct sacvit_prediction {
-    explicit sacvit_prediction(sacvit::Prediction prediction_)
-        : prediction(std::move(prediction_)), mask(prediction.target_mask()), json(prediction.to_json(1)) {}
+struct sacvit_prediction : sacvit::Prediction {
+    explicit sacvit_prediction(sacvit::Prediction prediction)
+        : Prediction(std::move(prediction)), mask(target_mask()), json(to_json(1)) {}
 
-    sacvit::Prediction prediction;
     std::vector<std::uint8_t> mask;
     std::string json;
 };
@@ -115,16 +115,11 @@ sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_sourc
                                    double alpha, sacvit_status* statuses, sacvit_prediction** out) {
     const sacvit_status status = guarded([&] {
         need(out != nullptr && statuses != nullptr, "out or statuses");
-        for (size_t i = 0; i < count; ++i) {
-            out[i] = nullptr;
-            statuses[i] = SACVIT_ERROR_INTERNAL;
-        }
+        std::fill_n(out, count, nullptr);
         need(model != nullptr, "model");
         need(sources != nullptr || count == 0, "sources");
-        std::vector<sacvit::Source> images;
-        for (size_t i = 0; i < count; ++i) {
-            images.push_back(source_of(sources[i]));
-        }
+        std::vector<sacvit::Source> images(count);
+        std::transform(sources, sources + count, images.begin(), source_of);
         std::vector<sacvit::Result> results = model->model.predict_batch(images, gate_of(eta, alpha));
         for (size_t i = 0; i < count; ++i) {
             statuses[i] = guarded([&] {
@@ -135,33 +130,31 @@ sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_sourc
             });
         }
     });
-    for (size_t i = 0; status != SACVIT_OK && out != nullptr && statuses != nullptr && i < count; ++i) {
-        statuses[i] = status;
+    if (status != SACVIT_OK && statuses != nullptr) {
+        std::fill_n(statuses, count, status);
     }
     return status;
 }
 
 void sacvit_prediction_free(sacvit_prediction* prediction) { delete prediction; }
 
-int sacvit_prediction_stage(const sacvit_prediction* prediction) { return prediction->prediction.stage; }
-int sacvit_prediction_index(const sacvit_prediction* prediction) { return prediction->prediction.index; }
-const char* sacvit_prediction_label(const sacvit_prediction* prediction) {
-    return prediction->prediction.label().c_str();
-}
+int sacvit_prediction_stage(const sacvit_prediction* prediction) { return prediction->stage; }
+int sacvit_prediction_index(const sacvit_prediction* prediction) { return prediction->index; }
+const char* sacvit_prediction_label(const sacvit_prediction* prediction) { return prediction->label().c_str(); }
 double sacvit_prediction_stage_one_probability(const sacvit_prediction* prediction) {
-    return prediction->prediction.stage_one_probability;
+    return prediction->stage_one_probability;
 }
 
 const float* sacvit_prediction_probabilities(const sacvit_prediction* prediction, size_t* count) {
     if (count != nullptr) {
-        *count = prediction->prediction.probabilities.size();
+        *count = prediction->probabilities.size();
     }
-    return prediction->prediction.probabilities.data();
+    return prediction->probabilities.data();
 }
 
 const uint8_t* sacvit_prediction_target_mask(const sacvit_prediction* prediction, int* grid) {
     if (grid != nullptr) {
-        *grid = prediction->prediction.grid;
+        *grid = prediction->grid;
     }
     return prediction->mask.empty() ? nullptr : prediction->mask.data();
 }

@@ -1,4 +1,8 @@
-// The two engines of one variant, and the values that pass into and out of them.
+// The two engines of one variant: names, shapes and element types of their inputs and outputs are those of
+// sacvit_deploy/contract.py.
+//
+// B images, S pixels a side, P pixels a patch, N low-res tokens, M target tokens, D channels, C classes. `logits` and
+// `scores` are fp32 and `positions` int64; the other tensors may have the variant's precision.
 #pragma once
 
 #include <cstddef>
@@ -23,10 +27,10 @@ public:
 
     const Config& config() const { return config_; }
     const Normalise& normalise() const { return normalise_; }
-    // [B,3,S/2,S/2] normalised -> logits, scores, features, embeddings. Throws Error (backend) for outputs that the
-    // contract doesn't know.
+    // [B,3,S/2,S/2] normalised -> logits [B,C], scores [B,N], features [B,N,D], and embeddings [B,N,D] where the method
+    // reads them. Throws Error (backend) for other outputs.
     Outputs stage_one(const std::vector<float>& low, std::size_t batch) const;
-    // `patches` are the request's, normalised -> logits [B,C]. The first call opens the SAC engine.
+    // The request, with its patches [B,4M,3PP] normalised -> logits [B,C]. The first call opens the SAC engine.
     Outputs stage_two(const StageTwoRequest& request, const std::vector<float>& patches) const;
 
 private:

@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -32,22 +32,18 @@ public:
     }
 
     void read_size(const char* field, std::int64_t& out) const {
-        if (const json* value = find(field)) {
-            const auto size = value->is_number_integer() ? value->get<std::int64_t>() : 0;
-            check(size >= 1 && size <= kLargest, field);
-            out = size;
-        }
+        const json value = data_.value(field, json(out));
+        out = value.is_number_integer() ? value.get<std::int64_t>() : 0;
+        check(out >= 1 && out <= kLargest, field);
     }
 
     // A number, a text, or an array of numbers.
     template <typename Value>
     void read(const char* field, Value& out) const {
-        if (const json* value = find(field)) {
-            try {
-                value->get_to(out);
-            } catch (const json::exception&) {
-                check(false, field);
-            }
+        try {
+            out = data_.value(field, out);
+        } catch (const json::exception&) {
+            check(false, field);
         }
     }
 
@@ -59,8 +55,7 @@ public:
     // One finite number for each channel.
     void read_channels(const char* field, std::array<double, 3>& out) const {
         read(field, out);
-        const json* value = find(field);
-        check(value == nullptr || value->size() == 3, field);
+        check(data_.value(field, json(out)).size() == out.size(), field);
         check(std::all_of(out.begin(), out.end(), [](double v) { return std::fabs(v) < 1e300; }), field);
     }
 
@@ -72,11 +67,6 @@ public:
     }
 
 private:
-    const json* find(const char* field) const {
-        const auto entry = data_.find(field);
-        return entry == data_.end() ? nullptr : &*entry;
-    }
-
     const json& data_;
     const char* name_;
 };

@@ -1,18 +1,23 @@
 #include "files.hpp"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
+#include <new>
 #include <system_error>
 
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
+
+constexpr std::size_t kHashBytes = 32;
 
 [[noreturn]] void refuse(const std::string& path, ErrorCode code, int error = errno) {
     if (error == ENOENT) {
@@ -50,6 +55,29 @@ std::size_t File::read(char* to, std::size_t count) const {
             refuse(path_, code_);
         }
     }
+}
+
+std::string File::sha256() const {
+    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+    if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
+        throw std::bad_alloc();
+    }
+    std::vector<char> chunk(1 << 20);
+    while (const std::size_t got = read(chunk.data(), chunk.size())) {
+        EVP_DigestUpdate(context.get(), chunk.data(), got);
+    }
+    std::string out(kHashBytes, '\0');
+    EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr);
+    return hex(out);
+}
+
+std::string sha256(std::string_view value) {
+    std::string out(kHashBytes, '\0');
+    auto* const to = reinterpret_cast<unsigned char*>(out.data());
+    if (EVP_Digest(value.data(), value.size(), to, nullptr, EVP_sha256(), nullptr) != 1) {
+        throw std::bad_alloc();
+    }
+    return hex(out);
 }
 
 std::string read_file(const std::string& path, ErrorCode code, std::size_t limit) {

@@ -1,4 +1,4 @@
-// Files: opened, read and mapped, closed by their destructors. An error has the code that the caller names.
+// Files: opened, read, hashed and mapped, closed by their destructors. An error has the code that the caller names.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +21,16 @@ public:
     std::size_t size() const;  // bytes; 0 for a pipe
     // Reads on, at most `count` bytes; returns how many it got, 0 at the end.
     std::size_t read(char* to, std::size_t count) const;
+    std::string sha256() const;  // in hexadecimal, of what is not read yet
 
 private:
     std::string path_;
     ErrorCode code_;
     int descriptor_;
 };
+
+// The SHA-256 of a text, in hexadecimal.
+std::string sha256(std::string_view value);
 
 // A whole file of at most `limit` bytes. Throws Error (code) where it is missing, larger, or can't be read.
 std::string read_file(const std::string& path, ErrorCode code, std::size_t limit = std::size_t{1} << 40);

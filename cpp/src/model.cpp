@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "backends/backends.hpp"
+#include "backends/engine.hpp"
 #include "backends/machine.hpp"
 #include "bundle/bundle.hpp"
-#include "errors.hpp"
-#include "images/prefetch.hpp"
 #include "scheduler.hpp"
+#include "text.hpp"
 
 namespace sacvit {
 
@@ -73,10 +72,7 @@ struct Stream::Impl {
         : model(std::move(model_)),
           batch_size(batch_size_),
           scheduler(model->scheduler(gate, batch_size)),
-          images(
-              std::move(sources),
-              [this](const Source& source) { return prepare(source, model->bundle.manifest.config); }, 2 * batch_size,
-              workers) {}
+          images(std::move(sources), model->bundle.manifest.config, 2 * batch_size, workers) {}
 
     std::shared_ptr<const Model::Impl> model;
     std::size_t batch_size;
@@ -106,9 +102,7 @@ std::optional<Result> Stream::next() {
                 batch.push_back(std::move(*item));
             }
         }
-        if (!batch.empty()) {
-            impl_->scheduler.take(std::move(batch));
-        }
+        impl_->scheduler.take(std::move(batch));
         if (impl_->ended) {
             impl_->scheduler.finish();
         }

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "errors.hpp"
 #include "sacvit/sacvit.hpp"
 #include "text.hpp"
 
@@ -38,13 +37,10 @@ std::vector<std::uint8_t> Prediction::target_mask() const {
 }
 
 std::string Prediction::to_json(int k) const {
-    std::vector<std::string> best, tokens, steps;
+    std::vector<std::string> best, steps;
     for (const auto& [i, p] : topk(k)) {
         best.push_back(text("{\"label\": ", detail::json_string((*labels)[static_cast<std::size_t>(i)]),
                             ", \"probability\": ", json_number(p, 6), "}"));
-    }
-    for (const std::int64_t target : targets) {
-        tokens.push_back(std::to_string(target));
     }
     const auto add_step = [&](const char* step, double seconds) {
         steps.push_back(text('"', step, "\": ", json_number(1000 * seconds, 3)));
@@ -59,7 +55,7 @@ std::string Prediction::to_json(int k) const {
     return text("{\"source\": ", detail::json_string(source), ", \"label\": ", detail::json_string(label()),
                 ", \"index\": ", index, ", \"probability\": ", json_number(probability(), 6), ", \"stage\": ", stage,
                 ", \"stage_one_probability\": ", json_number(stage_one_probability, 6), ", \"topk\": [", joined(best),
-                "], \"targets\": ", stage == 1 ? "null" : "[" + joined(tokens) + "]", ", \"grid\": ", grid,
+                "], \"targets\": ", stage == 1 ? "null" : "[" + joined(targets) + "]", ", \"grid\": ", grid,
                 ", \"timing_ms\": {", joined(steps), "}}");
 }
 

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "errors.hpp"
-#include "stopwatch.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -78,32 +77,29 @@ std::optional<Answer> Scheduler::next() {
 }
 
 void Scheduler::run_stage_one(std::vector<Item> batch) {
-    std::vector<std::size_t> numbers;
-    std::vector<Answer> answers;
+    std::vector<std::pair<std::size_t, Answer>> answers;  // by the image's number
     for (Item& item : batch) {
-        const std::size_t number = taken_++;
         Answer answer;
         answer.item = std::move(item);
         if (answer.item.error) {
-            answers_.emplace(number, std::move(answer));
+            answers_.emplace(taken_++, std::move(answer));
         } else {
-            numbers.push_back(number);
-            answers.push_back(std::move(answer));
+            answers.emplace_back(taken_++, std::move(answer));
         }
     }
-    if (numbers.empty()) {
+    if (answers.empty()) {
         return;
     }
     const Config& config = cascade_.config();
     const Geometry& geometry = config.geometry;
-    const std::size_t rows = numbers.size(), classes = static_cast<std::size_t>(geometry.classes);
+    const std::size_t rows = answers.size(), classes = static_cast<std::size_t>(geometry.classes);
     const auto tokens = static_cast<std::size_t>(geometry.tokens());
     Clock clock(rows);
     const auto view = static_cast<std::size_t>(3 * geometry.image_size / 2 * geometry.image_size / 2);
     std::vector<float> low(rows * view);
     for (std::size_t row = 0; row < rows; ++row) {
-        low_view(answers[row].item.pixels.data(), static_cast<int>(geometry.image_size), config.method.downsample,
-                 cascade_.normalise(), &low[row * view]);
+        low_view(answers[row].second.item.pixels.data(), static_cast<int>(geometry.image_size),
+                 config.method.downsample, cascade_.normalise(), &low[row * view]);
     }
     clock.lap(&Timing::glue);
     const Outputs out = cascade_.stage_one(low, rows);
@@ -111,7 +107,7 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     const float* logits = floats(out, "logits");
     const float* scores = floats(out, "scores");
     for (std::size_t row = 0; row < rows; ++row) {
-        Answer& answer = answers[row];
+        Answer& answer = answers[row].second;
         // Row by row: an image on which the variant overflows must not cost the others their answers.
         if (!finite(logits + row * classes, classes) || !finite(scores + row * tokens, tokens)) {
             answer.item.error = overflow(answer.item.source, "EE");
@@ -126,14 +122,13 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
         }
     }
     clock.lap(&Timing::glue);
-    for (std::size_t row = 0; row < rows; ++row) {
-        Answer& answer = answers[row];
+    for (auto& [number, answer] : answers) {
         clock.add_to(answer.item.timing);
         answer.item.pixels = {};
         if (answer.targets.empty()) {
-            answers_.emplace(numbers[row], std::move(answer));
+            answers_.emplace(number, std::move(answer));
         } else {
-            held_.emplace_back(numbers[row], std::move(answer));
+            held_.emplace_back(number, std::move(answer));
         }
     }
 }
@@ -150,23 +145,20 @@ void Scheduler::run_stage_two(std::size_t size) {
     clock.lap(&Timing::sac);
     const auto classes = static_cast<std::size_t>(cascade_.config().geometry.classes);
     const float* logits = floats(out, "logits");
-    std::vector<std::vector<double>> probabilities(size);
     for (std::size_t row = 0; row < size; ++row) {
+        Answer& answer = held_[row].second;
+        answer.stage = 2;
+        answer.probabilities = {};
         if (finite(logits + row * classes, classes)) {
-            probabilities[row] = softmax(logits + row * classes, classes);
+            answer.probabilities = softmax(logits + row * classes, classes);
+        } else {
+            answer.item.error = overflow(answer.item.source, "SAC");
         }
     }
     clock.lap(&Timing::glue);
-    for (std::size_t row = 0; row < size; ++row) {
-        auto& [number, answer] = held_.front();
-        clock.add_to(answer.item.timing);
-        answer.stage = 2;
-        answer.probabilities = std::move(probabilities[row]);
-        if (answer.probabilities.empty()) {
-            answer.item.error = overflow(answer.item.source, "SAC");
-        }
-        answers_.emplace(number, std::move(answer));
-        held_.pop_front();
+    for (; size > 0; --size, held_.pop_front()) {
+        clock.add_to(held_.front().second.item.timing);
+        answers_.insert(std::move(held_.front()));
     }
 }
 

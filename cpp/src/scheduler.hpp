@@ -12,7 +12,7 @@
 
 #include "cascade.hpp"
 #include "glue.hpp"
-#include "images/item.hpp"
+#include "images/prefetch.hpp"
 
 namespace sacvit::detail {
 

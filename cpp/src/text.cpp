@@ -22,13 +22,11 @@ std::string json_string(std::string_view value) {
     }
     std::string out;
     for (const char character : value) {
-        if (const auto byte = static_cast<std::uint8_t>(character); byte < 0x80) {
-            const std::string ascii = quoted({&character, 1});
+        if (const std::string_view byte(&character, 1); is_utf8(byte)) {
+            const std::string ascii = quoted(byte);
             out.append(ascii, 1, ascii.size() - 2);
         } else {
-            out += "\\udc";
-            out += "0123456789abcdef"[byte >> 4];
-            out += "0123456789abcdef"[byte & 15];
+            out += "\\udc" + hex(byte);
         }
     }
     return '"' + out + '"';
@@ -55,6 +53,15 @@ bool is_utf8(std::string_view value) {
     }
 }
 
+std::string hex(std::string_view bytes) {
+    std::string out;
+    for (const char character : bytes) {
+        const auto byte = static_cast<std::uint8_t>(character);
+        out += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
+    }
+    return out;
+}
+
 std::vector<std::string> split_lines(std::string_view value) {
     std::vector<std::string> lines;
     while (!value.empty()) {
@@ -72,14 +79,6 @@ std::string lower_case(std::string value) {
     std::transform(value.begin(), value.end(), value.begin(),
                    [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     return value;
-}
-
-std::string joined(const std::vector<std::string>& words) {
-    std::string out;
-    for (const std::string& word : words) {
-        out += (out.empty() ? "" : ", ") + word;
-    }
-    return out;
 }
 
 }  // namespace sacvit::detail

@@ -4,7 +4,7 @@
 #include <sstream>
 #include <string>
 
-#include "bundle/sha256.hpp"
+#include "files.hpp"
 #include "images/decode.hpp"
 #include "images/preprocess.hpp"
 
@@ -20,7 +20,7 @@ int main() {
         try {
             const Image image = decode_file(path);
             const Pixels pixels = fit(image.view(), size, recipe, path);
-            std::cout << sha256({{reinterpret_cast<const char*>(pixels.data()), pixels.size()}}) << std::endl;
+            std::cout << sha256({reinterpret_cast<const char*>(pixels.data()), pixels.size()}) << std::endl;
         } catch (const sacvit::Error& error) {
             std::cout << "error: " << error.what() << std::endl;
         }

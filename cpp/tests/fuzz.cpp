@@ -5,11 +5,10 @@
 #include <string>
 #include <string_view>
 
-#include "bundle/manifest.hpp"
+#include "bundle/bundle.hpp"
 #include "bundle/onnx_weights.hpp"
-#include "bundle/sha256.hpp"
+#include "files.hpp"
 #include "images/decode.hpp"
-#include "images/exif.hpp"
 #include "images/preprocess.hpp"
 #include "text.hpp"
 
@@ -23,7 +22,7 @@ std::string sealed(std::string raw) {
     const std::size_t at = raw.find(mark);
     if (at != raw.npos && at + mark.size() + 64 <= raw.size()) {
         raw.replace(at + mark.size(), 64, std::string(64, '0'));
-        raw.replace(at + mark.size(), 64, sha256({raw}));
+        raw.replace(at + mark.size(), 64, sha256(raw));
     }
     return raw;
 }

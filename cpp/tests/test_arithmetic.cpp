@@ -5,12 +5,12 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/machine.hpp"
-#include "bundle/sha256.hpp"
 #include "check.hpp"
 #include "config.hpp"
+#include "files.hpp"
 #include "glue.hpp"
-#include "images/mix.hpp"
 #include "images/preprocess.hpp"
+#include "images/resize.hpp"
 #include "text.hpp"
 
 using namespace sacvit::detail;
@@ -34,7 +34,7 @@ std::vector<std::uint8_t> made_up(std::uint64_t width, std::uint64_t height, std
 
 template <typename T>
 std::string hash(const std::vector<T>& values) {
-    return sha256({{reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)}});
+    return sha256({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
 }
 
 Preprocessing recipe_of(const json& data) { return {data["interpolation"], data["crop"], data["mean"], data["std"]}; }

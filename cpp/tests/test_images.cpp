@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "backends/backends.hpp"
+#include "backends/engine.hpp"
 #include "bundle/bundle.hpp"
-#include "bundle/sha256.hpp"
 #include "check.hpp"
+#include "files.hpp"
 #include "glue.hpp"
 #include "images/decode.hpp"
 #include "scheduler.hpp"
@@ -21,7 +21,7 @@ double tolerance = 0;
 
 template <typename T>
 std::string hash(const std::vector<T>& values) {
-    return sha256({{reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)}});
+    return sha256({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
 }
 
 const float* floats(const Outputs& outputs, const char* name) {

@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "backends/tensorrt/cuda.hpp"
-#include "backends/tensorrt/profiles.hpp"
 #include "backends/tensorrt/trt_engine.hpp"
-#include "backends/tensorrt/trt_log.hpp"
 #include "bundle/plans.hpp"
 #include "check.hpp"
 #include "standin/standin.hpp"

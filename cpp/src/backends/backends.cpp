@@ -1,6 +1,5 @@
-#include "backends/backends.hpp"
-
-#include "errors.hpp"
+#include "backends/engine.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "sacvit/sacvit.hpp"
+
 namespace sacvit::detail {
 
 struct Bundle;
@@ -72,5 +74,21 @@ public:
     // (backend).
     virtual std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) = 0;
 };
+
+// Looks up an input and gives it in the element type that the engine takes: where it is, or copied into `storage`.
+// `file` names the engine in messages. Throws Error (backend) if the input is missing, or would turn from indices into
+// values.
+TensorView input_for(const TensorSpec& spec, const std::map<std::string, TensorView>& inputs, const std::string& file,
+                     std::vector<std::vector<std::byte>>& storage);
+
+// Opens the backend that the options name. Throws Error (backend) if it was not built in or lacks something it needs,
+// Error (usage) for options that it doesn't have.
+std::unique_ptr<Backend> open_backend(const Options& options, int threads);
+
+// ONNX Runtime: sessions on one execution provider. Throws Error (backend) if the library or the provider is missing.
+std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads);
+
+// TensorRT: plans on the first GPU; only where it was built in. Throws Error (backend) if there is no GPU.
+std::unique_ptr<Backend> open_trt_backend();
 
 }  // namespace sacvit::detail

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "text.hpp"
@@ -19,33 +20,22 @@ int usable_cores() {
 }
 
 std::string choose_precision(const std::vector<std::string>& available, const std::string& provider,
-                             const std::vector<std::string>& features) {
+                             const std::set<std::string>& features) {
     const std::string lower = lower_case(provider);
-    const auto has = [](const std::vector<std::string>& all, const std::string& one) {
-        return std::find(all.begin(), all.end(), one) != all.end();
-    };
     std::vector<std::string> order = {"fp16", "fp32", "int8"};
     if (lower.empty() || lower == "cpu" || lower == "cpuexecutionprovider") {
-        order = {"fp32", "int8", "fp16"};
-        for (const char* fast : {"amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp"}) {
-            if (has(features, fast)) {
-                order = {"int8", "fp32", "fp16"};
-            }
-        }
+        const auto fast = {"amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp"};
+        const bool dots = std::any_of(fast.begin(), fast.end(), [&](auto name) { return features.count(name) > 0; });
+        order =
+            dots ? std::vector<std::string>{"int8", "fp32", "fp16"} : std::vector<std::string>{"fp32", "int8", "fp16"};
     }
-    const auto best = std::find_if(order.begin(), order.end(), [&](const std::string& p) { return has(available, p); });
+    const auto best = std::find_first_of(order.begin(), order.end(), available.begin(), available.end());
     return best == order.end() ? order.front() : *best;
 }
 
-std::vector<std::string> cpu_features() {
+std::set<std::string> cpu_features() {
     std::ifstream file("/proc/cpuinfo");
-    std::vector<std::string> out;
-    for (std::string word; file >> word;) {
-        if (std::find(out.begin(), out.end(), word) == out.end()) {
-            out.push_back(word);
-        }
-    }
-    return out;
+    return {std::istream_iterator<std::string>(file), {}};
 }
 
 }  // namespace sacvit::detail

@@ -2,19 +2,17 @@
 
 #include <cstdlib>
 
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
 
 struct Malformed {};
 
-// One protobuf field: a number, or a range of bytes.
+// One protobuf field, and the bytes of its varint or of its length-delimited content.
 struct Field {
-    std::uint32_t number = 0;
-    std::uint64_t value = 0;   // of a varint
-    std::string_view bytes{};  // of a length-delimited field
-    bool is_bytes = false;
+    std::uint64_t number;
+    std::string_view bytes;
 };
 
 std::string_view take(std::string_view& rest, std::uint64_t count) {
@@ -42,16 +40,16 @@ std::vector<Field> fields_of(std::string_view message) {
     std::vector<Field> out;
     while (!message.empty()) {
         const std::uint64_t key = take_varint(message);
-        Field field;
-        field.number = static_cast<std::uint32_t>(key >> 3);
+        Field field{key >> 3, {}};
         switch (key & 7) {
-            case 0: field.value = take_varint(message); break;
-            case 1: take(message, 8); break;
-            case 2:
-                field.bytes = take(message, take_varint(message));
-                field.is_bytes = true;
+            case 0:
+                field.bytes = message;
+                take_varint(message);
+                field.bytes.remove_suffix(message.size());
                 break;
-            case 5: take(message, 4); break;
+            case 1: field.bytes = take(message, 8); break;
+            case 2: field.bytes = take(message, take_varint(message)); break;
+            case 5: field.bytes = take(message, 4); break;
             default: throw Malformed{};
         }
         out.push_back(field);
@@ -60,9 +58,9 @@ std::vector<Field> fields_of(std::string_view message) {
 }
 
 // Field numbers of onnx.proto.
-constexpr std::uint32_t kModelGraph = 7, kGraphInitializer = 5;
-constexpr std::uint32_t kTensorDims = 1, kTensorType = 2, kTensorName = 8, kTensorExternal = 13;
-constexpr std::uint32_t kEntryKey = 1, kEntryValue = 2;
+constexpr std::uint64_t kModelGraph = 7, kGraphInitializer = 5;
+constexpr std::uint64_t kTensorDims = 1, kTensorType = 2, kTensorName = 8, kTensorExternal = 13;
+constexpr std::uint64_t kEntryKey = 1, kEntryValue = 2;
 
 void read_external(std::string_view entry, ExternalTensor& out) {
     std::string key, value;
@@ -83,14 +81,12 @@ void read_external(std::string_view entry, ExternalTensor& out) {
 ExternalTensor read_tensor(std::string_view tensor) {
     ExternalTensor out;
     for (Field& field : fields_of(tensor)) {
-        if (field.number == kTensorDims && field.is_bytes) {
-            while (!field.bytes.empty()) {
+        if (field.number == kTensorDims) {
+            while (!field.bytes.empty()) {  // one length, or all of them packed
                 out.shape.push_back(static_cast<std::int64_t>(take_varint(field.bytes)));
             }
-        } else if (field.number == kTensorDims) {
-            out.shape.push_back(static_cast<std::int64_t>(field.value));
         } else if (field.number == kTensorType) {
-            out.type = static_cast<std::int32_t>(field.value);
+            out.type = static_cast<std::int32_t>(take_varint(field.bytes));
         } else if (field.number == kTensorName) {
             out.name = std::string(field.bytes);
         } else if (field.number == kTensorExternal) {

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <system_error>
 
 #include "bundle/seal.hpp"
-#include "errors.hpp"
 #include "files.hpp"
 #include "text.hpp"
 
@@ -33,45 +34,38 @@ struct Record {
     std::map<std::string, RecordedPlan> plans{};
 };
 
-// Reads the fields of plan.json. Throws Error, or what the JSON library throws.
-Record parse_record(const fs::path& folder, const json& data) {
+void parse_record(const json& data, Record& out) {
     const json& target = data.at("place");
-    Record out{folder, target.at("runtime"), target.at("version"), data.at("precision"), target.at("capabilities")};
+    out = {out.folder, target.at("runtime"), target.at("version"), data.at("precision"), target.at("capabilities")};
     if (!target.at("device").is_null()) {
         out.device = target.at("device").get<std::string>();
     }
     for (const auto& [role, plan] : data.at("plans").get_ref<const json::object_t&>()) {
-        out.plans[role] = {parse_entry(plan.at("file"), folder.string()), plan.at("onnx")};
+        out.plans[role] = {parse_entry(plan.at("file"), out.folder.string()), plan.at("onnx")};
     }
     for (const char* role : {"ee", "sac"}) {
         if (!out.plans.count(role)) {
             fail(ErrorCode::usage, "it lists no ", role, " plan");
         }
     }
-    return out;
-}
-
-Record read_record(const fs::path& folder) {
-    const std::string path = (folder / "plan.json").string();
-    return parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
-                        [&](const json& data) { return parse_record(folder, data); });
 }
 
 // Every plan folder of a bundle, in the order of their names.
 std::vector<Record> list_plans(const Bundle& bundle) {
-    std::vector<fs::path> folders;
-    std::error_code error;
+    std::set<fs::path> folders;
+    std::error_code error, ignored;
     for (fs::directory_iterator at(fs::path(bundle.path) / "plans", error), end; !error && at != end;
          at.increment(error)) {
-        std::error_code ignored;
         if (fs::exists(at->path() / "plan.json", ignored)) {
-            folders.push_back(at->path());
+            folders.insert(at->path());
         }
     }
-    std::sort(folders.begin(), folders.end());
     std::vector<Record> out;
     for (const fs::path& folder : folders) {
-        out.push_back(read_record(folder));
+        const std::string path = (folder / "plan.json").string();
+        out.push_back({folder, "", "", "", {}});
+        parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
+                     [&](const json& data) { parse_record(data, out.back()); });
     }
     return out;
 }

@@ -1,6 +1,9 @@
 #include "bundle/seal.hpp"
 
-#include "bundle/sha256.hpp"
+#include <nlohmann/json.hpp>
+
+#include "files.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -17,8 +20,14 @@ bool is_sealed(const json& data, std::string_view raw) {
     if (hash.substr(0, 7) != "sha256:" || !is_hash(hash.substr(7)) || at == raw.npos) {
         return false;
     }
-    const std::string_view before = raw.substr(0, at + 7), after = raw.substr(at + 7 + kDigits);
-    return sha256({before, std::string(kDigits, '0'), after}) == hash.substr(7);
+    return sha256(std::string(raw).replace(at + 7, kDigits, kDigits, '0')) == hash.substr(7);
+}
+
+// The message of the JSON library's exception without its prefix.
+std::string reason_of(const json::exception& error) {
+    const std::string message = error.what();
+    const std::size_t prefix = message.find("] ");
+    return prefix == message.npos ? message : message.substr(prefix + 2);
 }
 
 }  // namespace
@@ -27,18 +36,13 @@ bool is_hash(std::string_view value) {
     return value.size() == kDigits && value.find_first_not_of("0123456789abcdef") == value.npos;
 }
 
-std::string detail_of(const std::exception& error) {
-    const std::string message = error.what();
-    const std::size_t prefix = message.find("] ");
-    return prefix == message.npos ? message : message.substr(prefix + 2);
-}
-
-json open_sealed(std::string_view raw, std::int64_t schema, const std::string& name, const std::string& remedy) {
+void parse_sealed(std::string_view raw, std::int64_t schema, const std::string& name, const std::string& remedy,
+                  const std::function<void(const json&)>& parse) {
     json data;
     try {
         data = json::parse(raw);
     } catch (const json::exception& error) {
-        fail(ErrorCode::bundle, name, " is not valid JSON (", detail_of(error), "); ", remedy);
+        fail(ErrorCode::bundle, name, " is not valid JSON (", reason_of(error), "); ", remedy);
     }
     if (!data.is_object() || !data.contains("schema") || !data["schema"].is_number_integer()) {
         fail(ErrorCode::bundle, name, " has no schema number; ", remedy);
@@ -50,7 +54,18 @@ json open_sealed(std::string_view raw, std::int64_t schema, const std::string& n
     if (!is_sealed(data, raw)) {
         fail(ErrorCode::bundle, name, " was changed after it was written; ", remedy);
     }
-    return data;
+    std::string reason;
+    try {
+        return parse(data);
+    } catch (const json::exception& error) {
+        reason = reason_of(error);
+    } catch (const Error& error) {
+        if (error.code() == ErrorCode::bundle) {
+            throw;
+        }
+        reason = error.what();
+    }
+    fail(ErrorCode::bundle, name, " is incomplete or wrong (", reason, "); ", remedy);
 }
 
 }  // namespace sacvit::detail

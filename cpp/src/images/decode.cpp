@@ -1,7 +1,7 @@
 #include "images/decode.hpp"
 
-#include "errors.hpp"
 #include "files.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 

@@ -26,4 +26,11 @@ void check_size(std::int64_t width, std::int64_t height, const std::string& name
 Image decode_jpeg(std::string_view data, const std::string& name);
 Image decode_png(std::string_view data, const std::string& name);
 
+// The orientation, 1 to 8 as EXIF numbers them; 1 where there is none, or a broken block. XMP counts where the EXIF
+// block has no orientation.
+int orientation(std::string_view exif, std::string_view xmp);
+
+// Turns the image as a viewer shows it. Orientations outside 2..8 change nothing.
+Image upright(Image image, int orientation);
+
 }  // namespace sacvit::detail

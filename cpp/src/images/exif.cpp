@@ -1,4 +1,5 @@
-#include "images/exif.hpp"
+// The orientation that an image file states: how the camera was held.
+#include "images/decode.hpp"
 
 #include <cstdint>
 #include <cstring>
@@ -9,30 +10,17 @@ namespace {
 
 constexpr unsigned kOrientation = 0x0112;
 
-// Bytes of a TIFF structure, in its byte order; reading past the end gives nothing.
-class Tiff {
-public:
-    Tiff(std::string_view data, bool little) : data_(data), little_(little) {}
-
-    std::optional<std::uint32_t> integer(std::uint64_t at, int bytes) const {
-        if (at + static_cast<std::uint64_t>(bytes) > data_.size()) {
-            return std::nullopt;
-        }
-        std::uint32_t value = 0;
-        for (int i = 0; i < bytes; ++i) {
-            const auto byte =
-                static_cast<std::uint8_t>(data_[at + static_cast<std::uint64_t>(little_ ? bytes - 1 - i : i)]);
-            value = value << 8 | byte;
-        }
-        return value;
+// A whole number in a TIFF structure, whose first letter tells the order of bytes; past the end there is none.
+std::optional<std::uint32_t> integer(std::string_view tiff, std::uint64_t at, int bytes) {
+    if (at + bytes > tiff.size()) {
+        return std::nullopt;
     }
-
-    std::size_t size() const { return data_.size(); }
-
-private:
-    std::string_view data_;
-    bool little_;
-};
+    std::uint32_t value = 0;
+    for (int i = 0; i < bytes; ++i) {
+        value = value << 8 | static_cast<std::uint8_t>(tiff[at + (tiff[0] == 'I' ? bytes - 1 - i : i)]);
+    }
+    return value;
+}
 
 // Size of one value of a TIFF type in bytes; 0 for unknown types.
 int unit_size(std::uint32_t type) {
@@ -40,30 +28,24 @@ int unit_size(std::uint32_t type) {
     return type < sizeof sizes / sizeof *sizes ? sizes[type] : 0;
 }
 
-struct Directory {
-    bool broken = false;          // not a TIFF structure at all
-    std::optional<long> value{};  // of the orientation tag, if there is one; 0 where it is no whole number
-};
-
-// The first value of the orientation tag in the first directory.
-Directory read_directory(std::string_view data) {
-    if (data.size() < 8) {
-        return {true};
+// The orientation tag's first value in the first directory, if there is one; 1 where it is no orientation, or the data
+// no TIFF structure.
+std::optional<int> read_directory(std::string_view tiff) {
+    if (tiff.size() < 8) {
+        return 1;
     }
-    const std::string_view mark = data.substr(0, 4);
-    const bool little = mark.substr(0, 2) == "II";
-    if (mark != std::string_view("II*\0", 4) && mark != std::string_view("MM\0*", 4) &&
-        mark != std::string_view("II\0*", 4) && mark != std::string_view("MM*\0", 4)) {
-        return {true};
+    const std::string_view order = tiff.substr(0, 2), mark = tiff.substr(2, 2);
+    if ((order != "II" && order != "MM") ||
+        (mark != std::string_view("*\0", 2) && mark != std::string_view("\0*", 2))) {
+        return 1;
     }
-    const Tiff tiff(data, little);
-    std::uint64_t at = *tiff.integer(4, 4);
-    const auto count = tiff.integer(at, 2);
+    std::uint64_t at = *integer(tiff, 4, 4);
+    const auto count = integer(tiff, at, 2);
     at += 2;
     std::uint64_t total = 0;
     for (std::uint32_t entry = 0; count && entry < *count; ++entry, at += 12) {
-        const auto tag = tiff.integer(at, 2), type = tiff.integer(at + 2, 2), values = tiff.integer(at + 4, 4);
-        const auto offset = tiff.integer(at + 8, 4);
+        const auto tag = integer(tiff, at, 2), type = integer(tiff, at + 2, 2), values = integer(tiff, at + 4, 4);
+        const auto offset = integer(tiff, at + 8, 4);
         if (!offset) {
             break;  // the file ends inside the directory
         }
@@ -88,9 +70,10 @@ Directory read_directory(std::string_view data) {
         }
         // Signed types are read as unsigned ones: negative values are no orientation either way.
         const bool whole = *type == 3 || *type == 4 || *type == 6 || *type == 8 || *type == 9 || *type == 13;
-        return {false, whole ? static_cast<long>(tiff.integer(where, unit).value_or(0)) : 0};
+        const std::uint32_t value = whole ? integer(tiff, where, unit).value_or(1) : 1;
+        return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
     }
-    return {};
+    return std::nullopt;
 }
 
 int read_xmp(std::string_view xmp) {
@@ -112,12 +95,8 @@ int orientation(std::string_view exif, std::string_view xmp) {
         exif.remove_prefix(mark.size());
     }
     if (!exif.empty()) {
-        const Directory directory = read_directory(exif);
-        if (directory.broken) {
-            return 1;
-        }
-        if (directory.value) {
-            return *directory.value >= 1 && *directory.value <= 8 ? static_cast<int>(*directory.value) : 1;
+        if (const std::optional<int> stated = read_directory(exif)) {
+            return *stated;
         }
     }
     return read_xmp(xmp);

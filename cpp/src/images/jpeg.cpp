@@ -1,4 +1,5 @@
 // JPEG by libjpeg-turbo, with the settings and the tolerance for damage that the Python runtime's decoder has.
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
@@ -6,33 +7,27 @@
 
 #include <jpeglib.h>
 
-#include "errors.hpp"
 #include "images/decode.hpp"
-#include "images/exif.hpp"
-#include "images/pixel.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-struct ErrorManager {
-    jpeg_error_mgr base;
-    std::jmp_buf jump;
-    char message[JMSG_LENGTH_MAX];
-};
-
 // The state of the decoder's C code. No C++ destructor touches a member while a jump may happen.
 struct Reader {
     jpeg_decompress_struct info{};
-    ErrorManager errors{};
+    jpeg_error_mgr errors{};
+    std::jmp_buf jump{};
+    char message[JMSG_LENGTH_MAX] = "";
     JSAMPARRAY line = nullptr;  // one row of CMYK
 
     ~Reader() { jpeg_destroy_decompress(&info); }
 };
 
 [[noreturn]] void on_error(j_common_ptr info) {
-    auto* errors = reinterpret_cast<ErrorManager*>(info->err);
-    (*info->err->format_message)(info, errors->message);
-    std::longjmp(errors->jump, 1);
+    auto* reader = static_cast<Reader*>(info->client_data);
+    (*info->err->format_message)(info, reader->message);
+    std::longjmp(reader->jump, 1);
 }
 
 void on_message(j_common_ptr, int) {}  // warnings don't count as damage, as in the Python runtime
@@ -42,10 +37,7 @@ void on_output(j_common_ptr) {}
 boolean no_more(j_decompress_ptr) { return FALSE; }
 
 void skip(j_decompress_ptr info, long count) {
-    if (count <= 0) {
-        return;
-    }
-    const std::size_t step = std::min(static_cast<std::size_t>(count), info->src->bytes_in_buffer);
+    const std::size_t step = std::min<std::size_t>(std::max(count, 0L), info->src->bytes_in_buffer);
     info->src->next_input_byte += step;
     info->src->bytes_in_buffer -= step;
 }
@@ -53,11 +45,12 @@ void skip(j_decompress_ptr info, long count) {
 // Reads the header and sets the output's colours; false with a message if that fails.
 bool start(Reader& reader, std::string_view data) {
     jpeg_decompress_struct& info = reader.info;
-    info.err = jpeg_std_error(&reader.errors.base);
-    reader.errors.base.error_exit = on_error;
-    reader.errors.base.emit_message = on_message;
-    reader.errors.base.output_message = on_output;
-    if (setjmp(reader.errors.jump)) {
+    info.client_data = &reader;
+    info.err = jpeg_std_error(&reader.errors);
+    info.err->error_exit = on_error;
+    info.err->emit_message = on_message;
+    info.err->output_message = on_output;
+    if (setjmp(reader.jump)) {
         return false;
     }
     jpeg_create_decompress(&info);
@@ -66,7 +59,7 @@ bool start(Reader& reader, std::string_view data) {
     info.src->skip_input_data = skip;
     jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
     if (jpeg_read_header(&info, TRUE) == JPEG_SUSPENDED) {
-        std::strcpy(reader.errors.message, "it ends within its header");
+        std::strcpy(reader.message, "it ends within its header");
         return false;
     }
     info.out_color_space = info.num_components == 1 ? JCS_GRAYSCALE : info.num_components == 3 ? JCS_RGB : JCS_CMYK;
@@ -75,8 +68,8 @@ bool start(Reader& reader, std::string_view data) {
 
 bool decompress(Reader& reader, Image& image) {
     jpeg_decompress_struct& info = reader.info;
-    std::strcpy(reader.errors.message, "it ends before its last row");
-    if (setjmp(reader.errors.jump)) {
+    std::strcpy(reader.message, "it ends before its last row");
+    if (setjmp(reader.jump)) {
         return false;
     }
     if (!jpeg_start_decompress(&info)) {
@@ -121,13 +114,16 @@ std::string blocks(const jpeg_decompress_struct& info, std::string_view mark, bo
 
 Image decode_jpeg(std::string_view data, const std::string& name) {
     Reader reader;
+    const auto damaged = [&](const auto&... parts) {
+        fail(ErrorCode::image, name, " is damaged or truncated (", parts..., ")");
+    };
     if (!start(reader, data)) {
-        fail(ErrorCode::image, name, " is damaged or truncated (", reader.errors.message, ")");
+        damaged(reader.message);
     }
     const jpeg_decompress_struct& info = reader.info;
     check_size(info.image_width, info.image_height, name);
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4) {
-        fail(ErrorCode::image, name, " is damaged or truncated (cannot handle ", info.num_components, "-layer images)");
+        damaged("cannot handle ", info.num_components, "-layer images");
     }
     // Read now: the library frees its markers when it finishes.
     const std::string exif = blocks(info, std::string_view("Exif\0\0", 6), false);
@@ -135,7 +131,7 @@ Image decode_jpeg(std::string_view data, const std::string& name) {
     Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
                 info.num_components == 1 ? 1 : 3);
     if (!decompress(reader, image)) {
-        fail(ErrorCode::image, name, " is damaged or truncated (", reader.errors.message, ")");
+        damaged(reader.message);
     }
     return upright(std::move(image), orientation(exif, xmp));
 }

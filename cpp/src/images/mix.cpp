@@ -1,10 +1,11 @@
-#include "images/mix.hpp"
-
+// Weighted sums of bytes in fixed point.
 #include <algorithm>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
+
+#include "images/resize.hpp"
 
 namespace sacvit::detail {
 namespace {

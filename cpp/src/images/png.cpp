@@ -7,10 +7,8 @@
 
 #include <png.h>
 
-#include "errors.hpp"
 #include "images/decode.hpp"
-#include "images/exif.hpp"
-#include "images/pixel.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -148,12 +146,6 @@ Stored describe(const Reader& reader) {
     stored.depth = png_get_bit_depth(reader.png, reader.info);
     png_get_PLTE(reader.png, reader.info, &stored.palette, &stored.colors);
     png_get_tRNS(reader.png, reader.info, &stored.alphas, &stored.alpha_count, &stored.key);
-    if (stored.color != PNG_COLOR_TYPE_PALETTE) {
-        stored.alpha_count = 0;
-    }
-    if (!png_get_valid(reader.png, reader.info, PNG_INFO_tRNS)) {
-        stored.key = nullptr;
-    }
     return stored;
 }
 
@@ -188,10 +180,10 @@ Image decode_png(std::string_view data, const std::string& name) {
     if (!read_header(reader)) {
         damaged();
     }
-    check_size(png_get_image_width(reader.png, reader.info), png_get_image_height(reader.png, reader.info), name);
+    const auto width = static_cast<int>(png_get_image_width(reader.png, reader.info));
+    const auto height = static_cast<int>(png_get_image_height(reader.png, reader.info));
+    check_size(width, height, name);
     const Stored stored = describe(reader);
-    const int width = static_cast<int>(png_get_image_width(reader.png, reader.info));
-    const int height = static_cast<int>(png_get_image_height(reader.png, reader.info));
     if (!start_rows(reader)) {
         damaged();
     }

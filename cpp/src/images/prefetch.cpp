@@ -3,13 +3,46 @@
 #include <algorithm>
 #include <utility>
 
-namespace sacvit::detail {
+#include "images/decode.hpp"
 
-Prefetch::Prefetch(Next next, Prepare prepare, std::size_t depth, std::size_t workers)
-    : next_(std::move(next)),
-      prepare_(std::move(prepare)),
-      depth_(std::max<std::size_t>(depth, 1)),
-      workers_(workers) {}
+namespace sacvit::detail {
+namespace {
+
+std::string name_of(const Source& source) {
+    if (const auto* path = std::get_if<std::string>(&source)) {
+        return *path;
+    }
+    return std::holds_alternative<Bytes>(source) ? "<bytes>" : "<pixels>";
+}
+
+Image decode(const Source& source) {
+    if (const auto* bytes = std::get_if<Bytes>(&source)) {
+        return decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the image's bytes");
+    }
+    return decode_file(std::get<std::string>(source));
+}
+
+}  // namespace
+
+Item prepare(const Source& source, const Config& config) {
+    Item item;
+    item.source = name_of(source);
+    try {
+        Stopwatch watch;
+        const auto* const pixels = std::get_if<ImageView>(&source);
+        const Image image = pixels ? Image() : decode(source);
+        item.timing.decode = watch.lap();
+        item.pixels = fit(pixels ? *pixels : image.view(), static_cast<int>(config.geometry.image_size),
+                          config.preprocessing, pixels ? "the image" : item.source);
+        item.timing.preprocess = watch.lap();
+    } catch (const Error& error) {
+        item.error = error;
+    }
+    return item;
+}
+
+Prefetch::Prefetch(Next next, const Config& config, std::size_t depth, std::size_t workers)
+    : next_(std::move(next)), config_(config), depth_(depth), workers_(workers) {}
 
 Prefetch::~Prefetch() {
     {
@@ -30,9 +63,9 @@ std::optional<Item> Prefetch::next() {
             break;
         }
         if (workers_ <= 1) {
-            return prepare_(*source);
+            return prepare(*source, config_);
         }
-        std::packaged_task<Item()> task([this, source = std::move(*source)] { return prepare_(source); });
+        std::packaged_task<Item()> task([this, source = std::move(*source)] { return prepare(source, config_); });
         order_.push_back(task.get_future());
         {
             const std::lock_guard<std::mutex> lock(mutex_);

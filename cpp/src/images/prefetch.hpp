@@ -1,6 +1,8 @@
-// Threads that prepare images while the engines work, in order.
+// Images on their way to the engines, prepared by threads while the engines work. As `Item` in
+// sacvit_deploy/scheduler.py.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -8,34 +10,62 @@
 #include <future>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "images/item.hpp"
+#include "config.hpp"
+#include "images/preprocess.hpp"
+#include "sacvit/sacvit.hpp"
 
 namespace sacvit::detail {
 
+// Seconds between steps.
+class Stopwatch {
+public:
+    // Seconds since the last call, or since it was made.
+    double lap() {
+        const auto now = std::chrono::steady_clock::now();
+        return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+    }
+
+private:
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// One image: its pixels, or the error it met.
+struct Item {
+    std::string source;
+    Pixels pixels;
+    std::optional<Error> error;
+    Timing timing;
+};
+
+// Decodes and fits one image; an Error goes into the item.
+Item prepare(const Source& source, const Config& config);
+
+// The items of any number of images, in their order.
 class Prefetch {
 public:
     using Next = std::function<std::optional<Source>()>;
-    using Prepare = std::function<Item(const Source&)>;
 
     // At most `depth` images are under way. One worker means none: the caller's own thread prepares, without the
     // start-up of another.
-    Prefetch(Next next, Prepare prepare, std::size_t depth, std::size_t workers);
+    Prefetch(Next next, const Config& config, std::size_t depth, std::size_t workers);
     ~Prefetch();
     Prefetch(const Prefetch&) = delete;
     Prefetch& operator=(const Prefetch&) = delete;
 
     // The next image's item; nothing at the end. Called from one thread, as `next` is from inside it. Throws what
-    // `next` or `prepare` throws.
+    // `next` throws.
     std::optional<Item> next();
 
 private:
     void work();
 
     Next next_;
-    Prepare prepare_;
+    const Config& config_;
     std::size_t depth_, workers_;
     bool ended_ = false;
     std::deque<std::future<Item>> order_;  // of the images; the caller's alone

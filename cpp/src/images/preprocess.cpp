@@ -5,10 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "errors.hpp"
 #include "images/decode.hpp"
-#include "images/pixel.hpp"
 #include "images/resize.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -66,8 +65,7 @@ void mean_of_four(const std::uint8_t* image, int size, const Normalise& normalis
         const std::uint8_t* lower = upper + pitch;
         for (int channel = 0; channel < 3; ++channel) {
             float* to = out + (static_cast<std::ptrdiff_t>(channel) * half + y) * half;
-            const auto c = static_cast<std::size_t>(channel);
-            const float scale = normalise.scale[c], shift = normalise.shift[c];
+            const float scale = normalise.scale[channel], shift = normalise.shift[channel];
             for (int x = 0; x < half; ++x) {
                 const std::uint8_t *a = upper + 6 * x + channel, *b = lower + 6 * x + channel;
                 to[x] = static_cast<float>(a[0] + a[3] + b[0] + b[3]) * 0.25f * scale + shift;
@@ -81,26 +79,23 @@ void bilinear_corners(const std::uint8_t* image, int size, const Normalise& norm
     const int half = size / 2;
     const std::ptrdiff_t pitch = 3 * static_cast<std::ptrdiff_t>(size);
     const double step = static_cast<double>(size - 1) / (half - 1);
-    std::vector<int> low(static_cast<std::size_t>(half));
-    std::vector<float> share(static_cast<std::size_t>(half));
+    std::vector<int> low(half);
+    std::vector<float> share(half);
     for (int i = 0; i < half; ++i) {
-        const double at = i * step;
-        const auto index = static_cast<std::size_t>(i);
-        low[index] = std::min(static_cast<int>(std::floor(at)), size - 2);
-        share[index] = static_cast<float>(at - low[index]);
+        low[i] = std::min(static_cast<int>(std::floor(i * step)), size - 2);
+        share[i] = static_cast<float>(i * step - low[i]);
     }
     const auto lerp = [](float a, float b, float t) { return a * (1 - t) + b * t; };
     for (int y = 0; y < half; ++y) {
-        const std::uint8_t* upper = image + low[static_cast<std::size_t>(y)] * pitch;
+        const std::uint8_t* upper = image + low[y] * pitch;
         const std::uint8_t* lower = upper + pitch;
-        const float down = share[static_cast<std::size_t>(y)];
+        const float down = share[y];
         for (int channel = 0; channel < 3; ++channel) {
             float* to = out + (static_cast<std::ptrdiff_t>(channel) * half + y) * half;
-            const auto c = static_cast<std::size_t>(channel);
+            const float scale = normalise.scale[channel], shift = normalise.shift[channel];
             for (int x = 0; x < half; ++x) {
-                const std::ptrdiff_t at = 3 * static_cast<std::ptrdiff_t>(low[static_cast<std::size_t>(x)]) + channel;
-                const float left = lerp(upper[at], lower[at], down), right = lerp(upper[at + 3], lower[at + 3], down);
-                to[x] = lerp(left, right, share[static_cast<std::size_t>(x)]) * normalise.scale[c] + normalise.shift[c];
+                const std::uint8_t *a = upper + 3 * low[x] + channel, *b = lower + 3 * low[x] + channel;
+                to[x] = lerp(lerp(a[0], b[0], down), lerp(a[3], b[3], down), share[x]) * scale + shift;
             }
         }
     }

@@ -11,8 +11,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "images/mix.hpp"
-
 namespace sacvit::detail {
 namespace {
 

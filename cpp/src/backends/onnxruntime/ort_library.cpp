@@ -8,7 +8,7 @@
 #include <mutex>
 #include <vector>
 
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {

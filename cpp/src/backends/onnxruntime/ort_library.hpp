@@ -8,7 +8,6 @@
 #include <onnxruntime_cxx_api.h>
 #undef ORT_API_MANUAL_INIT
 
-#include "errors.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {

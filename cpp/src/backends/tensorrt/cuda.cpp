@@ -1,6 +1,6 @@
 #include "backends/tensorrt/cuda.hpp"
 
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 

@@ -1,21 +1,13 @@
-#include "backends/tensorrt/profiles.hpp"
-
 #include <algorithm>
 #include <numeric>
 
-#include "errors.hpp"
+#include "backends/tensorrt/trt_engine.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-std::string list_of(const Shape& shape) {
-    std::vector<std::string> lengths;
-    for (const std::int64_t length : shape) {
-        lengths.push_back(std::to_string(length));
-    }
-    return "[" + joined(lengths) + "]";
-}
+std::string list_of(const Shape& shape) { return "[" + joined(shape) + "]"; }
 
 // How many numbers the largest inputs that a profile allows have.
 double volume(const Profile& profile) {

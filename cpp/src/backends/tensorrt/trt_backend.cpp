@@ -1,12 +1,9 @@
-#include "backends/backends.hpp"
-
 #include <map>
 #include <string>
 
 #include "backends/tensorrt/trt_engine.hpp"
-#include "backends/tensorrt/trt_log.hpp"
 #include "bundle/plans.hpp"
-#include "errors.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {

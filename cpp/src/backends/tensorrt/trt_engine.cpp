@@ -1,13 +1,12 @@
 #include "backends/tensorrt/trt_engine.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <utility>
 
-#include "backends/convert.hpp"
-#include "backends/tensorrt/trt_log.hpp"
-#include "errors.hpp"
 #include "files.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -35,7 +34,28 @@ Shape shape_of(const nvinfer1::Dims& dims) { return {dims.d, dims.d + std::max(d
 // The memory of a call's outputs.
 using Owner = std::vector<std::vector<std::byte>>;
 
+// An array needs no destructor, so a model that goes after the thread's other variables may still log an error.
+thread_local char first_error[256];
+
+class Logger final : public nvinfer1::ILogger {
+public:
+    void log(Severity severity, const char* message) noexcept override {
+        if (severity <= Severity::kERROR && first_error[0] == '\0') {
+            std::strncpy(first_error, message, sizeof first_error - 1);
+        }
+    }
+};
+
 }  // namespace
+
+nvinfer1::ILogger& logger() {
+    static Logger& only = *new Logger;
+    return only;
+}
+
+std::string last_error() { return first_error[0] == '\0' ? "no reason given" : first_line(first_error); }
+
+void clear_errors() { first_error[0] = '\0'; }
 
 // The state of one call at a time: a queue, TensorRT's context for each profile, memory for each tensor.
 struct TrtEngine::ExecutionContext {

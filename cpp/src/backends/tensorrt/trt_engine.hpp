@@ -1,4 +1,5 @@
-// One TensorRT plan behind the engine interface. Built with SACVIT_TENSORRT alone.
+// One TensorRT plan behind the engine interface, the choice among its optimisation profiles, and the library's
+// messages. Built with SACVIT_TENSORRT alone.
 #pragma once
 
 #include <NvInfer.h>
@@ -8,13 +9,29 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/engine.hpp"
 #include "backends/tensorrt/cuda.hpp"
-#include "backends/tensorrt/profiles.hpp"
 
 namespace sacvit::detail {
+
+// The logger that TensorRT gets. The library keeps the first one that a process gives it, so there is one, for ever.
+nvinfer1::ILogger& logger();
+
+// The first error logged in this thread since `clear_errors`, in one line: later ones are its consequences. Messages of
+// the library's own threads are lost.
+std::string last_error();
+void clear_errors();
+
+// The least and the greatest shape of each input that one profile allows.
+using Profile = std::map<std::string, std::pair<Shape, Shape>>;
+
+// The number of the narrowest profile that allows the shapes. Throws Error (backend) that names the input out of range.
+// `name` stands in messages.
+std::size_t choose_profile(const std::vector<Profile>& profiles, const std::map<std::string, Shape>& shapes,
+                           const std::string& name);
 
 // Held in common by all engines of a backend; it must outlive them.
 struct TrtLibrary {

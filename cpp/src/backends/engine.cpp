@@ -1,27 +1,18 @@
-#include "backends/convert.hpp"
+#include "backends/engine.hpp"
 
 #include <algorithm>
 
 #include "backends/onnxruntime/ort_library.hpp"  // for its half-precision numbers
-#include "errors.hpp"
 
 namespace sacvit::detail {
 namespace {
 
-// fp16 values as fp32, or fp32 values as fp16.
-std::vector<std::byte> cast(const TensorView& from) {
-    const std::size_t count = from.count();
-    if (from.type == ElementType::float16) {
-        std::vector<std::byte> out(4 * count);
-        const auto* halves = static_cast<const Ort::Float16_t*>(from.data);
-        std::transform(halves, halves + count, reinterpret_cast<float*>(out.data()),
-                       [](Ort::Float16_t half) { return half.ToFloat(); });
-        return out;
-    }
-    std::vector<std::byte> out(2 * count);
-    const auto* floats = static_cast<const float*>(from.data);
-    std::transform(floats, floats + count, reinterpret_cast<Ort::Float16_t*>(out.data()),
-                   [](float value) { return Ort::Float16_t(value); });
+template <typename From, typename To>
+std::vector<std::byte> cast(const TensorView& view) {
+    std::vector<std::byte> out(sizeof(To) * view.count());
+    const auto* from = static_cast<const From*>(view.data);
+    std::transform(from, from + view.count(), reinterpret_cast<To*>(out.data()),
+                   [](From value) { return static_cast<To>(value); });
     return out;
 }
 
@@ -38,7 +29,8 @@ TensorView input_for(const TensorSpec& spec, const std::map<std::string, TensorV
         if (view.type == ElementType::int64 || spec.type == ElementType::int64) {
             fail(ErrorCode::backend, file, " takes `", spec.name, "` in another element type");
         }
-        storage.push_back(cast(view));
+        storage.push_back(view.type == ElementType::float16 ? cast<Ort::Float16_t, float>(view)
+                                                            : cast<float, Ort::Float16_t>(view));
         view.data = storage.back().data();
         view.type = spec.type;
     }
