@@ -12,8 +12,8 @@ from sacvit_deploy.benchmarks.lineup import Entry
 from sacvit_deploy.benchmarks.machine.energy import Meter
 from sacvit_deploy.benchmarks.report.results import BenchRow
 from sacvit_deploy.benchmarks.rounds import interleave
-from sacvit_deploy.benchmarks.running import Feed, Run, median_steps, run
-from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
+from sacvit_deploy.benchmarks.running import Feed, Run, median_steps, run_pass
+from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread_of
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs, costs
 from sacvit_deploy.cpu import usable_cores
@@ -52,7 +52,7 @@ def run_case(
 
     def once(entry: Entry) -> Callable[[], Run]:
         feed = make_feed(case, model, images, scaled=entry.scaled)
-        return lambda: run(entry.contender, feed, case.batch, meters)
+        return lambda: run_pass(entry.contender, feed, case.batch, meters)
 
     window = interleave(dict(enumerate(map(once, entries))), rounds, advance)
     macs = costs(model.config, alpha)
@@ -95,7 +95,7 @@ def _row(case: BenchCase, entry: Entry, runs: Sequence[Run], macs: Costs, count:
         pictures=count,
         rounds=len(runs),
         steady=steady,
-        ms=spread(ms),
+        ms=spread_of(ms),
         rounds_ms=ms,
         latency_ms={key: percentile(latencies, share) for key, share in PERCENTILES.items()},
         steps_ms=median_steps(runs, count),

@@ -123,7 +123,7 @@ def command(bundle: Path | None, compare: tuple[Path, Path] | None, as_json: boo
     and the largest round stand in brackets. `23%` is a forced continue fraction, `eta 0.6` a real gate.
     """
     if compare is not None:
-        from sacvit_deploy.benchmarks.report.compare import compare as compare_reports
+        from sacvit_deploy.benchmarks.report.compare import compare_benches as compare_reports
         from sacvit_deploy.benchmarks.report.results import read_json
 
         comparison = compare_reports(*map(read_json, compare))

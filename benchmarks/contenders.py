@@ -15,7 +15,7 @@ from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import Answer, Item, Scheduler, share
+from sacvit_deploy.scheduler import Answer, Item, Scheduler, share_time
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -66,7 +66,7 @@ class WholeView:
             probabilities = softmax(self.logits(view, lap))
             lap("answer")
             for item, row in zip(items, probabilities, strict=True):
-                share(in_flight, item.timing)
+                share_time(in_flight, item.timing)
                 yield Answer(item, probabilities=row)
 
     def logits(self, view: Array, lap: Callable[[str], None]) -> Array:

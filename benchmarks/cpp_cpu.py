@@ -144,10 +144,10 @@ def main() -> None:
             images = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(IMAGES)]
             eta = eta_for(np.array([one["stage_one_probability"] for one in python(images, 0.0)[1]]), options.fraction)
             for batch in map(int, options.batches.split(",")):
-                compare({"python": python, "cpp": cpp}, images, batch, eta, options.rounds)
+                compare_runtimes({"python": python, "cpp": cpp}, images, batch, eta, options.rounds)
 
 
-def compare(runtimes: Mapping[str, Batch], images: Images, batch: int, eta: float, rounds: int) -> None:
+def compare_runtimes(runtimes: Mapping[str, Batch], images: Images, batch: int, eta: float, rounds: int) -> None:
     """Measure both runtimes in turn, all images in each round, and print a row."""
 
     def one_pass(answer: Batch) -> Pass:

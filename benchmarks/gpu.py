@@ -24,7 +24,7 @@ from sacvit_deploy.benchmarks.gpu_prepare import GEOMETRIES, prepare_bundle, pre
 from sacvit_deploy.benchmarks.gpu_rows import CHECKED, GpuRow, check, line, measure_batch, noise
 from sacvit_deploy.benchmarks.gpu_torch import torch_milliseconds
 from sacvit_deploy.benchmarks.machine.fingerprint import fingerprint
-from sacvit_deploy.benchmarks.spread import Spread, spread
+from sacvit_deploy.benchmarks.spread import Spread, spread_of
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.device.protocol import Device
@@ -115,7 +115,7 @@ def command(
                     except (ImportError, RuntimeError) as error:
                         absent[case] = first_line(error)
                         continue
-                    others[case] = spread(times)
+                    others[case] = spread_of(times)
                     click.echo(f"{case}: DeiT {others[case].median:.3f} ms")
     for name, why in absent.items():
         click.echo(f"not run: {name}: {why}")

@@ -12,7 +12,7 @@ from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.benchmarks.contenders import CascadeContender
 from sacvit_deploy.benchmarks.rounds import interleave
 from sacvit_deploy.benchmarks.running import Run, median_steps, sum_steps
-from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread
+from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread_of
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.costs import costs
@@ -99,8 +99,8 @@ def measure_batch(
             *names,
             batch,
             runs["cascade"][0].continued / size,
-            spread(times["deit"]),
-            spread(times["cascade"]),
+            spread_of(times["deit"]),
+            spread_of(times["cascade"]),
             ratio(times["deit"], times["cascade"]),
             costs(config, method.alpha).ideal_speedup(runs["cascade"][0].continued / size),
             plain,

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.labelled_images import decoded_batches, spread
+from sacvit_deploy.evaluation.labelled_images import decoded_batches, spread_rows
 from sacvit_deploy.evaluation.open_images import open_images, open_unlabelled, prepare_image
 from sacvit_deploy.model import SACViT
 
@@ -47,7 +47,7 @@ def load_images(model: SACViT, folder: Path | None, count: int, scratch: Path) -
         if folder.is_file():
             raise UsageError(f"--data {folder} is a file; name a folder of images")
         dataset = open_images(model, folder)
-        images = dataset.pick(spread(dataset.labels, count))
+        images = dataset.pick(spread_rows(dataset.labels, count))
         name = f"{counted(len(images), images.kind.removesuffix('s'))} from {folder.resolve().name}/"
     batches = list(decoded_batches(images, 64))
     rows = np.concatenate([batch.rows for batch in batches])

@@ -20,7 +20,7 @@ from sacvit_deploy.benchmarks.bench import BenchCase, run_case
 from sacvit_deploy.benchmarks.images import BenchImages, load_images
 from sacvit_deploy.benchmarks.lineup import AGAINST, BenchSetup, open_lineup
 from sacvit_deploy.benchmarks.machine.energy import find_meters
-from sacvit_deploy.benchmarks.machine.fingerprint import describe_machine, fingerprint, load
+from sacvit_deploy.benchmarks.machine.fingerprint import describe_machine, fingerprint, load_average
 from sacvit_deploy.benchmarks.onnx_file import check_batch, read_interface
 from sacvit_deploy.benchmarks.report.figures import draw_pngs
 from sacvit_deploy.benchmarks.report.page import page
@@ -145,7 +145,7 @@ def run_bench(
     config, alpha = first.config, setup.alpha
     facts = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {**machine, "load_after": load()},
+        "machine": {**machine, "load_after": load_average()},
         "bundle": {
             "name": setup.bundle.manifest.name,
             "config": config.to_dict(),

@@ -38,7 +38,7 @@ class Feed:
     labels: Index | None = None
 
 
-def run(contender: Contender, feed: Feed, batch: int, meters: Sequence[Meter] = ()) -> Run:
+def run_pass(contender: Contender, feed: Feed, batch: int, meters: Sequence[Meter] = ()) -> Run:
     """Pass all images of the feed through a contender."""
     taken: list[float] = []
     answered: list[float] = []

@@ -19,7 +19,7 @@ class Spread:
     high: float
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread:
     """Summarise at least one finite number. Raises UsageError for none, NaN or infinity."""
     if not values or not all(map(math.isfinite, values)):
         raise UsageError(f"no spread of {len(values)} values, or of values that are no numbers")
@@ -28,7 +28,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Spread:
     """Divide round by round, so that a disturbance of a whole round cancels: above 1 where `fast` is faster."""
-    return spread([a / b for a, b in zip(slow, fast, strict=True)])
+    return spread_of([a / b for a, b in zip(slow, fast, strict=True)])
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -13,7 +13,7 @@ import click
 
 from sacvit_deploy.bundle.bundle import MANIFEST, check_file, open_bundle
 from sacvit_deploy.errors import BundleError, UsageError
-from sacvit_deploy.evaluation.labelled_images import spread
+from sacvit_deploy.evaluation.labelled_images import spread_rows
 from sacvit_deploy.evaluation.open_images import open_images
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
@@ -81,7 +81,7 @@ def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
     for note in (note for opened in by_folder.values() for note in opened.notes):
         progress.note(f"note: {note}")
     images = by_folder[job.calib]
-    judged = images.pick(spread(images.labels, EVAL_IMAGES)) if job.judge is None else by_folder[job.judge]
+    judged = images.pick(spread_rows(images.labels, EVAL_IMAGES)) if job.judge is None else by_folder[job.judge]
     name = f"{judged.kind} from {(job.judge or job.calib).resolve().name}/"
     if job.int8 and job.judge is None:
         name += ", the calibration's among them"
@@ -99,5 +99,5 @@ def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
         )
         # Of a few images one or two are lost by chance, which must not keep half the layers in fp32.
         budget = max(BUDGET, 200 / len(judged)) if job.max_drop is None else job.max_drop
-        calibrate(images.pick(spread(images.labels, job.images)), settings, gate, budget, progress)
+        calibrate(images.pick(spread_rows(images.labels, job.images)), settings, gate, budget, progress)
     judge_all(gate, job.max_drop, progress, click.echo)

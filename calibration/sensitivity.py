@@ -44,12 +44,12 @@ def layer_sensitivity(
         reference = softmax(_logits(session, batch, np.zeros(len(layers), np.float32)))
         for layer in moved:
             alone = np.array([name == layer for name in layers], np.float32)
-            moved[layer] += divergence(reference, softmax(_logits(session, batch, alone))).tolist()
+            moved[layer] += answer_divergence(reference, softmax(_logits(session, batch, alone))).tolist()
             advance(1)
     return {layer: float(np.mean(values)) for layer, values in moved.items()}
 
 
-def divergence(reference: Array, probabilities: Array) -> npt.NDArray[np.float64]:
+def answer_divergence(reference: Array, probabilities: Array) -> npt.NDArray[np.float64]:
     """Return KL(reference || probabilities) of [B,C] probabilities: [B], in nats."""
     tiny = np.finfo(np.float64).tiny
     out: npt.NDArray[np.float64] = (reference * (np.log(reference + tiny) - np.log(probabilities + tiny))).sum(axis=1)

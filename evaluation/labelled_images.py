@@ -92,7 +92,7 @@ def decoded_batches(dataset: LabelledImages, batch: int) -> Iterator[DecodedBatc
             )
 
 
-def spread(labels: Index, limit: int) -> Index:
+def spread_rows(labels: Index, limit: int) -> Index:
     """Choose `limit` rows of [n] labels, ascending: classes in proportion, at least one row of each if there is room.
 
     Within a class the rows are evenly spaced. Returns all rows where there are no more than `limit`; limit >= 1.

@@ -14,7 +14,7 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_argument
 from sacvit_deploy.console.text import counted, listed
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.evaluation.labelled_images import LabelledImages, spread
+from sacvit_deploy.evaluation.labelled_images import LabelledImages, spread_rows
 from sacvit_deploy.evaluation.metrics import to_json
 from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
 from sacvit_deploy.evaluation.outputs import EvalOutputs
@@ -75,7 +75,7 @@ def open_job(
         assert data is not None
         dataset = open_folder(data, model.labels, lambda path: prepare_image(model, path))
     if limit is not None:
-        dataset = dataset.pick(spread(dataset.labels, limit))
+        dataset = dataset.pick(spread_rows(dataset.labels, limit))
     return EvalJob(model, dataset, batch)
 
 

@@ -11,7 +11,7 @@ import click
 from sacvit_deploy.backends.tensorrt.library import first_library
 from sacvit_deploy.bundle.bundle import SUFFIX
 from sacvit_deploy.bundle.write import check_target
-from sacvit_deploy.commands.common import finite, run, threads_option
+from sacvit_deploy.commands.common import finite, run_command, threads_option
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.engines.cli import command as build
 from sacvit_deploy.engines.cli import find_target
@@ -137,4 +137,4 @@ def command(
 
 def main() -> NoReturn:
     """Run the command; the entry point of `sacvit-export`."""
-    run(command)
+    run_command(command)

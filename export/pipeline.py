@@ -29,13 +29,13 @@ from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import OPSET, trace
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, dtype_of
-from sacvit_deploy.export.reference import BATCHES, BUNDLED_ROWS, make_golden, normalise, shipped_images
+from sacvit_deploy.export.reference import BATCHES, BUNDLED_ROWS, make_golden, normalised, shipped_images
 from sacvit_deploy.glue import build_request, choose_targets
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import low_view
 from sacvit_deploy.precisions import PRECISIONS
 from sacvit_deploy.verification.golden import Golden
-from sacvit_deploy.verification.parity import Parity, measure_parity
+from sacvit_deploy.verification.parity import Parity, measure_parity, relative_error
 
 TITLES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the baseline"}
 
@@ -137,12 +137,12 @@ def check_parity(
 def check_baseline(paths: dict[str, Path], plain: PlainDeiT, golden: Golden, precision: str, threads: int) -> None:
     """Compare the plain DeiT's engine with the reference on one image of each kind. Raises ExportError."""
     rows = [0, len(golden.images) - 1]
-    images = normalise(golden.images[rows], plain.model.config)
+    images = normalised(golden.images[rows], plain.model.config)
     engine = OnnxRuntimeBackend("cpu", threads).open(paths[BASELINE], paths["weights"])
     logits = engine.run({"image": images.numpy()})["logits"]
     with torch.no_grad():
         reference = plain(images).numpy()
-    error = float(np.abs(logits - reference).max() / np.abs(reference).max())
+    error = relative_error(logits, reference)
     if not error <= PRECISIONS[precision].tolerance:  # NaN, too, fails this
         raise ExportError(f"the {precision} engine of the plain DeiT differs from the checkpoint by {error:.1e}")
 

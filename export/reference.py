@@ -35,7 +35,7 @@ def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golde
     for alpha in ALPHAS:
         # Of a very small grid, an alpha may leave a cluster without tokens.
         with contextlib.suppress(UsageError), torch.no_grad():
-            outputs[alpha] = model(normalise(images, config), alpha)
+            outputs[alpha] = model(normalised(images, config), alpha)
     ee = next(iter(outputs.values())).ee
     return Golden(
         images,
@@ -48,7 +48,7 @@ def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golde
     )
 
 
-def normalise(images: Pixels, config: ModelConfig) -> torch.Tensor:
+def normalised(images: Pixels, config: ModelConfig) -> torch.Tensor:
     """Normalise images [B,S,S,3] uint8 to [B,3,S,S] fp32 by the definition, independently of the runtime's code."""
     mean, std = torch.tensor(config.preprocessing.mean), torch.tensor(config.preprocessing.std)
     return ((torch.from_numpy(images).float() / 255 - mean) / std).permute(0, 3, 1, 2)

@@ -110,10 +110,10 @@ class Scheduler:
             queued = self._stages.queue_stage2(in_flight, rows)
             self._waiting += [numbers[row] for row in rows]
             for number in self._waiting[-rows.size :]:
-                share(queued, self._pending[number].item.timing)
+                share_time(queued, self._pending[number].item.timing)
         for row, number in enumerate(numbers):
             answer = self._pending[number]
-            share(in_flight, answer.item.timing)
+            share_time(in_flight, answer.item.timing)
             answer.stage_one_probability = float(probabilities[row].max())
             if not goes_on[row]:
                 self._answer(number, probabilities[row] if finite[row] else None)
@@ -139,7 +139,7 @@ class Scheduler:
             in_flight.book("answer", clock.lap())
             for row, number in enumerate(numbers):
                 answer = self._pending[number]
-                share(in_flight, answer.item.timing)
+                share_time(in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
                 self._answer(number, probabilities[row] if finite[row] else None)
 
@@ -160,7 +160,7 @@ def classify(logits: Array) -> tuple[npt.NDArray[np.bool_], Array]:
     return finite, softmax(np.where(finite[:, None], logits, 0))
 
 
-def share(in_flight: InFlight, timing: dict[str, float]) -> None:
+def share_time(in_flight: InFlight, timing: dict[str, float]) -> None:
     """Add a batch's time to one image's, in equal parts."""
     for step, seconds in in_flight.timing.items():
         timing[step] = timing.get(step, 0.0) + seconds / in_flight.size

@@ -97,7 +97,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def picture_paths(pictures: Path) -> list[Path]:
+def image_paths(pictures: Path) -> list[Path]:
     """The photographs in the order of their names."""
     return sorted(pictures.iterdir())
 
@@ -109,17 +109,17 @@ def model(tiny_bundle: Path) -> SACViT:
 
 
 @pytest.fixture(scope="session")
-def easy(model: SACViT, picture_paths: list[Path]) -> Path:
+def easy(model: SACViT, image_paths: list[Path]) -> Path:
     """A photograph that exits at the bundle's eta."""
-    path = max(picture_paths, key=lambda path: model.predict(path).stage_one_probability)
+    path = max(image_paths, key=lambda path: model.predict(path).stage_one_probability)
     assert model.predict(path).stage == 1
     return path
 
 
 @pytest.fixture(scope="session")
-def hard(model: SACViT, picture_paths: list[Path]) -> Path:
+def hard(model: SACViT, image_paths: list[Path]) -> Path:
     """A photograph that continues at the bundle's eta."""
-    path = min(picture_paths, key=lambda path: model.predict(path).stage_one_probability)
+    path = min(image_paths, key=lambda path: model.predict(path).stage_one_probability)
     assert model.predict(path).stage == 2
     return path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit_deploy.commands.group import COMMANDS, load
+from sacvit_deploy.commands.group import COMMANDS, load_command
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -74,7 +74,7 @@ def test_commands_name_what_there_is(document: str) -> None:
         elif program != "python":
             name = SHORT_FORMS.get(program) or arguments.pop(0)
             assert name in COMMANDS, command
-            options = {option for parameter in load(name).params for option in parameter.opts} | {"--help"}
+            options = {option for parameter in load_command(name).params for option in parameter.opts} | {"--help"}
             assert {word for word in arguments if word.startswith("--")} <= options, command
 
 

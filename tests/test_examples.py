@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sacvit_deploy.export.checkpoint import load_checkpoint
-from sacvit_deploy.export.reference import normalise
+from sacvit_deploy.export.reference import normalised
 from sacvit_deploy.images.decode import load_image
 from sacvit_deploy.images.preprocess import fit
 
@@ -24,7 +24,7 @@ def test_first_dozen_is_answered_right_by_both_stages() -> None:
     sources = [load_image(EXAMPLES / "pictures" / row["file"]) for row in rows]
     images = np.stack([fit(source, config.geometry.image_size, config.preprocessing) for source in sources])
     with torch.no_grad():
-        out = checkpoint.model(normalise(images, config))
+        out = checkpoint.model(normalised(images, config))
     first, second = out.ee.logits.softmax(1).max(1), out.logits.argmax(1)
     exits = first.values > checkpoint.eta
     answers = torch.where(exits, first.indices, second).tolist()

@@ -78,14 +78,14 @@ def shell_commands() -> Iterator[str]:
 def folder(
     tiny_bundle: Path,
     reference_model: ReferenceSACViT,
-    picture_paths: list[Path],
+    image_paths: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """The current folder: the files that README's commands and snippets name."""
     torch.save({"model": reference_model.state_dict()}, tmp_path / "model.pth")
     shutil.copytree(tiny_bundle, tmp_path / "model.sacvit")
-    for name, source in zip(("image.jpg", "photo.jpg"), picture_paths, strict=False):
+    for name, source in zip(("image.jpg", "photo.jpg"), image_paths, strict=False):
         shutil.copy(source, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SACVIT_BUNDLE", raising=False)

@@ -63,7 +63,7 @@ def command(**given: Any) -> None:
     from sacvit_deploy.training.parallel import fast_bf16, join_team, team_device
     from sacvit_deploy.training.plot import plot_log
     from sacvit_deploy.training.sources import open_sources
-    from sacvit_deploy.training.train import LOG, MODEL, run
+    from sacvit_deploy.training.train import LOG, MODEL, run_training
     from sacvit_deploy.training.trainer import Trainer
 
     keep_memory()
@@ -81,7 +81,9 @@ def command(**given: Any) -> None:
     amp = fast_bf16(device) if given["amp"] is None else given["amp"]
     trainer = Trainer(model, recipe, dataset, device=device, team=team, amp=amp, compiled=given["compiled"])
     dtype = torch.float16 if given["half"] else torch.float32
-    run(trainer, given["out"], held_out, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"])
+    run_training(
+        trainer, given["out"], held_out, eta=given["eta"], data=data, dtype=dtype, log_every=given["log_every"]
+    )
     skipped = {path for source in (dataset, held_out) for path in getattr(source, "unreadable", ())}
     if skipped:
         say(f"{len(skipped)} unreadable image{'s were' if len(skipped) > 1 else ' was'} skipped")

@@ -10,7 +10,7 @@ from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.training.datasets import Dataset, Say
 from sacvit_deploy.training.folder_set import FolderSet, split_files
 from sacvit_deploy.training.scenes.classes import LABELS
-from sacvit_deploy.training.scenes.dataset import open_scenes
+from sacvit_deploy.training.scenes.dataset import open_split
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import HEAD_WIDTH, SIZES, fresh, from_weights, method_fields
 
@@ -20,7 +20,7 @@ HELD_OUT_SCENES = 1024  # of the training split, to watch progress; the test spl
 def open_sources(given: dict[str, Any], say: Say) -> tuple[ReferenceSACViT, Dataset, Dataset, dict[str, Any]]:
     """Open the model, the images to train on, those to measure on, and their description for the checkpoint."""
     if given["scenes"] is not None:
-        scenes = open_scenes(given["scenes"] / "train")
+        scenes = open_split(given["scenes"] / "train")
         model = _model(given, len(LABELS), Preprocessing(crop=1.0), say)
         cut = len(scenes) - min(HELD_OUT_SCENES, len(scenes) // 10)
         data = {"trained_on": "object scenes, sacvit_deploy.training"}

@@ -24,7 +24,7 @@ STATE, LOG, MODEL = "state.pt", "log.jsonl", "model.safetensors"
 CHECK_IMAGES = 1024  # held-out images measured on while training runs
 
 
-def run(
+def run_training(
     trainer: Trainer,
     out: Path,
     held_out: Dataset | None,

@@ -27,9 +27,10 @@ from sacvit_deploy.errors import ExportError, UsageError
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import PlainDeiT, StageModule, halve, random_model
-from sacvit_deploy.export.reference import normalise, random_images
+from sacvit_deploy.export.reference import normalised, random_images
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.precisions import PRECISIONS
+from sacvit_deploy.verification.parity import relative_error
 
 OWN = "the bundle's own DeiT weights, not trained as this method"
 RANDOM = "random weights"
@@ -64,7 +65,7 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
         with torch.no_grad():
             out = stage(*(torch.from_numpy(value) for value in inputs[role].values()))
         for name, expected in zip(stage.outputs, out if isinstance(out, tuple) else (out,), strict=True):
-            off = float(np.abs(outputs[name] - expected.numpy()).max() / np.abs(expected.numpy()).max())
+            off = relative_error(outputs[name], expected.numpy())
             # int8 and fp16 may rank tokens otherwise, which changes the answers of a SaiT that was not trained as one.
             if not np.isfinite(off) or (precision == "fp32" and off > PRECISIONS["fp32"].tolerance):
                 raise ExportError(f"the {precision} engine {role} differs from its reference by {off:.1e}")
@@ -73,7 +74,7 @@ def export_baselines(bundle: Bundle, precision: str, folder: Path) -> tuple[dict
 
 def example_inputs(stages: Mapping[str, StageModule], config: ModelConfig) -> dict[str, dict[str, Array]]:
     """Make inputs of every engine by running noise through the references: to calibrate with, and to compare on."""
-    images = normalise(random_images(CALIBRATION, config.geometry.image_size), config)
+    images = normalised(random_images(CALIBRATION, config.geometry.image_size), config)
     kept = round(SAIT_KEPT * CHILDREN * config.geometry.tokens)
     with torch.no_grad():
         tokens, scores = stages["sait_head"](images)
@@ -129,12 +130,12 @@ def dense_model(bundle: Bundle) -> tuple[ReferenceSACViT, str]:
     state["pos_embed" if config.method.positions == "shared" else "pos_embed_list.1"] = table
     model.load_state_dict(state)
     images = random_images(2, config.geometry.image_size)
-    view = normalise(images, config)
+    view = normalised(images, config)
     engine = OnnxRuntimeBackend("cpu", usable_cores()).open(files[BASELINE], files["weights"])
     logits = engine.run({"image": view.numpy()})["logits"]
     with torch.no_grad():
         expected = PlainDeiT(model)(view).numpy()
-    error = float(np.abs(logits - expected).max() / np.abs(expected).max())
+    error = relative_error(logits, expected)
     if not error <= PRECISIONS["fp32"].tolerance:
         raise ExportError(f"the weights read back from {files[BASELINE].name} give other answers, by {error:.1e}")
     return model, OWN

@@ -44,11 +44,11 @@ def fingerprint() -> dict[str, Any]:
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "python": platform.python_version(),
         "libraries": versions,
-        "load": load(),
+        "load": load_average(),
     }
 
 
-def load() -> float | None:
+def load_average() -> float | None:
     """Return the mean number of busy threads in the last minute, where the system reports it."""
     try:
         return round(os.getloadavg()[0], 2)

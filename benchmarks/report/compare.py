@@ -57,7 +57,7 @@ class BenchComparison:
         return "\n".join(lines)
 
 
-def compare(old: BenchReport, new: BenchReport) -> BenchComparison:
+def compare_benches(old: BenchReport, new: BenchReport) -> BenchComparison:
     """Compare all rows that both reports have."""
     same_machine = old.facts["machine"]["id"] == new.facts["machine"]["id"]
     before, after = _quantities(old), _quantities(new)

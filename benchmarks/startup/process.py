@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sacvit_deploy.benchmarks.report.results import StartupResult
-from sacvit_deploy.benchmarks.spread import spread
+from sacvit_deploy.benchmarks.spread import spread_of
 from sacvit_deploy.errors import BackendError
 
 
@@ -48,9 +48,9 @@ def measure_startup(
         StartupResult(
             request.contender,
             request.precision,
-            seconds=spread([one["seconds"] for one in own]),
-            open_ms=spread([one["open_ms"] for one in own]),
-            first_ms=spread([one["first_ms"] for one in own]),
+            seconds=spread_of([one["seconds"] for one in own]),
+            open_ms=spread_of([one["open_ms"] for one in own]),
+            first_ms=spread_of([one["first_ms"] for one in own]),
             peak_mb=max((one["peak_mb"] for one in own if one["peak_mb"] is not None), default=None),
             runs=rounds,
         )

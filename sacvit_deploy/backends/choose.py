@@ -35,8 +35,8 @@ def choose_precision(
     if not on_cpu:
         return chosen, f"{device} computes fastest in half precision"
     if feature:
-        return chosen, f"this processor has {feature}"
-    return chosen, "this processor has no fast eight-bit products that are known here"
+        return chosen, f"this CPU has {feature}"
+    return chosen, "this CPU has no fast int8 products that are known here"
 
 
 def choose_backend(bundle: Bundle) -> tuple[str, str]:

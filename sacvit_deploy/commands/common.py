@@ -21,7 +21,7 @@ EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "e
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def run(command: click.Command) -> NoReturn:
+def run_command(command: click.Command) -> NoReturn:
     """Run a click command as the process: an error prints one line; exit code 2 for bad usage, 1 for a failed job."""
     warnings.filterwarnings("ignore", module="PIL")  # broken EXIF and the like; real damage is an error
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

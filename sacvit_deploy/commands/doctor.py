@@ -41,7 +41,7 @@ LIBRARIES = {
 def command(as_json: bool) -> None:
     """Show what this machine can run, and why it can't run the rest."""
     facts = examine()
-    click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
+    click.echo(json.dumps(facts, indent=1) if as_json else doctor_table(facts))
 
 
 def examine() -> dict[str, Any]:
@@ -114,7 +114,7 @@ def tiny_model() -> bytes:
     return b"\x08\x08" + field(7, graph) + field(8, b"\x10\x0d")  # IR version 8, opset 13
 
 
-def table(facts: dict[str, Any]) -> str:
+def doctor_table(facts: dict[str, Any]) -> str:
     """Format the facts as text."""
     lines = [
         f"sacvit-deploy {facts['sacvit_deploy']}, Python {facts['python']}, {facts['machine']}, {facts['cores']} cores",

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from sacvit_deploy import __version__
-from sacvit_deploy.commands.common import run
+from sacvit_deploy.commands.common import run_command
 
 # name: (module with a click command called `command`, help in one line)
 COMMANDS = {
@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         """Import a command, or return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        return load(cmd_name)
+        return load_command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -45,7 +45,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-def load(name: str) -> click.Command:
+def load_command(name: str) -> click.Command:
     """Import the command of that name."""
     command: click.Command = importlib.import_module(COMMANDS[name][0]).command
     return command
@@ -59,4 +59,4 @@ def group() -> None:
 
 def main() -> NoReturn:
     """Entry point of `sacvit`."""
-    run(group)
+    run_command(group)

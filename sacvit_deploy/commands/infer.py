@@ -13,7 +13,7 @@ import click
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.commands.common import backend_options, bundle_option, run
+from sacvit_deploy.commands.common import backend_options, bundle_option, run_command
 from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.images.overlay import draw_overlay
 from sacvit_deploy.images.paths import expand
@@ -138,4 +138,4 @@ def _short(source: str) -> str:
 
 def main() -> NoReturn:
     """Entry point of `sacvit-infer`."""
-    run(command)
+    run_command(command)

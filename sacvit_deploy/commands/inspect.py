@@ -37,7 +37,7 @@ def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
         return
     opened = open_bundle(bundle or find_bundle())
     facts = describe(opened, alpha)
-    click.echo(json.dumps(facts, indent=1) if as_json else table(facts))
+    click.echo(json.dumps(facts, indent=1) if as_json else inspect_table(facts))
 
 
 def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
     }
 
 
-def table(facts: dict[str, Any]) -> str:
+def inspect_table(facts: dict[str, Any]) -> str:
     """Format the facts of `describe` as text."""
     geometry, method, tokens, gmacs = facts["geometry"], facts["method"], facts["tokens"], facts["gmacs"]
     lines = [

@@ -18,7 +18,7 @@ from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.paths import expand
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.verification.compare import BackendComparison, compare
+from sacvit_deploy.verification.compare import BackendComparison, compare_models
 from sacvit_deploy.verification.golden import load_golden
 from sacvit_deploy.verification.parity import Parity, measure_parity
 
@@ -74,7 +74,7 @@ def command(
         parities[name] = measure_parity(Cascade(runner, runner.files(opened, name), config), golden, name, BATCHES)
         if reference is not None:
             model = SACViT(opened.path, backend=backend, provider=provider, precision=name, threads=threads)
-            comparisons[name] = compare(model, reference, sources)
+            comparisons[name] = compare_models(model, reference, sources)
     passed = all(parity.passed for parity in parities.values())
     if as_json:
         facts = {

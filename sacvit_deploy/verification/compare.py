@@ -48,7 +48,7 @@ class BackendComparison:
         )
 
 
-def compare(model: SACViT, reference: SACViT, sources: Sequence[ImageSource]) -> BackendComparison:
+def compare_models(model: SACViT, reference: SACViT, sources: Sequence[ImageSource]) -> BackendComparison:
     """Run both models on images.
 
     Stage 2 is compared on the reference's targets, so that a swapped tie counts as no error of stage 2.

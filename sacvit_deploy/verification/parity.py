@@ -96,7 +96,7 @@ def measure_parity(cascade: Cascade, golden: Golden, precision: str, batches: It
 def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[ParityCase]:
     # The reference's targets go on, so that one swapped tie does not hide the accuracy of stage 2.
     both = cascade.run_both(golden.images, golden.targets)
-    ee_error = _error(both.ee["logits"], golden.ee_logits)
+    ee_error = relative_error(both.ee["logits"], golden.ee_logits)
     scores = np.nan_to_num(both.ee["scores"])
     cases = []
     for alpha, stage_two, reference in zip(golden.alphas, both.sac, golden.sac_logits, strict=True):
@@ -106,7 +106,9 @@ def _compare(cascade: Cascade, golden: Golden, kind: str) -> list[ParityCase]:
         identical = all(map(_same_but_ties, selected, targets, golden.scores))
         size = len(golden.kinds)
         cases.append(
-            ParityCase(kind, size, alpha, ee_error, _error(stage_two.logits, reference), float(overlap), identical)
+            ParityCase(
+                kind, size, alpha, ee_error, relative_error(stage_two.logits, reference), float(overlap), identical
+            )
         )
     return cases
 
@@ -116,7 +118,8 @@ def _rounded(error: float) -> float | None:
     return float(f"{error:.3g}") if np.isfinite(error) else None
 
 
-def _error(logits: Array, reference: Array) -> float:
+def relative_error(logits: Array, reference: Array) -> float:
+    """Return the largest absolute difference over the largest absolute reference value."""
     return float(np.abs(logits - reference).max() / np.abs(reference).max())
 
 

@@ -37,10 +37,10 @@ def baselines(tiny_bundle: Path, baselines_folder: Path) -> Baselines:
 
 
 @pytest.fixture(scope="session")
-def class_folder(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def class_folder(model: SACViT, image_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs in class folders: stage 1 is right on some, stage 2 on others; one file is no image."""
     folder = tmp_path_factory.mktemp("classes")
-    for number, path in enumerate(picture_paths):
+    for number, path in enumerate(image_paths):
         label = model.predict(path, eta=float(number % 2)).label
         (folder / label).mkdir(exist_ok=True)
         shutil.copy(path, folder / label / path.name)

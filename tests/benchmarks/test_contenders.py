@@ -23,7 +23,7 @@ from sacvit_deploy.benchmarks.contenders import (
     group_by_count,
     threshold_for,
 )
-from sacvit_deploy.benchmarks.running import Feed, run
+from sacvit_deploy.benchmarks.running import Feed, run_pass
 from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import softmax
@@ -34,8 +34,8 @@ SCORES = hnp.arrays(np.float32, (4, 12), elements=st.floats(min_value=2**-10, ma
 
 
 @pytest.fixture(scope="module")
-def images(model: SACViT, picture_paths: list[Path]) -> list[Pixels]:
-    found = [model.prepare(path).pixels for path in picture_paths]
+def images(model: SACViT, image_paths: list[Path]) -> list[Pixels]:
+    found = [model.prepare(path).pixels for path in image_paths]
     assert all(pixels is not None for pixels in found)
     return found  # type: ignore[return-value]
 
@@ -48,8 +48,8 @@ def answers(contender: Contender, images: list[Pixels], batch: int) -> np.ndarra
     return np.stack([answer.probabilities for answer in found])
 
 
-def test_the_cascade_answers_as_the_stream_does(model: SACViT, images: list[Pixels], picture_paths: list[Path]) -> None:
-    expected = [found.probabilities for found in model.stream(picture_paths, batch_size=3, eta=0.6)]  # type: ignore[union-attr]
+def test_the_cascade_answers_as_the_stream_does(model: SACViT, images: list[Pixels], image_paths: list[Path]) -> None:
+    expected = [found.probabilities for found in model.stream(image_paths, batch_size=3, eta=0.6)]  # type: ignore[union-attr]
     np.testing.assert_allclose(answers(CascadeContender(model, 0.6, 24), images, 3), expected, atol=1e-6)
 
 
@@ -139,9 +139,9 @@ def test_a_run_tells_what_happened(model: SACViT, images: list[Pixels]) -> None:
     truth = answers(CascadeContender(model, eta, 24), images, 2).argmax(axis=1)
     truth[0] += 1
     feed = Feed(7, lambda row: Item(str(row), images[row]), 1, truth)
-    found = run(CascadeContender(model, eta, 24), feed, 2)
+    found = run_pass(CascadeContender(model, eta, 24), feed, 2)
     assert (found.continued, found.failed, found.right, found.joules) == (3, 0, 6, None)
     assert len(found.latencies) == 7
     assert 0 < max(found.latencies) <= found.seconds
     assert sum(found.steps.values()) <= found.seconds
-    assert run(CascadeContender(model, eta, 24), Feed(feed.count, feed.prepare, 2), 2).right is None
+    assert run_pass(CascadeContender(model, eta, 24), Feed(feed.count, feed.prepare, 2), 2).right is None

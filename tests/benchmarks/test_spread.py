@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.benchmarks.spread import percentile, ratio, spread, unsteadiness
+from sacvit_deploy.benchmarks.spread import percentile, ratio, spread_of, unsteadiness
 from sacvit_deploy.errors import UsageError
 
 TIMES = st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=30)
@@ -16,7 +16,7 @@ TIMES = st.lists(st.floats(min_value=1e-6, max_value=1e6), min_size=1, max_size=
 
 @given(TIMES)
 def test_spread_and_percentiles_are_of_what_was_measured(values: list[float]) -> None:
-    found = spread(values)
+    found = spread_of(values)
     assert (found.low, found.high) == (min(values), max(values))
     assert found.median == statistics.median(values)
     for share in (0.0, 0.5, 0.95, 1.0):
@@ -37,6 +37,6 @@ def test_ratios_are_within_rounds(values: list[float], factor: float) -> None:
 def test_no_spread_of_nothing() -> None:
     for values in ([], [float("nan")], [1.0, float("inf")]):
         with pytest.raises(UsageError):
-            spread(values)
+            spread_of(values)
     with pytest.raises(UsageError):
         percentile([], 0.5)

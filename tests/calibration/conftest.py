@@ -25,12 +25,12 @@ __all__ = ["class_folder", "command", "views"]  # fixtures that the tests of eva
 
 
 @pytest.fixture(scope="session")
-def eval_set(model: SACViT, picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def eval_set(model: SACViT, image_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 scenes cut out of the photographs; the truth is stage 1's answer for half of them, else stage 2's."""
     rng = np.random.default_rng(1)
     scenes = []
     for number in range(96):
-        photo = Image.open(picture_paths[number % len(picture_paths)]).convert("RGB")
+        photo = Image.open(image_paths[number % len(image_paths)]).convert("RGB")
         side = int(min(photo.size) * rng.uniform(0.3, 1))
         left, top = (int(rng.integers(0, room - side + 1)) for room in photo.size)
         scenes.append(np.asarray(photo.crop((left, top, left + side, top + side)).resize((224, 224))))

@@ -99,12 +99,10 @@ def test_few_images_are_warned_of(model: SACViT, scenes: LabelledImages) -> None
     assert len(notes) == 1 and notes[0].startswith("only 3 of 40 calibration images continue at eta 0.")
 
 
-def test_unreadable_images_are_counted_and_one_is_named(
-    model: SACViT, picture_paths: list[Path], tmp_path: Path
-) -> None:
+def test_unreadable_images_are_counted_and_one_is_named(model: SACViT, image_paths: list[Path], tmp_path: Path) -> None:
     for number in range(20):
-        (tmp_path / f"{number:02}.jpg").write_bytes(picture_paths[number % 7].read_bytes())
-    (tmp_path / "05.jpg").write_bytes(picture_paths[5].read_bytes()[:900])
+        (tmp_path / f"{number:02}.jpg").write_bytes(image_paths[number % 7].read_bytes())
+    (tmp_path / "05.jpg").write_bytes(image_paths[5].read_bytes()[:900])
     (tmp_path / "19.jpg").write_bytes(b"")
     dataset = open_unlabelled(tmp_path, lambda path: prepare_image(model, path))
     inputs = collect_inputs(model.cascade, dataset, eta=1.0, alphas=[0.5])

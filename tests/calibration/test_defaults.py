@@ -16,7 +16,7 @@ from sacvit_deploy.errors import BundleError, UsageError
 from .conftest import Calibrated
 
 
-def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, picture_paths: list[Path]) -> None:
+def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, image_paths: list[Path]) -> None:
     before = open_bundle(bundle_copy).manifest
     write_defaults(bundle_copy, eta=1.0, alpha=0.25, reason="first")
     write_defaults(bundle_copy, eta=1, alpha=0.3, reason="chosen by a test")
@@ -25,7 +25,7 @@ def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, picture_pa
     assert after.provenance["notes"] == [*before.provenance["notes"], "defaults: chosen by a test"]
     assert after.variants == before.variants and after.golden == before.golden
     assert sorted(path.name for path in bundle_copy.iterdir() if "manifest" in path.name) == [MANIFEST]
-    prediction = SACViT(bundle_copy, precision="fp32", threads=1).predict(picture_paths[0])
+    prediction = SACViT(bundle_copy, precision="fp32", threads=1).predict(image_paths[0])
     assert prediction.stage == 2 and prediction.targets is not None and len(prediction.targets) == 14
 
 
@@ -85,10 +85,8 @@ def test_an_eta_belongs_to_the_variant_it_was_chosen_with(calibrated: Calibrated
     assert after.variants["int8"].report == open_bundle(calibrated.bundle).manifest.variants["int8"].report
 
 
-def test_a_variants_eta_decides_who_continues(
-    calibrated: Calibrated, picture_paths: list[Path], tmp_path: Path
-) -> None:
+def test_a_variants_eta_decides_who_continues(calibrated: Calibrated, image_paths: list[Path], tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
     for eta, stage in ((0.0, 1), (1.0, 2)):
         write_defaults(bundle, eta=eta, alpha=0.5, reason="a test", precision="int8")
-        assert SACViT(bundle, precision="int8", threads=1).predict(picture_paths[0]).stage == stage
+        assert SACViT(bundle, precision="int8", threads=1).predict(image_paths[0]).stage == stage

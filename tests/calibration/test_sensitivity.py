@@ -15,7 +15,7 @@ from sacvit_deploy.calibration.calibration_inputs import CalibrationInputs
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
-from sacvit_deploy.calibration.sensitivity import SWITCH, divergence, layer_sensitivity, switched
+from sacvit_deploy.calibration.sensitivity import SWITCH, answer_divergence, layer_sensitivity, switched
 from sacvit_deploy.glue import softmax
 
 from .making import run
@@ -81,7 +81,7 @@ def test_sensitivity_is_the_divergence_of_each_layer_alone(
     for feed in calibration.batches("sac"):
         real = quantise(fp32["sac"], ranges["sac"], [layer for layer in layers if layer != worst])
         pair = [softmax(run(model, feed)["logits"]) for model in (fp32["sac"], real)]
-        values += divergence(pair[0], pair[1]).tolist()
+        values += answer_divergence(pair[0], pair[1]).tolist()
     assert sensitivity[worst] == pytest.approx(np.mean(values), rel=0.05)
 
 
@@ -106,18 +106,18 @@ def probabilities(classes: int = 5) -> st.SearchStrategy[Any]:
 
 @given(probabilities(), probabilities())
 def test_divergence(reference: Any, other: Any) -> None:
-    value = divergence(reference, other)
+    value = answer_divergence(reference, other)
     assert value.shape == (3,) and np.isfinite(value).all() and (value >= -1e-12).all()
-    assert np.abs(divergence(reference, reference)).max() == 0
+    assert np.abs(answer_divergence(reference, reference)).max() == 0
     # Pinsker: it is at least half the square of the distance.
     assert (value >= 0.5 * np.abs(reference - other).sum(axis=1) ** 2 - 1e-9).all()
     order = [3, 0, 4, 1, 2]
-    assert divergence(reference[:, order], other[:, order]) == pytest.approx(value, rel=1e-9, abs=1e-12)
-    assert divergence(reference[::-1], other[::-1]) == pytest.approx(value[::-1])
+    assert answer_divergence(reference[:, order], other[:, order]) == pytest.approx(value, rel=1e-9, abs=1e-12)
+    assert answer_divergence(reference[::-1], other[::-1]) == pytest.approx(value[::-1])
 
 
 def test_divergence_of_known_distributions() -> None:
     half, sure = np.array([[0.5, 0.5]]), np.array([[1.0, 0.0]])
-    assert divergence(sure, half) == pytest.approx(np.log(2))
-    assert divergence(half, np.array([[0.25, 0.75]])) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
-    assert 100 < divergence(half, sure)[0] < 1000  # infinite, but for the smallest number there is
+    assert answer_divergence(sure, half) == pytest.approx(np.log(2))
+    assert answer_divergence(half, np.array([[0.25, 0.75]])) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+    assert 100 < answer_divergence(half, sure)[0] < 1000  # infinite, but for the smallest number there is

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import sacvit_deploy
-from sacvit_deploy.commands.doctor import table, tiny_model, try_provider, version
+from sacvit_deploy.commands.doctor import doctor_table, tiny_model, try_provider, version
 
 
 def test_json(command: Any) -> None:
@@ -37,7 +37,7 @@ def test_text(command: Any) -> None:
 def test_without_onnxruntime(command: Any) -> None:
     facts = json.loads(command("sacvit", "doctor", "--json", forbid=("onnxruntime",)).stdout)
     assert "pip install onnxruntime" in facts["onnxruntime"]["error"]
-    assert "pip install onnxruntime" in table(facts)
+    assert "pip install onnxruntime" in doctor_table(facts)
     command.notes.unlink()
 
 
@@ -61,7 +61,7 @@ def test_openvino_asked_for_and_not_there(command: Any, tiny_bundle: Path, easy:
     assert "pip install 'sacvit-deploy[openvino]'" in done.stderr
     facts = json.loads(command("sacvit", "doctor", "--json", forbid=("openvino",)).stdout)
     assert "sacvit-deploy[openvino]" in facts["openvino"]["error"]
-    assert "sacvit-deploy[openvino]" in table(facts)
+    assert "sacvit-deploy[openvino]" in doctor_table(facts)
     command.notes.unlink()
 
 

@@ -47,13 +47,13 @@ def test_one_image(command: Any, model: SACViT, tiny_bundle: Path, easy: Path, h
 
 
 def test_folder_with_good_and_bad_images_as_json(
-    command: Any, model: SACViT, tiny_bundle: Path, picture_paths: list[Path], tmp_path: Path
+    command: Any, model: SACViT, tiny_bundle: Path, image_paths: list[Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
-    for path in picture_paths:
+    for path in image_paths:
         shutil.copy(path, folder)
-    (folder / "2b.jpg").write_bytes(picture_paths[0].read_bytes()[:3000])
+    (folder / "2b.jpg").write_bytes(image_paths[0].read_bytes()[:3000])
     (folder / "5b.PNG").write_text("no image")
     (folder / "notes.txt").write_text("not looked at")
     arguments = [folder, "--bundle", tiny_bundle, "--eta", "0.6", "--topk", "3", "--batch", "2", "--precision", "fp32"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.commands.inspect import describe, table
+from sacvit_deploy.commands.inspect import describe, inspect_table
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import UsageError
 
@@ -55,7 +55,7 @@ def test_alpha_changes_the_counts(tiny_bundle: Path) -> None:
     few, many = describe(opened, 0.3), describe(opened, 0.7)
     assert few["tokens"]["targets"] == 14
     assert few["gmacs"]["sac"] < many["gmacs"]["sac"]
-    assert "targets 14" in table(few)
+    assert "targets 14" in inspect_table(few)
     with pytest.raises(UsageError):
         describe(opened, 1.0)
 

@@ -23,10 +23,10 @@ command = _module.command
 
 
 @pytest.fixture(scope="session")
-def views(picture_paths: list[Path]) -> list[Image.Image]:
+def views(image_paths: list[Path]) -> list[Image.Image]:
     """28 images: every photograph as it is, mirrored, turned and inverted."""
     images = []
-    for path in picture_paths:
+    for path in image_paths:
         image = Image.open(path).convert("RGB")
         turned = image.rotate(90, expand=True)
         images += [image, ImageOps.mirror(image), turned, ImageOps.invert(image)]

@@ -15,7 +15,7 @@ from PIL import Image
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.manifest import Manifest
-from sacvit_deploy.commands.group import load
+from sacvit_deploy.commands.group import load_command
 from sacvit_deploy.errors import UsageError
 
 
@@ -161,7 +161,7 @@ def test_overlay_sheet_of_class_folders_and_one_sided(command: Any, tiny_bundle:
 def test_bad_usage(arguments: tuple[str, ...], words: tuple[str, ...], tiny_bundle: Path, class_folder: Path) -> None:
     name, *rest = (str(class_folder) if word == "DATA" else word for word in arguments)
     with pytest.raises(UsageError) as caught:
-        load(name).main([str(tiny_bundle), *rest], standalone_mode=False)
+        load_command(name).main([str(tiny_bundle), *rest], standalone_mode=False)
     for word in words:
         assert word in str(caught.value)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sacvit_deploy import SACViT
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.evaluation.labelled_images import spread
+from sacvit_deploy.evaluation.labelled_images import spread_rows
 from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
 from sacvit_deploy.evaluation.scenes import open_scenes, size_buckets
 
@@ -70,7 +70,7 @@ def test_folders_refused(class_folder: Path, model: SACViT, tmp_path: Path) -> N
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=120), st.integers(1, 130))
 def test_spread(labels: list[int], limit: int) -> None:
     truth = np.array(labels)
-    rows = spread(truth, limit)
+    rows = spread_rows(truth, limit)
     assert len(rows) == min(limit, len(truth))
     assert np.array_equal(rows, np.unique(rows)) and rows.min() >= 0 and rows.max() < len(truth)
     classes = np.unique(truth)

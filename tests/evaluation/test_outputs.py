@@ -130,8 +130,8 @@ def test_baseline_runs_the_plain_deit_on_the_same_images(model: SACViT, class_fo
     assert without.times.speedup(0.5, 0.5) is None and "deit" not in without.times.milliseconds(0.5)
 
 
-def test_full_view_halves_to_the_low_view(model: SACViT, picture_paths: list[Path]) -> None:
-    images = [prepare_image(model, path) for path in picture_paths[:2]]
+def test_full_view_halves_to_the_low_view(model: SACViT, image_paths: list[Path]) -> None:
+    images = [prepare_image(model, path) for path in image_paths[:2]]
     full = full_view(images, model.config.preprocessing)
     assert full.shape == (2, 3, 224, 224) and full.dtype == np.float32
     halved = full.reshape(2, 3, 112, 2, 112, 2).mean(axis=(3, 5))

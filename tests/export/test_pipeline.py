@@ -39,7 +39,7 @@ from sacvit_deploy.export.reference import (
     ALPHAS,
     BATCHES,
     make_golden,
-    normalise,
+    normalised,
     random_images,
     shipped_images,
 )
@@ -99,7 +99,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_images(
         rows = [row for row, golden_kind in enumerate(golden.kinds) if golden_kind == kind]
         assert len(rows) == 7
         for batch in (1, 2, 7):
-            image = normalise(golden.images[rows[:batch]], model.config)
+            image = normalised(golden.images[rows[:batch]], model.config)
             with torch.no_grad():
                 expected = model.stage_one(model.downsample(image))
             for output, wanted in zip(run(ee, model.downsample(image)), expected, strict=True):
@@ -116,7 +116,7 @@ def test_engines_answer_like_the_reference_on_random_and_real_images(
 def test_the_baseline_answers_like_a_plain_deit(name: str, precision: str, exports: Export) -> None:
     exported = exports(name)
     engine = session(exported.file("deit", precision))
-    image = normalise(exported.golden.images[[0, 7, 13]], exported.config)
+    image = normalised(exported.golden.images[[0, 7, 13]], exported.config)
     with torch.no_grad():
         expected = PlainDeiT(exported.model)(image)
     (logits,) = run(engine, image)
@@ -152,7 +152,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
     """From the authors' forward pass to the engines and the glue, with nothing of this package between."""
     exported = exports("cf-vit-288")
     weights = torch.load(exported.checkpoint)["model"]
-    image = normalise(exported.golden.images, exported.config)
+    image = normalised(exported.golden.images, exported.config)
     with torch.no_grad():
         first, important, second = CFViT(weights, 2, 2)(image)
     cascade = exported.cascade("fp32")
@@ -175,7 +175,7 @@ def test_a_cf_vit_bundle_answers_like_cf_vit_itself(exports: Export) -> None:
 def test_one_sac_engine_serves_every_number_of_targets(name: str, batch: int, count: int, exports: Export) -> None:
     exported = exports(name)
     model = exported.model
-    image = normalise(random_images(batch, 224), model.config)
+    image = normalised(random_images(batch, 224), model.config)
     with torch.no_grad():
         ee = model.stage_one(model.downsample(image))
         targets = select_targets(ee.scores, count)
@@ -197,7 +197,7 @@ def test_one_ee_engine_serves_every_batch(batch: int, precision: str, plain: Exp
 
 def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
     """The engine takes positions as they come: a server may ask for tokens of its own choice."""
-    image = normalise(random_images(2, 224), plain.config)
+    image = normalised(random_images(2, 224), plain.config)
     targets = torch.tensor([[48, 0, 7], [3, 2, 1]])
     with torch.no_grad():
         inputs = stage_two_inputs(plain.model, image, targets)
@@ -214,7 +214,7 @@ def test_the_bundle_carries_two_random_and_two_real_images_with_the_right_answer
     exported = exports(name)
     golden = load_golden(exported.bundle.path / "golden.npz")
     assert golden.kinds == ("random", "random", "real", "real")
-    image = normalise(golden.images, exported.config)
+    image = normalised(golden.images, exported.config)
     with torch.no_grad():
         for number, alpha in enumerate(golden.alphas):
             out = exported.model(image, alpha)

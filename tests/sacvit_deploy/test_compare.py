@@ -11,24 +11,24 @@ from click.testing import CliRunner
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.commands.group import group
-from sacvit_deploy.verification.compare import compare
+from sacvit_deploy.verification.compare import compare_models
 
 TENSORS = {"ee.logits", "ee.scores", "ee.features", "ee.embeddings", "sac.logits"}
 
 
-def test_fp32_against_itself(model: SACViT, picture_paths: list[Path], tmp_path: Path) -> None:
+def test_fp32_against_itself(model: SACViT, image_paths: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
-    found = compare(model, model, [*picture_paths, bad, *picture_paths])
+    found = compare_models(model, model, [*image_paths, bad, *image_paths])
     assert (found.images, found.unreadable) == (14, 1)
     assert found.errors == dict.fromkeys(TENSORS, 0.0)
     assert (found.overlap, found.same_label, found.same_stage) == (1.0, 1.0, 1.0)
     assert "1 could not be read" in found.summary()
 
 
-def test_half_precision_is_near_but_not_equal(model: SACViT, tiny_bundle: Path, picture_paths: list[Path]) -> None:
+def test_half_precision_is_near_but_not_equal(model: SACViT, tiny_bundle: Path, image_paths: list[Path]) -> None:
     half = SACViT(tiny_bundle, precision="fp16", threads=1)
-    found = compare(half, model, picture_paths)
+    found = compare_models(half, model, image_paths)
     assert set(found.errors) == TENSORS
     assert all(0 < error < 2e-2 for error in found.errors.values())
     assert found.same_label == 1.0
@@ -37,14 +37,14 @@ def test_half_precision_is_near_but_not_equal(model: SACViT, tiny_bundle: Path, 
 def test_a_broken_stage_two_shows(
     bundle_copy: Path,
     model: SACViT,
-    picture_paths: list[Path],
+    image_paths: list[Path],
     spoil: Callable[..., None],
     rehash: Callable[[Path], None],
 ) -> None:
     """NaN for every picture: its error is not a number, and the pictures that continue have no answer."""
     spoil(bundle_copy / "sac.fp32.onnx", limit=-100.0)
     rehash(bundle_copy)
-    found = compare(SACViT(bundle_copy, precision="fp32", threads=1), model, picture_paths)
+    found = compare_models(SACViT(bundle_copy, precision="fp32", threads=1), model, image_paths)
     assert not found.errors["sac.logits"] <= 1e-3
     assert found.errors["ee.logits"] == 0.0
     assert 0 < found.unreadable < 7

@@ -41,9 +41,9 @@ def assert_same(found: Prediction | SacvitError, expected: Prediction) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(model: SACViT, picture_paths: list[Path]) -> dict[float, list[Prediction]]:
+def alone(model: SACViT, image_paths: list[Path]) -> dict[float, list[Prediction]]:
     """Every photograph's answer when it is asked for by itself, by eta."""
-    return {eta: [model.predict(path, eta=eta) for path in picture_paths] for eta in ETAS}
+    return {eta: [model.predict(path, eta=eta) for path in image_paths] for eta in ETAS}
 
 
 # --- against the reference
@@ -51,15 +51,15 @@ def alone(model: SACViT, picture_paths: list[Path]) -> dict[float, list[Predicti
 
 @pytest.mark.parametrize("alpha", [None, 0.3, 0.9])
 def test_answers_are_the_references(
-    model: SACViT, reference_model: ReferenceSACViT, picture_paths: list[Path], alpha: float | None
+    model: SACViT, reference_model: ReferenceSACViT, image_paths: list[Path], alpha: float | None
 ) -> None:
     recipe = model.config.preprocessing
-    pixels = np.stack([fit(load_image(path), 224, recipe) for path in picture_paths])
+    pixels = np.stack([fit(load_image(path), 224, recipe) for path in image_paths])
     mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
     with torch.no_grad():
         expected = reference_model(((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2), alpha)
-    first = [good(result) for result in model.predict_batch(picture_paths, eta=0.0)]
-    second = [good(result) for result in model.predict_batch(picture_paths, eta=1.0, alpha=alpha)]
+    first = [good(result) for result in model.predict_batch(image_paths, eta=0.0)]
+    second = [good(result) for result in model.predict_batch(image_paths, eta=1.0, alpha=alpha)]
     np.testing.assert_allclose([p.probabilities for p in first], expected.ee.logits.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_allclose([p.probabilities for p in second], expected.logits.softmax(1).numpy(), atol=1e-4)
     np.testing.assert_array_equal([p.targets for p in second], expected.targets.numpy())
@@ -79,19 +79,19 @@ def test_the_fixture_can_tell_the_stages_apart(alone: dict[float, list[Predictio
 
 @pytest.mark.parametrize("eta", ETAS)
 def test_batch_answers_as_each_picture_alone(
-    model: SACViT, picture_paths: list[Path], alone: dict[float, list[Prediction]], eta: float
+    model: SACViT, image_paths: list[Path], alone: dict[float, list[Prediction]], eta: float
 ) -> None:
-    for found, expected in zip(model.predict_batch(picture_paths, eta=eta), alone[eta], strict=True):
+    for found, expected in zip(model.predict_batch(image_paths, eta=eta), alone[eta], strict=True):
         assert_same(found, expected)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_stream_answers_as_each_picture_alone(
-    model: SACViT, picture_paths: list[Path], alone: dict[float, list[Prediction]], batch_size: int, workers: int
+    model: SACViT, image_paths: list[Path], alone: dict[float, list[Prediction]], batch_size: int, workers: int
 ) -> None:
     for eta in (0.6, 0.82):
-        found = list(model.stream(iter(picture_paths), batch_size=batch_size, eta=eta, workers=workers))
+        found = list(model.stream(iter(image_paths), batch_size=batch_size, eta=eta, workers=workers))
         for result, expected in zip(found, alone[eta], strict=True):
             assert_same(result, expected)
 
@@ -104,13 +104,13 @@ def test_exactly_one_of_a_batch_continues(model: SACViT, easy: Path, hard: Path)
 
 
 def test_bad_pictures_keep_their_place_and_cost_nobody(
-    model: SACViT, picture_paths: list[Path], alone: dict[float, list[Prediction]], tmp_path: Path
+    model: SACViT, image_paths: list[Path], alone: dict[float, list[Prediction]], tmp_path: Path
 ) -> None:
     half = tmp_path / "half.jpg"
-    half.write_bytes(picture_paths[3].read_bytes()[:4000])
+    half.write_bytes(image_paths[3].read_bytes()[:4000])
     lazy = Image.open(io.BytesIO(half.read_bytes()))  # decoded, and found damaged, only in the worker
     bad: list[Any] = [tmp_path / "none.jpg", half, b"", np.zeros((0, 5), np.uint8), lazy, 7, "nul\0.jpg"]
-    sources = [source for pair in zip(picture_paths, bad, strict=True) for source in pair]
+    sources = [source for pair in zip(image_paths, bad, strict=True) for source in pair]
     for batch_size in (1, 2, 5, 64):
         found = list(model.stream(sources, batch_size=batch_size, eta=0.6))
         assert len(found) == 14
@@ -137,12 +137,12 @@ def test_bad_picture_alone_is_raised(model: SACViT, tmp_path: Path) -> None:
 # --- laziness
 
 
-def test_stream_reads_ahead_only_so_far(model: SACViT, picture_paths: list[Path]) -> None:
+def test_stream_reads_ahead_only_so_far(model: SACViT, image_paths: list[Path]) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
         nonlocal taken
-        for path in itertools.cycle(picture_paths):
+        for path in itertools.cycle(image_paths):
             taken += 1
             yield path
 
@@ -185,26 +185,26 @@ def assert_no_decoders() -> None:
     assert decoders() == []
 
 
-def test_closed_stream_leaves_no_threads(model: SACViT, picture_paths: list[Path]) -> None:
-    stream = model.stream(itertools.cycle(picture_paths), batch_size=2, workers=3)
+def test_closed_stream_leaves_no_threads(model: SACViT, image_paths: list[Path]) -> None:
+    stream = model.stream(itertools.cycle(image_paths), batch_size=2, workers=3)
     good(next(stream))
     assert decoders()
     stream.close()  # type: ignore[attr-defined]
     assert_no_decoders()
 
 
-def test_dropped_and_finished_streams_leave_no_threads(model: SACViT, picture_paths: list[Path]) -> None:
-    for result in model.stream(itertools.cycle(picture_paths), batch_size=2, workers=3):
+def test_dropped_and_finished_streams_leave_no_threads(model: SACViT, image_paths: list[Path]) -> None:
+    for result in model.stream(itertools.cycle(image_paths), batch_size=2, workers=3):
         good(result)
         break
     assert_no_decoders()
-    assert len(list(model.stream(picture_paths, batch_size=2, workers=3))) == 7
+    assert len(list(model.stream(image_paths, batch_size=2, workers=3))) == 7
     assert_no_decoders()
 
 
-def test_error_in_the_callers_iterable_reaches_the_caller(model: SACViT, picture_paths: list[Path]) -> None:
+def test_error_in_the_callers_iterable_reaches_the_caller(model: SACViT, image_paths: list[Path]) -> None:
     def failing() -> Iterator[Path]:
-        yield picture_paths[0]
+        yield image_paths[0]
         raise RuntimeError("the camera is gone")
 
     with pytest.raises(RuntimeError, match="the camera is gone"):
@@ -216,11 +216,11 @@ def test_error_in_the_callers_iterable_reaches_the_caller(model: SACViT, picture
 
 
 def test_sac_engine_is_opened_by_the_first_continuing_picture(
-    tiny_bundle: Path, picture_paths: list[Path], easy: Path, hard: Path
+    tiny_bundle: Path, image_paths: list[Path], easy: Path, hard: Path
 ) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     assert not model.cascade.sac_opened
-    model.predict_batch(picture_paths, eta=0.0)
+    model.predict_batch(image_paths, eta=0.0)
     model.predict(easy, eta=0.6)
     assert not model.cascade.sac_opened
     assert model.predict(hard, eta=0.6).stage == 2
@@ -228,21 +228,21 @@ def test_sac_engine_is_opened_by_the_first_continuing_picture(
 
 
 def test_threads_get_the_same_answers(
-    tiny_bundle: Path, picture_paths: list[Path], alone: dict[float, list[Prediction]]
+    tiny_bundle: Path, image_paths: list[Path], alone: dict[float, list[Prediction]]
 ) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)  # fresh: the SAC engine is opened under contention
 
     def ask(number: int) -> Prediction:
-        return model.predict(picture_paths[number % 7], eta=0.6)
+        return model.predict(image_paths[number % 7], eta=0.6)
 
     with ThreadPoolExecutor(4) as pool:
         for number, found in enumerate(pool.map(ask, range(42))):
             assert_same(found, alone[0.6][number % 7])
 
 
-def test_two_streams_at_once(model: SACViT, picture_paths: list[Path], alone: dict[float, list[Prediction]]) -> None:
-    first = model.stream(picture_paths, batch_size=2, eta=0.6)
-    second = model.stream(picture_paths, batch_size=3, eta=0.82)
+def test_two_streams_at_once(model: SACViT, image_paths: list[Path], alone: dict[float, list[Prediction]]) -> None:
+    first = model.stream(image_paths, batch_size=2, eta=0.6)
+    second = model.stream(image_paths, batch_size=3, eta=0.82)
     for one, two, expect_one, expect_two in zip(first, second, alone[0.6], alone[0.82], strict=True):
         assert_same(one, expect_one)
         assert_same(two, expect_two)
@@ -251,8 +251,8 @@ def test_two_streams_at_once(model: SACViT, picture_paths: list[Path], alone: di
 # --- sources
 
 
-def test_every_kind_of_source_gives_the_same_answer(model: SACViT, picture_paths: list[Path]) -> None:
-    path = picture_paths[2]
+def test_every_kind_of_source_gives_the_same_answer(model: SACViT, image_paths: list[Path]) -> None:
+    path = image_paths[2]
     opened = Image.open(path)
     array = np.asarray(opened.convert("RGB"))
     expected = model.predict(path, eta=1.0)
@@ -265,8 +265,8 @@ def test_every_kind_of_source_gives_the_same_answer(model: SACViT, picture_paths
     assert model.predict(array).source == "<ndarray>"
 
 
-def test_grey_arrays_give_the_same_answer(model: SACViT, picture_paths: list[Path]) -> None:
-    grey = np.asarray(Image.open(picture_paths[2]).convert("L"))
+def test_grey_arrays_give_the_same_answer(model: SACViT, image_paths: list[Path]) -> None:
+    grey = np.asarray(Image.open(image_paths[2]).convert("L"))
     expected = model.predict(grey, eta=1.0).probabilities
     for source in (grey[:, :, None], grey[:, :, None].repeat(3, axis=2), Image.fromarray(grey)):
         np.testing.assert_array_equal(model.predict(source, eta=1.0).probabilities, expected)
@@ -291,17 +291,17 @@ def test_arrays_that_are_no_picture_are_refused(model: SACViT, array: Any) -> No
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.0001, math.nan, math.inf])
-def test_eta_out_of_range(model: SACViT, picture_paths: list[Path], eta: float) -> None:
+def test_eta_out_of_range(model: SACViT, image_paths: list[Path], eta: float) -> None:
     for ask in (model.predict_batch, model.stream):
         with pytest.raises(UsageError, match="eta is"):
-            ask([picture_paths[0]], eta=eta)
+            ask([image_paths[0]], eta=eta)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -1.0, 2.0, 0.01, math.nan])
-def test_alpha_out_of_range(model: SACViT, picture_paths: list[Path], alpha: float) -> None:
+def test_alpha_out_of_range(model: SACViT, image_paths: list[Path], alpha: float) -> None:
     for ask in (model.predict_batch, model.stream):
         with pytest.raises(UsageError, match="alpha"):
-            ask([picture_paths[0]], alpha=alpha)
+            ask([image_paths[0]], alpha=alpha)
 
 
 def test_batch_size_and_workers_out_of_range(model: SACViT) -> None:
@@ -311,8 +311,8 @@ def test_batch_size_and_workers_out_of_range(model: SACViT) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.03, 0.3, 0.7, 0.97])
-def test_alpha_sets_the_number_of_targets(model: SACViT, picture_paths: list[Path], alpha: float) -> None:
-    found = model.predict(picture_paths[2], eta=1.0, alpha=alpha)
+def test_alpha_sets_the_number_of_targets(model: SACViT, image_paths: list[Path], alpha: float) -> None:
+    found = model.predict(image_paths[2], eta=1.0, alpha=alpha)
     assert found.targets is not None
     assert len(found.targets) == math.floor(alpha * 49)
     assert found.targets.tolist() == sorted(set(found.targets.tolist()))
@@ -324,11 +324,11 @@ def test_defaults_are_the_bundles(model: SACViT, easy: Path, hard: Path) -> None
         assert_same(model.predict(path), model.predict(path, eta=0.6, alpha=0.5))
 
 
-def test_half_precision_answers_nearly_the_same(tiny_bundle: Path, picture_paths: list[Path], alone: Any) -> None:
+def test_half_precision_answers_nearly_the_same(tiny_bundle: Path, image_paths: list[Path], alone: Any) -> None:
     model = SACViT(tiny_bundle, precision="fp16", threads=1)
     assert model.precision == "fp16"
     for eta in (0.0, 1.0):
-        for found, expected in zip(model.predict_batch(picture_paths, eta=eta), alone[eta], strict=True):
+        for found, expected in zip(model.predict_batch(image_paths, eta=eta), alone[eta], strict=True):
             assert good(found).label == expected.label
             np.testing.assert_allclose(good(found).probabilities, expected.probabilities, atol=0.02)
 
@@ -352,9 +352,9 @@ def test_impossible_threads_and_weights(tiny_bundle: Path) -> None:
             SACViT(tiny_bundle, **arguments)
 
 
-def test_mapped_weights_answer_the_same(tiny_bundle: Path, picture_paths: list[Path], alone: Any) -> None:
+def test_mapped_weights_answer_the_same(tiny_bundle: Path, image_paths: list[Path], alone: Any) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1, weights="mapped")
-    for found, expected in zip(model.predict_batch(picture_paths, eta=0.6), alone[0.6], strict=True):
+    for found, expected in zip(model.predict_batch(image_paths, eta=0.6), alone[0.6], strict=True):
         assert_same(found, expected)
 
 

@@ -86,9 +86,9 @@ def test_one_engine_and_many_threads(tiny_bundle: Path) -> None:
         assert_same(one, theirs.run(each))
 
 
-def test_whole_cascade(tiny_bundle: Path, picture_paths: list[Path], model: SACViT) -> None:
+def test_whole_cascade(tiny_bundle: Path, image_paths: list[Path], model: SACViT) -> None:
     ours = SACViT(tiny_bundle, backend="openvino", precision="fp32", threads=2)
-    found, wanted = list(ours.stream(picture_paths, batch_size=3)), list(model.stream(picture_paths, batch_size=3))
+    found, wanted = list(ours.stream(image_paths, batch_size=3)), list(model.stream(image_paths, batch_size=3))
     for one, other in zip(found, wanted, strict=True):
         assert isinstance(one, Prediction)
         assert isinstance(other, Prediction)

@@ -12,7 +12,7 @@ from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.images.decode import ImageSource
-from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share
+from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share_time
 from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -131,14 +131,14 @@ def test_nan_logits_cost_only_their_own_picture(
     rehash: Callable[[Path], None],
     spoil: Callable[[Path], None],
     model: SACViT,
-    picture_paths: list[Path],
+    image_paths: list[Path],
     stage: str,
 ) -> None:
     spoil(bundle_copy / f"{stage}.fp32.onnx")
     rehash(bundle_copy)
     spoilt = SACViT(bundle_copy, precision="fp32", threads=1)
     eta = 0.6 if stage == "ee" else 1.0
-    sources: list[ImageSource] = [*picture_paths[:3], WHITE, *picture_paths[3:], WHITE]
+    sources: list[ImageSource] = [*image_paths[:3], WHITE, *image_paths[3:], WHITE]
     for batch_size in (1, 3, 9):
         found = list(spoilt.stream(sources, batch_size=batch_size, eta=eta))
         for at, (result, expected) in enumerate(zip(found, model.stream(sources, eta=eta), strict=True)):
@@ -166,5 +166,5 @@ def test_a_batchs_time_is_shared_by_its_pictures() -> None:
     for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
         in_flight.book(step, seconds)
     timing = {"gate": 1.0, "decode": 5.0}
-    share(in_flight, timing)
+    share_time(in_flight, timing)
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

@@ -22,7 +22,7 @@ from sacvit_deploy.training.scenes.classes import LABELS
 from sacvit_deploy.training.scenes.dataset import Scenes
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import fresh
-from sacvit_deploy.training.train import run
+from sacvit_deploy.training.train import run_training
 from sacvit_deploy.training.trainer import Trainer, random_targets
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "model.safetensors"
@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_exactly(
     """Kill a run in either phase, after its last save, so that a step is lost and repeated."""
     recipe = dataclasses.replace(RECIPE, optimiser=optimiser)
     unbroken = trainer_of(scenes, recipe)
-    run(unbroken, tmp_path / "unbroken", save_minutes=1e9, held_out=None)
+    run_training(unbroken, tmp_path / "unbroken", save_minutes=1e9, held_out=None)
 
     class Killed(Exception):
         pass
@@ -89,19 +89,19 @@ def test_a_killed_run_resumes_exactly(
 
     broken.train_step = mortal_step  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        run(broken, tmp_path / "broken", save_minutes=0.0, held_out=None)
+        run_training(broken, tmp_path / "broken", save_minutes=0.0, held_out=None)
     assert not _equal(_weights(broken), _weights(unbroken))
 
     resumed = trainer_of(scenes, recipe)
-    run(resumed, tmp_path / "broken", save_minutes=1e9, held_out=None)
+    run_training(resumed, tmp_path / "broken", save_minutes=1e9, held_out=None)
     assert (resumed.phase, resumed.step) == (unbroken.phase, unbroken.step) == (1, 3)
     assert _equal(_weights(resumed), _weights(unbroken))
 
 
 def test_a_changed_recipe_is_remembered(scenes: Scenes, tmp_path: Path) -> None:
-    run(trainer_of(scenes), tmp_path, held_out=None)
+    run_training(trainer_of(scenes), tmp_path, held_out=None)
     longer = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(3, 5)))
-    run(longer, tmp_path, held_out=None)
+    run_training(longer, tmp_path, held_out=None)
     history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
     assert [(h["phase"], h["step"], h["recipe"]["amounts"]) for h in history] == [(0, 0, [3, 3]), (1, 3, [3, 5])]
     assert longer.step == 5
@@ -116,9 +116,9 @@ def test_recipes_are_stored_under_the_names_of_older_files() -> None:
 
 def test_a_run_resumes_with_another_optimiser(scenes: Scenes, tmp_path: Path) -> None:
     first = trainer_of(scenes)
-    run(first, tmp_path, held_out=None)
+    run_training(first, tmp_path, held_out=None)
     other = trainer_of(scenes, dataclasses.replace(RECIPE, amounts=(3, 4), optimiser="muon"))
-    run(other, tmp_path, held_out=None)
+    run_training(other, tmp_path, held_out=None)
     history = load_checkpoint(tmp_path / "model.safetensors").provenance["history"]
     assert [h["recipe"]["optimiser"] for h in history] == ["adamw", "muon"]
     moved = [not torch.equal(a, b) for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True)]
@@ -142,7 +142,7 @@ def test_it_learns_and_its_checkpoint_loads_and_is_measured(scenes: Scenes, tmp_
     recipe = dataclasses.replace(RECIPE, batch=16, amounts=(36, 18), rates=(5e-3, 3e-3), average=0.5, smoothing=0.0)
     held_out = SceneSet(scenes, CONFIG, 32)
     trainer = trainer_of(scenes, recipe, held_out=8, zoom=0.1)
-    run(trainer, tmp_path, held_out, eta=0.7, data={"trained_on": "colours"}, dtype=torch.float16, log_every=6)
+    run_training(trainer, tmp_path, held_out, eta=0.7, data={"trained_on": "colours"}, dtype=torch.float16, log_every=6)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {line["phase"] for line in lines} == {"one", "both"}
     assert lines[0]["loss"] > 3.0
@@ -221,7 +221,7 @@ def test_a_damaged_state_is_refused_by_name(damage: str, scenes: Scenes, tmp_pat
         model = fresh(config.geometry, {}, config.preprocessing, 0)
         Trainer(model, RECIPE, SceneSet(scenes, config)).save(path)
     with pytest.raises(CheckpointError, match=re.escape(str(path))):
-        run(trainer_of(scenes), tmp_path, held_out=None)
+        run_training(trainer_of(scenes), tmp_path, held_out=None)
 
 
 def test_random_targets_are_ascending_and_as_many_as_selected_ones() -> None:

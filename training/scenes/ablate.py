@@ -16,7 +16,7 @@ from typing import Any
 import click
 import torch
 
-from sacvit_deploy.commands.common import run
+from sacvit_deploy.commands.common import run_command
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.export.checkpoint import load_checkpoint
@@ -24,7 +24,7 @@ from sacvit_deploy.training.measure import Accuracies, measure_accuracies
 from sacvit_deploy.training.memory import keep_memory
 from sacvit_deploy.training.parallel import fast_bf16, team_device
 from sacvit_deploy.training.recipe import DENSE, Recipe
-from sacvit_deploy.training.scenes.dataset import open_scenes
+from sacvit_deploy.training.scenes.dataset import open_split
 from sacvit_deploy.training.scenes.scene_set import SceneSet
 from sacvit_deploy.training.start import from_weights
 from sacvit_deploy.training.trainer import Trainer
@@ -83,7 +83,7 @@ def command(
         with results.open("a") as file:
             file.write(json.dumps(rows[name]) + "\n")
         click.echo(f"{name}: stage 1 {accuracies.ee:.1%}, stage 2 {accuracies.sac:.1%}")
-    click.echo(table(rows))
+    click.echo(ablation_table(rows))
 
 
 def run_variant(changes: dict[str, Any], base: Recipe, init: Path, folder: Path, limit: int | None) -> Accuracies:
@@ -94,15 +94,15 @@ def run_variant(changes: dict[str, Any], base: Recipe, init: Path, folder: Path,
     device = team_device()
     classes = load_checkpoint(init).model.config.geometry.classes
     model, _ = from_weights(init, classes, method, recipe.seed)
-    dataset = SceneSet(open_scenes(folder / "train"), model.config)
+    dataset = SceneSet(open_split(folder / "train"), model.config)
     trainer = Trainer(model, recipe, dataset, device=device, amp=fast_bf16(device))
     while trainer.advance():
         trainer.train_step()
-    test = SceneSet(open_scenes(folder / "test"), model.config)
+    test = SceneSet(open_split(folder / "test"), model.config)
     return measure_accuracies(trainer.average.eval(), test, limit=limit, with_random_targets=recipe.random_targets)
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
+def ablation_table(rows: dict[str, dict[str, Any]]) -> str:
     """Format the rows as a Markdown table, best stage 2 first, with differences from the defaults in points."""
     base = rows.get("defaults")
     lines = ["| variant | stage 1 | stage 2 | against the defaults |", "|---|---|---|---|"]
@@ -113,4 +113,4 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    run(command)
+    run_command(command)

@@ -28,7 +28,7 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.scenes import ARRAYS, FINISHED
 from sacvit_deploy.training.scenes.backgrounds import Split, load_unseen, read_backgrounds
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
-from sacvit_deploy.training.scenes.render import SCENE, Library, render
+from sacvit_deploy.training.scenes.render import SCENE, ObjectLibrary, render
 
 BLOCK = 240  # scenes a worker renders at a time
 ROW_SHAPES = {"images": (SCENE, SCENE, 3), "labels": (), "object_px": (), "boxes": (4,)}  # of one scene
@@ -47,7 +47,7 @@ class Scenes:
         return len(self.labels)
 
 
-def open_scenes(folder: Path) -> Scenes:
+def open_split(folder: Path) -> Scenes:
     """Open a rendered split. Raises UsageError if it is absent or unfinished."""
     if not (folder / FINISHED).exists():
         raise UsageError(f"{folder} holds no finished scenes; render them with sacvit_deploy.training.scenes.dataset")
@@ -77,13 +77,13 @@ def load_objects(assets: Path) -> dict[str, Image.Image]:
     return {code: Image.open(assets / "objects" / f"{code}.webp").convert("RGBA") for code in sorted(codes)}
 
 
-def load_library(assets: Path, split: Split) -> Library:
+def load_library(assets: Path, split: Split) -> ObjectLibrary:
     """Load the objects and the split's backgrounds from an assets folder."""
     backgrounds = load_unseen(assets) if split == "test" else read_backgrounds(assets, split)
-    return Library(split, load_objects(assets), [b.pixels for b in backgrounds])
+    return ObjectLibrary(split, load_objects(assets), [b.pixels for b in backgrounds])
 
 
-_library: Library | None = None  # set before the workers are forked, so that they share its memory
+_library: ObjectLibrary | None = None  # set before the workers are forked, so that they share its memory
 
 
 def _render_block(task: tuple[Path, int, int, int]) -> int:
@@ -121,7 +121,7 @@ def _kept(folder: Path, truth: Mapping[str, object]) -> int:
     return int(existing["count"]) if {**existing, "count": truth["count"]} == truth else 0
 
 
-def render_split(library: Library, folder: Path, count: int, seed: int, workers: int) -> None:
+def render_split(library: ObjectLibrary, folder: Path, count: int, seed: int, workers: int) -> None:
     """Render `count` scenes of the library's split into `folder`; a shorter set of the same seed is extended."""
     global _library
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from PIL import Image
 from sacvit_deploy.training.scenes.backgrounds import load_unseen
 from sacvit_deploy.training.scenes.classes import CLASSES, LABELS
 from sacvit_deploy.training.scenes.dataset import load_objects
-from sacvit_deploy.training.scenes.render import Library, Scene, render
+from sacvit_deploy.training.scenes.render import ObjectLibrary, Scene, render
 
 Kind = Literal["jpg", "png", "rotated.jpg", "cmyk.jpg", "grey.jpg", "grey.png", "alpha.png", "palette.png"]
 SIZES = {"small": (16.0, 30.0), "medium": (34.0, 60.0), "large": (75.0, 140.0)}  # px of a 224 scene
@@ -71,7 +71,7 @@ def write(image: Image.Image, path: Path, kind: Kind) -> None:
     image.convert(_MODES.get(kind, image.mode)).save(path, **options)
 
 
-def draw(example: Example, library: Library, seed: int) -> Scene:
+def draw(example: Example, library: ObjectLibrary, seed: int) -> Scene:
     """Render the scene of an example, at an index that has the example's label."""
     index = example.label + len(CLASSES) * example.number
     return render(library, seed, index, *example.canvas, object_range=SIZES[example.size])
@@ -80,7 +80,7 @@ def draw(example: Example, library: Library, seed: int) -> Scene:
 def make(assets: Path, out: Path, count: int, seed: int) -> int:
     """Write the images, `truth.csv` and `attribution.csv`; returns the total size of the images in bytes."""
     backgrounds = [b for b in load_unseen(assets) if b.licence.shippable]
-    library = Library("test", load_objects(assets), [b.pixels for b in backgrounds])
+    library = ObjectLibrary("test", load_objects(assets), [b.pixels for b in backgrounds])
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     truth, sources = [], []
     for example in sorted(plan(count), key=lambda example: example.file):

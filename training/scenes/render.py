@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Library:
+class ObjectLibrary:
     """Object art by code point (RGBA) and background images ([H,W,3] uint8) of one split."""
 
     split: Split
@@ -48,7 +48,7 @@ class Scene:
 
 
 def _background(
-    library: Library, width: int, height: int, rng: np.random.Generator
+    library: ObjectLibrary, width: int, height: int, rng: np.random.Generator
 ) -> tuple[Image.Image, tuple[int, ...]]:
     """Return a canvas of one image, a collage of two, or a generated pattern, and the indices of the images used."""
     if not library.backgrounds or rng.random() < GENERATED_SHARE:
@@ -103,14 +103,14 @@ def _recolour(sprite: Image.Image, rng: np.random.Generator, strength: float, bl
     return colours
 
 
-def _distractor(library: Library, size: float, rng: np.random.Generator) -> Image.Image:
+def _distractor(library: ObjectLibrary, size: float, rng: np.random.Generator) -> Image.Image:
     art = library.objects[DISTRACTORS[int(rng.integers(len(DISTRACTORS)))]]
     sprite = _transform(art, size, rng.uniform(-180, 180), bool(rng.random() < 0.5))
     return _recolour(sprite, rng, 0.35, 0.0)
 
 
 def render(
-    library: Library,
+    library: ObjectLibrary,
     seed: int,
     index: int,
     width: int = SCENE,
@@ -148,7 +148,7 @@ def render(
     return Scene(_finish(canvas, unit, rng), label, object_px, box, sources)
 
 
-def _cover(canvas: Image.Image, box: Box, library: Library, rng: np.random.Generator) -> None:
+def _cover(canvas: Image.Image, box: Box, library: ObjectLibrary, rng: np.random.Generator) -> None:
     """Paste a distractor over the edge of the class object; it hides at most a quarter of the box's area."""
     longest = max(box[2] - box[0], box[3] - box[1])
     other = _distractor(library, longest * rng.uniform(0.3, 0.5), rng)

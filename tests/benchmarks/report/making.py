@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sacvit_deploy.benchmarks.bench import with_ratios
 from sacvit_deploy.benchmarks.report.results import BenchReport, BenchRow
-from sacvit_deploy.benchmarks.spread import spread
+from sacvit_deploy.benchmarks.spread import spread_of
 
 
 def row(contender: str, precision: str, *rounds_ms: float, gate: float | None = None) -> BenchRow:
@@ -18,7 +18,7 @@ def row(contender: str, precision: str, *rounds_ms: float, gate: float | None = 
         pictures=10,
         rounds=len(rounds_ms),
         steady=True,
-        ms=spread(rounds_ms),
+        ms=spread_of(rounds_ms),
         rounds_ms=list(rounds_ms),
         latency_ms={"p50": 1.0, "p95": 1.0, "p99": 1.0},
         steps_ms={"engine": 1.0},

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit_deploy.benchmarks.bench import with_ratios
-from sacvit_deploy.benchmarks.report.compare import FASTER, SAME, SLOWER, compare
+from sacvit_deploy.benchmarks.report.compare import FASTER, SAME, SLOWER, compare_benches
 
 from .making import report, row
 
@@ -39,25 +39,25 @@ def test_reduced_variants_are_compared_three_ways() -> None:
 def test_verdicts_respect_the_spread() -> None:
     old = report(row("cascade", "fp32", 20, 22, gate=0.23), row("deit", "fp32", 50, 55), row("sait", "fp32", 30, 31))
     new = report(row("cascade", "fp32", 10, 12, gate=0.23), row("deit", "fp32", 54, 56), row("stvit", "fp32", 30, 31))
-    found = {(one.name.rpartition(": ")[2], one.quantity): one for one in compare(old, new).verdicts}
+    found = {(one.name.rpartition(": ")[2], one.quantity): one for one in compare_benches(old, new).verdicts}
     assert found["deit fp32", "ms"].verdict == SAME
     assert found["cascade 23% fp32", "ms"].verdict == FASTER
     assert found["cascade 23% fp32", "ratio to DeiT"].verdict == FASTER
     assert found["cascade 23% fp32", "ms"].change == pytest.approx(21 / 11)
-    back = {(one.name.rpartition(": ")[2], one.quantity): one for one in compare(new, old).verdicts}
+    back = {(one.name.rpartition(": ")[2], one.quantity): one for one in compare_benches(new, old).verdicts}
     assert back["cascade 23% fp32", "ratio to DeiT"].verdict == SLOWER
     for key, one in found.items():
         assert one.change == pytest.approx(1 / back[key].change)
-    touching = compare(report(row("deit", "fp32", 1, 1)), report(row("deit", "fp32", 1, 2)))
+    touching = compare_benches(report(row("deit", "fp32", 1, 1)), report(row("deit", "fp32", 1, 2)))
     assert [one.verdict for one in touching.verdicts] == [SAME]
-    whole = compare(old, new)
+    whole = compare_benches(old, new)
     assert [name.rpartition(": ")[2] for name in (*whole.only_old, *whole.only_new)] == ["sait fp32", "stvit fp32"]
     assert "2 faster, 0 slower, 1 same" in whole.table()
 
 
 def test_times_of_other_machines_are_not_compared() -> None:
     rows = (row("cascade", "fp32", 20, 22, gate=0.23), row("deit", "fp32", 50, 55))
-    found = compare(report(*rows), report(*rows, machine="b"))
+    found = compare_benches(report(*rows), report(*rows, machine="b"))
     assert not found.same_machine
     assert {one.quantity for one in found.verdicts} == {"ratio to DeiT"}
     assert "machines differ" in found.table()
@@ -66,6 +66,6 @@ def test_times_of_other_machines_are_not_compared() -> None:
 @given(TIMES, TIMES)
 def test_verdicts_are_the_mirror_of_the_other_way_round(first: list[float], second: list[float]) -> None:
     a, b = report(row("sait", "fp32", *first)), report(row("sait", "fp32", *second))
-    there, back = compare(a, b).verdicts[0].verdict, compare(b, a).verdicts[0].verdict
+    there, back = compare_benches(a, b).verdicts[0].verdict, compare_benches(b, a).verdicts[0].verdict
     assert {FASTER: SLOWER, SLOWER: FASTER, SAME: SAME}[there] == back
-    assert compare(a, a).verdicts[0].verdict == SAME
+    assert compare_benches(a, a).verdicts[0].verdict == SAME

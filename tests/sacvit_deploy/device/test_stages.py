@@ -52,13 +52,13 @@ def answers(model: SACViT, sources: list[Path], **options: object) -> list[Predi
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("speeds", SPEEDS)
 def test_answers_equal_the_plain_runtimes(
-    speeds: tuple[bool, bool], precision: str, tiny_bundle: Path, picture_paths: list[Path]
+    speeds: tuple[bool, bool], precision: str, tiny_bundle: Path, image_paths: list[Path]
 ) -> None:
     """Some, none and all continue; queues overflow into the next; alpha changes between calls on the same lane."""
     plain = SACViT(tiny_bundle, precision=precision, threads=1)
     late = SACViT(tiny_bundle, precision=precision, threads=1)
     late.pool = ContextPool(LateDevice(late.bundle.checked_files(precision), speeds), late.config)
-    sources = picture_paths * 3
+    sources = image_paths * 3
     for batch_size, eta, alpha in ((1, None, None), (4, None, 0.7), (5, 0.9, None), (3, 1.0, 0.3), (4, 0.0, None)):
         options = {"batch_size": batch_size, "eta": eta, "alpha": alpha}
         equal(answers(late, sources, **options), answers(plain, sources, **options))
@@ -72,20 +72,20 @@ def test_answers_equal_the_plain_runtimes(
     speeds=st.sampled_from(SPEEDS),
 )
 def test_any_mix(
-    model: SACViT, picture_paths: list[Path], order: list[int], batch_size: int, eta: float, speeds: tuple[bool, bool]
+    model: SACViT, image_paths: list[Path], order: list[int], batch_size: int, eta: float, speeds: tuple[bool, bool]
 ) -> None:
     late = SACViT(model.bundle.path, precision="fp32", threads=1)
     late.pool = ContextPool(LateDevice(late.bundle.checked_files("fp32"), speeds), late.config)
-    sources = [picture_paths[at] for at in order]
+    sources = [image_paths[at] for at in order]
     options = {"batch_size": batch_size, "eta": eta}
     equal(answers(late, sources, **options), answers(model, sources, **options))
 
 
-def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, picture_paths: list[Path]) -> None:
+def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, image_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     device = LateDevice(model.bundle.checked_files("fp32"), (True, True))
     model.pool = ContextPool(device, model.config)
-    answers(model, picture_paths, batch_size=7, eta=1.0)
+    answers(model, image_paths, batch_size=7, eta=1.0)
     pictures, indices = 7 * 224 * 224 * 3, 8 * (7 + 49)
     assert device.memory.uploaded == pictures + indices  # type: ignore[attr-defined]
 
@@ -98,19 +98,19 @@ def test_whole_batches_reach_stage_two(tiny_bundle: Path, easy: Path, hard: Path
     assert device.sizes == {"view": [4] * 7, "ee": [4] * 7, "gather": [1] * 7, "sac": [4, 3]}
 
 
-def test_bad_pictures_cost_only_themselves(on_device: SACViT, picture_paths: list[Path], tmp_path: Path) -> None:
+def test_bad_pictures_cost_only_themselves(on_device: SACViT, image_paths: list[Path], tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no picture")
-    found = list(on_device.stream([picture_paths[0], bad, *picture_paths[1:]], batch_size=3))
+    found = list(on_device.stream([image_paths[0], bad, *image_paths[1:]], batch_size=3))
     assert isinstance(found[1], ImageError)
     assert all(isinstance(one, Prediction) for at, one in enumerate(found) if at != 1)
 
 
-def test_a_lane_is_used_again_and_dropped_after_an_error(on_device: SACViT, picture_paths: list[Path]) -> None:
+def test_a_lane_is_used_again_and_dropped_after_an_error(on_device: SACViT, image_paths: list[Path]) -> None:
     assert on_device.pool is not None
-    first = answers(on_device, picture_paths, batch_size=4)
+    first = answers(on_device, image_paths, batch_size=4)
     lane = on_device.pool._idle[0]
-    equal(answers(on_device, picture_paths, batch_size=4), first)
+    equal(answers(on_device, image_paths, batch_size=4), first)
     assert on_device.pool._idle == [lane]
 
     def broken(*_: object) -> None:
@@ -118,24 +118,24 @@ def test_a_lane_is_used_again_and_dropped_after_an_error(on_device: SACViT, pict
 
     lane.memory.copy = broken  # type: ignore[method-assign]
     with pytest.raises(BackendError, match="out of memory"):
-        answers(on_device, picture_paths, batch_size=4, eta=1.0)
+        answers(on_device, image_paths, batch_size=4, eta=1.0)
     assert on_device.pool._idle == []
     del lane.memory.copy
-    equal(answers(on_device, picture_paths, batch_size=4), first)
+    equal(answers(on_device, image_paths, batch_size=4), first)
 
 
-def test_an_abandoned_stream_leaves_the_device_usable(on_device: SACViT, picture_paths: list[Path]) -> None:
-    stream = on_device.stream(picture_paths * 4, batch_size=2)
+def test_an_abandoned_stream_leaves_the_device_usable(on_device: SACViT, image_paths: list[Path]) -> None:
+    stream = on_device.stream(image_paths * 4, batch_size=2)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert len(answers(on_device, picture_paths, batch_size=4)) == 7
+    assert len(answers(on_device, image_paths, batch_size=4)) == 7
 
 
-def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, picture_paths: list[Path]) -> None:
-    expected = answers(model, picture_paths, batch_size=3)
+def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, image_paths: list[Path]) -> None:
+    expected = answers(model, image_paths, batch_size=3)
     found: list[list[Prediction]] = []
     threads = [
-        threading.Thread(target=lambda: found.append(answers(on_device, picture_paths, batch_size=3))) for _ in range(3)
+        threading.Thread(target=lambda: found.append(answers(on_device, image_paths, batch_size=3))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()
@@ -146,12 +146,12 @@ def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, picture
         equal(one, expected)
 
 
-def test_more_than_the_plans_take_is_refused(tiny_bundle: Path, picture_paths: list[Path]) -> None:
+def test_more_than_the_plans_take_is_refused(tiny_bundle: Path, image_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     model.pool = ContextPool(LateDevice(model.bundle.checked_files("fp32"), (True, True), max_batch=4), model.config)
     with pytest.raises(UsageError, match="up to 4 images a call, not 5"):
-        model.stream(picture_paths, batch_size=5)
-    assert len(answers(model, picture_paths, batch_size=4)) == 7
+        model.stream(image_paths, batch_size=5)
+    assert len(answers(model, image_paths, batch_size=4)) == 7
 
 
 def test_the_processor_gets_no_device(tiny_bundle: Path) -> None:

@@ -16,11 +16,11 @@ from sacvit_deploy.images.scaled import full_image, half_view
 
 
 @pytest.fixture(scope="module")
-def large(picture_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def large(image_paths: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The photographs as JPEGs of 900x600."""
     folder = tmp_path_factory.mktemp("large")
     paths = []
-    for path in picture_paths:
+    for path in image_paths:
         image = Image.open(path).resize((900, 600), Image.Resampling.BICUBIC)
         paths.append(folder / path.name)
         image.save(paths[-1], quality=92)
@@ -103,8 +103,8 @@ def test_answers_of_images_that_continue_use_the_whole_image(scaled: SACViT, mod
         assert same >= 6  # of 7; random weights are quick to change their mind
 
 
-def test_small_images_and_arrays_go_the_usual_way(scaled: SACViT, model: SACViT, picture_paths: list[Path]) -> None:
-    sources = [picture_paths[0], np.asarray(Image.open(picture_paths[1])), picture_paths[2].read_bytes()]
+def test_small_images_and_arrays_go_the_usual_way(scaled: SACViT, model: SACViT, image_paths: list[Path]) -> None:
+    sources = [image_paths[0], np.asarray(Image.open(image_paths[1])), image_paths[2].read_bytes()]
     for source in sources:
         item = scaled.prepare_scaled(source)
         assert item.scaled is None

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from sacvit_deploy.training.scenes import dataset
 from sacvit_deploy.training.scenes.backgrounds import Split
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS
-from sacvit_deploy.training.scenes.render import Library
+from sacvit_deploy.training.scenes.render import ObjectLibrary
 
 COPYRIGHT = """Format: https://example.org/
 
@@ -45,20 +45,20 @@ def _art(number: int) -> Image.Image:
 
 
 @pytest.fixture(scope="session")
-def library_of() -> Callable[[Split], Library]:
+def library_of() -> Callable[[Split], ObjectLibrary]:
     """Return a function that makes the library of a split."""
     codes = [c.code for c in CLASSES] + list(DISTRACTORS)
     objects = {code: _art(i) for i, code in enumerate(codes)}
 
-    def make(split: Split) -> Library:
+    def make(split: Split) -> ObjectLibrary:
         rng = np.random.default_rng(split == "test")
-        return Library(split, objects, [rng.integers(0, 256, (300, 400, 3), dtype=np.uint8) for _ in range(3)])
+        return ObjectLibrary(split, objects, [rng.integers(0, 256, (300, 400, 3), dtype=np.uint8) for _ in range(3)])
 
     return make
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory, library_of: Callable[[Split], Library]) -> Path:
+def rendered(tmp_path_factory: pytest.TempPathFactory, library_of: Callable[[Split], ObjectLibrary]) -> Path:
     """Render a test split of 30 scenes from seed 5, in blocks of 7."""
     path = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch:

@@ -13,12 +13,12 @@ import pytest
 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.training.scenes.backgrounds import Split
-from sacvit_deploy.training.scenes.dataset import open_scenes, read_images, render_split
-from sacvit_deploy.training.scenes.render import Library, render
+from sacvit_deploy.training.scenes.dataset import open_split, read_images, render_split
+from sacvit_deploy.training.scenes.render import ObjectLibrary, render
 
 
-def test_files_hold_the_scenes_in_order(rendered: Path, library_of: Callable[[Split], Library]) -> None:
-    scenes = open_scenes(rendered)
+def test_files_hold_the_scenes_in_order(rendered: Path, library_of: Callable[[Split], ObjectLibrary]) -> None:
+    scenes = open_split(rendered)
     assert scenes.images.shape == (30, 224, 224, 3) and scenes.images.dtype == np.uint8
     for index in (0, 6, 7, 29):
         scene = render(library_of("test"), 5, index)
@@ -28,7 +28,7 @@ def test_files_hold_the_scenes_in_order(rendered: Path, library_of: Callable[[Sp
     assert json.loads((rendered / "scenes.json").read_text())["count"] == 30
 
 
-def test_asking_for_more_scenes_lengthens_a_split(tmp_path: Path, library_of: Callable[[Split], Library]) -> None:
+def test_asking_for_more_scenes_lengthens_a_split(tmp_path: Path, library_of: Callable[[Split], ObjectLibrary]) -> None:
     library = library_of("test")
     render_split(library, tmp_path / "grown", 10, seed=5, workers=2)
     first = (tmp_path / "grown" / "labels.npy").stat().st_ino
@@ -39,18 +39,22 @@ def test_asking_for_more_scenes_lengthens_a_split(tmp_path: Path, library_of: Ca
         assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     np.load(tmp_path / "grown" / "labels.npy", mmap_mode="r+")[3] = 59
     render_split(library, tmp_path / "grown", 30, seed=5, workers=2)
-    assert open_scenes(tmp_path / "grown").labels[3] == 59  # existing scenes are not rendered again
+    assert open_split(tmp_path / "grown").labels[3] == 59  # existing scenes are not rendered again
 
 
 @pytest.mark.parametrize("seed, count", [(6, 12), (5, 8)])
 def test_scenes_of_another_seed_do_not_stay(
-    seed: int, count: int, tmp_path: Path, library_of: Callable[[Split], Library], capsys: pytest.CaptureFixture[str]
+    seed: int,
+    count: int,
+    tmp_path: Path,
+    library_of: Callable[[Split], ObjectLibrary],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     render_split(library_of("test"), tmp_path, 10, seed=5, workers=2)
-    before = np.array(open_scenes(tmp_path).images)
+    before = np.array(open_split(tmp_path).images)
     capsys.readouterr()
     render_split(library_of("test"), tmp_path, count, seed=seed, workers=2)
-    after = open_scenes(tmp_path)
+    after = open_split(tmp_path)
     if seed == 5:  # the folder holds more scenes than asked for
         assert np.array_equal(after.images, before) and "10 scenes are there" in capsys.readouterr().out
     else:
@@ -65,10 +69,10 @@ def test_the_command_runs_under_both_names(name: str) -> None:
 
 def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"training\.scenes\.dataset"):
-        open_scenes(tmp_path)
+        open_split(tmp_path)
 
 
 def test_rows_are_read_the_same_from_disk_and_from_memory(rendered: Path) -> None:
-    images = open_scenes(rendered).images
+    images = open_split(rendered).images
     rows = np.array([3, 29, 0])
     assert np.array_equal(read_images(images, rows), read_images(np.array(images), rows))

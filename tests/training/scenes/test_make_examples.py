@@ -15,7 +15,7 @@ from sacvit_deploy.training.scenes import make_examples
 from sacvit_deploy.training.scenes.backgrounds import Split
 from sacvit_deploy.training.scenes.classes import LABELS
 from sacvit_deploy.training.scenes.make_examples import ORIENTATION, Example, plan, write
-from sacvit_deploy.training.scenes.render import Library
+from sacvit_deploy.training.scenes.render import ObjectLibrary
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -89,7 +89,7 @@ def test_plan_has_no_label_twice_and_every_size() -> None:
     assert {e.size for e in examples} == {"small", "medium", "large"}
 
 
-def test_an_example_shows_its_label_at_its_size(library_of: Callable[[Split], Library]) -> None:
+def test_an_example_shows_its_label_at_its_size(library_of: Callable[[Split], ObjectLibrary]) -> None:
     example = Example(9, 31, "large", (320, 240), "png")
     scene = make_examples.draw(example, library_of("test"), seed=7)
     assert scene.label == 31 and 75 <= scene.object_px <= 140 and scene.pixels.shape == (240, 320, 3)

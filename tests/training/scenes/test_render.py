@@ -13,9 +13,9 @@ from PIL import Image
 from sacvit_deploy.training.scenes import render as module
 from sacvit_deploy.training.scenes.backgrounds import Split
 from sacvit_deploy.training.scenes.classes import CLASSES, DISTRACTORS, LABELS, MIRROR
-from sacvit_deploy.training.scenes.render import OBJECT_PX, SCENE, Library, render
+from sacvit_deploy.training.scenes.render import OBJECT_PX, SCENE, ObjectLibrary, render
 
-LibraryOf = Callable[[Split], Library]
+LibraryOf = Callable[[Split], ObjectLibrary]
 
 
 def test_classes_are_sixty_distinct_objects_and_distractors_are_none_of_them() -> None:

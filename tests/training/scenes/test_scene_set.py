@@ -9,7 +9,7 @@ import numpy as np
 
 from sacvit_deploy.config import Geometry, ModelConfig, Preprocessing
 from sacvit_deploy.training.scenes.classes import LABELS, MIRROR
-from sacvit_deploy.training.scenes.dataset import Scenes, open_scenes
+from sacvit_deploy.training.scenes.dataset import Scenes, open_split
 from sacvit_deploy.training.scenes.scene_set import SceneSet, mirror_half, object_tokens, read_batch, read_half_batch
 
 
@@ -25,7 +25,7 @@ class _Always(np.random.Generator):
 
 
 def test_mirrored_images_get_mirrored_labels(rendered: Path) -> None:
-    scenes, rows = open_scenes(rendered), np.arange(30)
+    scenes, rows = open_split(rendered), np.arange(30)
     upright, mirrored = (mirror_half(read_batch(scenes, rows), _Always(v)) for v in (0.9, 0.1))
     assert np.array_equal(upright.pixels, scenes.images) and np.array_equal(upright.labels, scenes.labels)
     assert np.array_equal(mirrored.pixels, scenes.images[:, :, ::-1])
@@ -34,7 +34,7 @@ def test_mirrored_images_get_mirrored_labels(rendered: Path) -> None:
 
 
 def test_half_size_view_is_the_mean_of_two_by_two_pixels(rendered: Path) -> None:
-    scenes, rows = open_scenes(rendered), np.arange(8)
+    scenes, rows = open_split(rendered), np.arange(8)
     half = read_half_batch(scenes, rows, _Always(0.9), zoom_share=0.0).pixels
     exact = np.asarray(scenes.images[rows], np.float64).reshape(8, 112, 2, 112, 2, 3).mean(axis=(2, 4))
     assert np.abs(half - exact).max() <= 0.5
@@ -42,7 +42,7 @@ def test_half_size_view_is_the_mean_of_two_by_two_pixels(rendered: Path) -> None
 
 def test_zoomed_view_holds_the_whole_object(rendered: Path) -> None:
     """Paint each object's box white in black images: all of it must be in the cut, unless it is too large for one."""
-    scenes = open_scenes(rendered)
+    scenes = open_split(rendered)
     painted = np.zeros_like(scenes.images)
     for image, (left, top, right, bottom) in zip(painted, scenes.boxes, strict=True):
         image[top:bottom, left:right] = 255
@@ -56,7 +56,7 @@ def test_zoomed_view_holds_the_whole_object(rendered: Path) -> None:
 
 
 def test_images_are_normalised_by_the_formula(rendered: Path) -> None:
-    scenes, rows = open_scenes(rendered), np.array([4, 20])
+    scenes, rows = open_split(rendered), np.array([4, 20])
     preprocessing = Preprocessing(crop=1.0)
     config = ModelConfig(Geometry(width=16, depth=1, heads=1, classes=60), preprocessing=preprocessing)
     expected = (scenes.images[rows + 5] / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
@@ -74,7 +74,7 @@ def test_object_tokens_are_those_the_box_touches() -> None:
 
 def test_boxes_follow_the_images(rendered: Path) -> None:
     """Paint boxes white in black images, mirror and zoom them: white must be where the returned boxes say."""
-    scenes = open_scenes(rendered)
+    scenes = open_split(rendered)
     painted = np.zeros_like(scenes.images)
     for image, (left, top, right, bottom) in zip(painted, scenes.boxes, strict=True):
         image[top:bottom, left:right] = 255
