@@ -191,12 +191,12 @@ std::string find_bundle(const std::vector<std::string>& images) {
             for (const fs::path& path : bundles) {
                 names += (names.empty() ? "" : ", ") + path.filename().string();
             }
-            fail(place->string() + " has several bundles (" + names +
-                 ", sacvit::ErrorCode::bundle); choose one with --bundle");
+            fail(place->string() + " has several bundles (" + names + "); choose one with --bundle",
+                 sacvit::ErrorCode::bundle);
         }
     }
     fail(
-        "no *.sacvit bundle in the current folder, beside the images or in the folder above them; name one "
-        "with --bundle or $SACVIT_BUNDLE, or make one with: sacvit-export --ckpt model.pth",
+        "no *.sacvit bundle in the current folder, beside the images or in the folder above them; name one with "
+        "--bundle or $SACVIT_BUNDLE, or make one with: sacvit-export --ckpt model.pth",
         sacvit::ErrorCode::bundle);
 }

@@ -208,6 +208,17 @@ def cases(bundle: Path) -> Iterator[Case]:
         yield Case(f"{option} {value}", named, bundle, FP32 | {option.removeprefix("--"): value})
 
 
+def refuses_to_choose(infer: list[str], image: str) -> bool:
+    """Return whether `sacvit_infer` names the two bundles beside an image instead of choosing one."""
+    with tempfile.TemporaryDirectory() as work:
+        for name in ("a.sacvit", "b.sacvit"):
+            (Path(work) / name).mkdir()
+        environment = {name: value for name, value in os.environ.items() if name != "SACVIT_BUNDLE"}
+        command = [*infer, shutil.copy(image, work)]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    return done.returncode == 1 and "several bundles (a.sacvit, b.sacvit); choose" in done.stderr
+
+
 def main() -> int:
     """Run all cases."""
     split = sys.argv.index("--")
@@ -227,6 +238,9 @@ def main() -> int:
             if not good:
                 failed += 1
                 print(f"{case.name}:\n  C++    {theirs}\n  Python {ours}")
+    if not refuses_to_choose(infer, image):
+        failed += 1
+        print("sacvit_infer chose among several bundles, or its message is another")
     print(f"{count} refusals, {failed} differ")
     return int(failed > 0 or count < 70)
 

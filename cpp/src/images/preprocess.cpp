@@ -31,15 +31,6 @@ void check_view(const ImageView& view, const std::string& name) {
     }
 }
 
-// A view of the part that begins at (left, top).
-ImageView part(const ImageView& view, int left, int top, int width, int height) {
-    ImageView out = view;
-    out.data += top * view.pitch + static_cast<std::ptrdiff_t>(left) * pixel_bytes(view.format);
-    out.width = width;
-    out.height = height;
-    return out;
-}
-
 // RGBA or BGRA laid over white, as RGB.
 Image flatten(const ImageView& view) {
     Image out(view.width, view.height, 3);
@@ -117,7 +108,9 @@ Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing,
         limit += (longer - limit) % 2;  // removes an even number of pixels, so that the centre stays the centre
         const int width = static_cast<int>(std::min<std::int64_t>(view.width, limit));
         const int height = static_cast<int>(std::min<std::int64_t>(view.height, limit));
-        view = part(view, (view.width - width) / 2, (view.height - height) / 2, width, height);
+        view.data += (view.height - height) / 2 * view.pitch + (view.width - width) / 2 * pixel_bytes(view.format);
+        view.width = width;
+        view.height = height;
     }
     // nearbyint rounds halves to even, as Python does.
     const int resized = static_cast<int>(std::nearbyint(size / preprocessing.crop));

@@ -39,14 +39,10 @@ std::string resolve(const std::string& path) {
     return {};
 }
 
-std::string variable(const char* name) {
-    const char* value = std::getenv(name);
-    return value == nullptr ? std::string() : value;
-}
-
 std::vector<std::string> candidates(const std::string& wanted) {
-    for (const std::string& named : {wanted, variable("SACVIT_ORT_LIBRARY"), variable("ORT_ROOT")}) {
-        if (named.empty()) {
+    const char *const by_name = std::getenv("SACVIT_ORT_LIBRARY"), *const root = std::getenv("ORT_ROOT");
+    for (const char* named : {wanted.c_str(), by_name, root}) {
+        if (named == nullptr || *named == '\0') {
             continue;
         }
         const std::string path = resolve(named);
