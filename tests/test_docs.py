@@ -92,3 +92,9 @@ def test_examples_that_documents_name_are_there() -> None:
         if document not in ("CHANGELOG.md", "docs/results.md"):  # they name former files
             for name in re.findall(r"\b\d\d_[\w-]+_(?:small|medium|large)\.\w+", read(document)):
                 assert (REPOSITORY / "examples/pictures" / name).is_file(), f"{document} names {name}"
+
+
+def test_cpp_files_that_documents_name_are_there() -> None:
+    for document in DOCUMENTS:
+        for name in re.findall(r"\bcpp/(?:src|include|tests|examples)/[\w/]+\.\w+", read(document)):
+            assert (REPOSITORY / name).is_file(), f"{document} names {name}"
