@@ -40,7 +40,7 @@ def test_values_out_of_range_change_nothing(bundle_copy: Path, eta: float, alpha
 def test_a_changed_manifest_is_not_signed_again(bundle_copy: Path) -> None:
     path = bundle_copy / MANIFEST
     path.write_bytes(path.read_bytes().replace(b'"eta": 0.6', b'"eta": 0.7'))
-    with pytest.raises(BundleError, match="changed after the export"):
+    with pytest.raises(BundleError, match="was changed after it was written"):
         write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
 
 
