@@ -304,8 +304,8 @@ def test_a_family_that_it_is_not(weights: Weights, family: str, looks: str, tmp_
 SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no-config": (lambda data: data.pop("config"), "has no config"),
     "config-is-text": (lambda data: data.update(config="yes"), "has no config"),
-    "unknown-section": (lambda data: data["config"].update(magic={}), "unknown section 'magic'"),
-    "unknown-field": (lambda data: data["config"]["method"].update(gamma=1), "unknown field method.gamma"),
+    "unknown-section": (lambda data: data["config"].update(magic={}), "config.magic is unknown"),
+    "unknown-field": (lambda data: data["config"]["method"].update(gamma=1), "config.method.gamma is unknown"),
     "unknown-choice": (lambda data: data["config"]["method"].update(fusion="add"), "fusion is 'add'; it must be"),
     "text-for-a-number": (lambda data: data["config"]["geometry"].update(width="64"), "geometry.width can't be '64'"),
     "fraction-of-a-block": (lambda data: data["config"]["geometry"].update(depth=1.5), "geometry.depth can't be 1.5"),
