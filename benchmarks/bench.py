@@ -1,4 +1,4 @@
-"""One case of a bench: all contenders measured in turn, and the rows that result."""
+"""Measure one case of a bench: all contenders in turn, and the rows that result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch size of gpu.py: passes of cascade and DeiT in turn, and the rows that result."""
+"""Measure one batch size of gpu.py: passes of cascade and DeiT in turn, and the rows that result."""
 
 from __future__ import annotations
 

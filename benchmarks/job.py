@@ -1,4 +1,4 @@
-"""One call of `sacvit bench`, from its options to its report."""
+"""Run `sacvit bench` from its options to its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass of a contender over all images: seconds, latencies, steps, right answers."""
+"""Pass all images through a contender: seconds, latencies, steps, right answers."""
 
 from __future__ import annotations
 

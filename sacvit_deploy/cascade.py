@@ -53,7 +53,7 @@ class Cascade:
 
     @property
     def sac_opened(self) -> bool:
-        """Whether an image has continued yet; until then the SAC engine takes neither time nor memory."""
+        """Tells whether an image has continued yet; until then the SAC engine takes neither time nor memory."""
         return "sac" in self._engines
 
     def low_view(self, images: Sequence[Pixels] | Pixels) -> Array:

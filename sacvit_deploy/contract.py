@@ -41,7 +41,7 @@ class Open(NamedTuple):
 
 @dataclass(frozen=True)
 class TensorContract:
-    """One input or output: its dimensions, numbers where they are fixed, and its element type."""
+    """Input or output of an engine: dimensions, numbers where they are fixed, and element type."""
 
     shape: tuple[int | Open, ...]
     dtype: DType = "variant"

@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Precision:
-    """One precision.
+    """Precision of a variant, and how it is made, judged and chosen.
 
     made_by: `export` traces a variant from converted weights (`export/modules.py`), `calibration` makes it from the
     bundle's fp32 variant. tolerance: largest logit error against the reference, over the largest logit.

@@ -24,7 +24,7 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the files and the messages."""
+        """Tells whether this process writes the files and the messages."""
         return self.rank == 0
 
     def shard(self, batch: int) -> slice:

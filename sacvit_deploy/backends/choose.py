@@ -15,7 +15,7 @@ from sacvit_deploy.precisions import preferred
 
 
 def is_cpu(provider: str | None) -> bool:
-    """Whether the name of a provider, short or full, or of a backend means the CPU; None does."""
+    """Tell whether the name of a provider, short or full, or of a backend means the CPU; None does."""
     return provider is None or provider.lower() in ("cpu", "cpuexecutionprovider", "openvino")
 
 

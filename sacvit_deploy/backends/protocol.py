@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """One loaded engine, with host arrays in and out."""
+    """Loaded engine with host arrays in and out."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once. Inputs and outputs go by the contract's names; inputs are made contiguous and cast.

@@ -46,7 +46,7 @@ class Licence:
 
     @property
     def shippable(self) -> bool:
-        """Whether the file may be shipped with attribution alone."""
+        """Tell whether the file may be shipped with attribution alone."""
         return self.name in SIMPLE_ATTRIBUTION
 
 
@@ -80,7 +80,7 @@ def family_of(path: Path) -> str:
 
 
 def is_usable(path: Path) -> bool:
-    """Whether a file's name is that of a colour image, not of a normal, specular or glow map or a thumbnail."""
+    """Tell whether a file's name is that of a colour image, not of a normal, specular or glow map or a thumbnail."""
     return path.suffix in (".png", ".jpg") and not _NOT_COLOUR.search(path.stem) and path.stem != "screenshot"
 
 

@@ -20,7 +20,7 @@ from sacvit_deploy.device.protocol import Device, DeviceTensor, batch_shape
 
 
 class TensorRTBackend:
-    """One of the two libraries on the first GPU. Raises BackendError if the library or a GPU is missing."""
+    """TensorRT or TensorRT-RTX on the first GPU. Raises BackendError if the library or a GPU is missing."""
 
     def __init__(self, runtime: str) -> None:
         self._library = load_library(runtime)
