@@ -25,7 +25,7 @@ _ABSENT = -200  # degrees; a sensor that is switched off says -256
 
 @dataclass(frozen=True)
 class Sample:
-    """Reading of tegrastats, one line: watts by rail, memory in MB, load in percent, temperatures in degrees Celsius."""
+    """Reading of tegrastats: watts by rail, memory in MB, load in percent, temperatures in degrees Celsius."""
 
     powers: dict[str, float]
     memory: int | None

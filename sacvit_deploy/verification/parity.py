@@ -19,7 +19,7 @@ TIE = 1e-5
 
 @dataclass(frozen=True)
 class ParityCase:
-    """Comparison on one kind of images, batch size and alpha. Errors are largest absolute logit differences over the largest absolute reference logit."""
+    """Comparison on one kind of images, batch size and alpha; errors are `relative_error`s of logits."""
 
     kind: str  # of images: "random" or "real"
     batch: int
