@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 
 class SacvitError(Exception):
     """Base of all deliberate errors; a command prints one line and exits with 1."""
@@ -33,6 +36,14 @@ class OutputError(SacvitError):
 
 class UsageError(SacvitError, ValueError):
     """Argument out of range; a command exits with 2."""
+
+
+def import_library(module: str, title: str, install: str) -> Any:
+    """Import an optional library. Raises BackendError with the command that installs it."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: its shared libraries can't be loaded
+        raise BackendError(f"{title} can't be loaded ({error}); install it with: {install}") from error
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:

@@ -13,9 +13,8 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of
-from sacvit_deploy.errors import BackendError, first_line
+from sacvit_deploy.errors import BackendError, first_line, import_library
 
-INSTALL = "install it with: pip install 'sacvit-deploy[gpu]'"
 HINTS = {
     "cudaErrorMemoryAllocation": "ask for smaller batches",
     "cudaErrorInsufficientDriver": "there is no NVIDIA driver here, or it is older than these CUDA libraries need",
@@ -37,11 +36,7 @@ class GPU:
 @functools.cache
 def load_library() -> Any:
     """Import the bindings. Raises BackendError with the install command."""
-    try:
-        from cuda.bindings import runtime
-    except (ImportError, OSError) as error:
-        raise BackendError(f"the CUDA bindings can't be loaded ({error}); {INSTALL}") from error
-    return runtime
+    return import_library("cuda.bindings.runtime", "the CUDA bindings", "pip install 'sacvit-deploy[gpu]'")
 
 
 def call(name: str, *arguments: Any) -> Any:

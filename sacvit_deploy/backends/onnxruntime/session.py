@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sacvit_deploy.errors import BackendError, first_line
+from sacvit_deploy.errors import BackendError, first_line, import_library
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -19,16 +19,11 @@ DTYPES = {
 }
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SHORT_NAMES = {"cpu": CPU, "cuda": CUDA}
-INSTALL = "install it with: pip install onnxruntime (or onnxruntime-gpu for NVIDIA GPUs)"
 
 
 def load_library() -> Any:
     """Import onnxruntime. Raises BackendError with the install command."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError(f"ONNX Runtime can't be loaded ({error}); {INSTALL}") from error
-    return onnxruntime
+    return import_library("onnxruntime", "ONNX Runtime", "pip install onnxruntime (or onnxruntime-gpu for NVIDIA GPUs)")
 
 
 @dataclass(frozen=True)

@@ -14,24 +14,19 @@ from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.openvino.heads import parts_first
 from sacvit_deploy.backends.protocol import as_taken
 from sacvit_deploy.cpu import cpu_features
-from sacvit_deploy.errors import BackendError
+from sacvit_deploy.errors import BackendError, import_library
 
 if TYPE_CHECKING:
     from sacvit_deploy.bundle.bundle import Bundle
     from sacvit_deploy.device.protocol import Device
 
-INSTALL = "install it with: pip install 'sacvit-deploy[openvino]'"
 X86 = ("x86_64", "amd64")
 WIDE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")  # sums of byte products in 32 bits
 
 
 def load_library() -> Any:
     """Import openvino. Raises BackendError with the install command."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise BackendError(f"OpenVINO can't be loaded ({error}); {INSTALL}") from error
-    return openvino
+    return import_library("openvino", "OpenVINO", "pip install 'sacvit-deploy[openvino]'")
 
 
 class OpenVINOBackend:

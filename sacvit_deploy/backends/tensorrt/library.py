@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from sacvit_deploy.errors import BackendError, UsageError
+from sacvit_deploy.errors import BackendError, UsageError, import_library
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,7 @@ def load_library(runtime: str) -> Library:
     if runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime {runtime!r}; there are: {', '.join(RUNTIMES)}")
     vendor = RUNTIMES[runtime]
-    try:
-        trt = importlib.import_module(vendor.module)
-    except (ImportError, OSError) as error:  # OSError: its shared libraries can't be loaded
-        raise BackendError(f"{vendor.title} can't be loaded ({error}); install it with: {vendor.install}") from error
+    trt = import_library(vendor.module, vendor.title, vendor.install)
     errors: list[str] = []
     loud = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
 

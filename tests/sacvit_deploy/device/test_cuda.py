@@ -20,7 +20,7 @@ def has_gpu() -> bool:
 
 
 def test_missing_bindings_give_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     with pytest.raises(BackendError, match=r"CUDA bindings can't be loaded .*; install it with: pip install"):
         load_library.__wrapped__()
 
