@@ -61,10 +61,15 @@ def test_scenes_of_another_seed_do_not_stay(
         assert len(after) == 12 and not np.array_equal(after.images[:10], before)
 
 
-@pytest.mark.parametrize("name", ["training.scenes.dataset", "training.dataset"])
-def test_the_command_runs_under_both_names(name: str) -> None:
-    result = subprocess.run([sys.executable, "-m", f"sacvit_deploy.{name}", "--help"], capture_output=True, text=True)
-    assert result.returncode == 0 and "--assets" in result.stdout
+@pytest.mark.parametrize("room", ["training.scenes", "training"])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("dataset", "--assets"), ("assets", "--out"), ("make_examples", "--count"), ("ablate", "--scenes")],
+)
+def test_commands_run_under_both_names(room: str, name: str, option: str) -> None:
+    command = [sys.executable, "-m", f"sacvit_deploy.{room}.{name}", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and option in result.stdout
 
 
 def test_unfinished_folder_is_refused(tmp_path: Path) -> None:
