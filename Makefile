@@ -12,11 +12,25 @@ CPP_DEPS ?= build/cpp-deps
 CPP_FLAGS ?=
 JOBS ?= 2
 
-.PHONY: demo test check lint format wheel cpp cpp-test cpp-arm64 clean
+.PHONY: demo example minimum soak test check lint format wheel cpp cpp-test cpp-arm64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
 	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --overlay demo/overlays
+
+# Writes the small bundle that is tracked under examples/ anew: for those who have no torch to export with.
+example: $(VENV)/.demo
+	$(BIN)/sacvit-export --ckpt examples/model.safetensors --int8 --calib examples/pictures --out build/model.sacvit --force
+	$(BIN)/sacvit pack build/model.sacvit --precision int8 --out examples/int8/model.sacvit --force
+
+# The oldest versions that pyproject.toml allows. make minimum MINIMUM="--runtime --python python3.12"
+minimum:
+	$(PYTHON) tests/minimum.py $(MINIMUM)
+
+# What happens to a server, for SOAK minutes: every answer compared, memory and descriptors flat.
+SOAK ?= 5
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak --minutes $(SOAK)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest

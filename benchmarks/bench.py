@@ -15,7 +15,7 @@ from sacvit_deploy.benchmarks.rounds import interleave
 from sacvit_deploy.benchmarks.running import Feed, Run, median_steps, run_pass
 from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread_of
 from sacvit_deploy.contract import BASELINE
-from sacvit_deploy.costs import Costs, costs
+from sacvit_deploy.costs import Costs
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Item
@@ -35,14 +35,13 @@ class BenchCase:
 def run_case(
     case: BenchCase,
     entries: Sequence[Entry],
-    model: SACViT,
-    images: BenchImages,
-    alpha: float,
+    feed_of: Callable[[Entry], Feed],
+    macs: Costs,
     rounds: int,
     meters: Sequence[Meter] = (),
     advance: Callable[[int], object] = int,
 ) -> list[BenchRow]:
-    """Run all contenders in turn and return their rows. advance: called after each run.
+    """Run all contenders in turn and return their rows. feed_of: their images; advance: called after each run.
 
     Raises UsageError for a batch that one of them can't take.
     """
@@ -51,28 +50,26 @@ def run_case(
         entry.check(case.batch)
 
     def once(entry: Entry) -> Callable[[], Run]:
-        feed = make_feed(case, model, images, scaled=entry.scaled)
+        feed = feed_of(entry)
         return lambda: run_pass(entry.contender, feed, case.batch, meters)
 
     window = interleave(dict(enumerate(map(once, entries))), rounds, advance)
-    macs = costs(model.config, alpha)
-    count = len(images.pixels)
     return with_ratios(
         [
-            _row(case, entry, window.runs[number], macs, count, steady=window.steady[number])
+            _row(case, entry, window.runs[number], macs, feed_of(entry).count, steady=window.steady[number])
             for number, entry in enumerate(entries)
         ]
     )
 
 
-def make_feed(case: BenchCase, model: SACViT, images: BenchImages, *, scaled: bool) -> Feed:
+def make_feed(case: BenchCase, model: SACViT, images: BenchImages, entry: Entry) -> Feed:
     """Feed decoded images, or files: decoded ahead by a thread per core, or one after the other for batch 1."""
     labels, count = images.labels, len(images.pixels)
     if case.scope == "engine":
         return Feed(count, lambda row: Item(str(row), images.pixels[row]), 1, labels)
     paths = images.paths
     assert paths is not None  # or there is no such scope
-    prepare = model.prepare_scaled if scaled else model.prepare
+    prepare = model.prepare_scaled if entry.scaled else model.prepare
     return Feed(count, lambda row: prepare(paths[row]), 1 if case.batch == 1 else usable_cores(), labels)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.commands.common import numbers
+from sacvit_deploy.commands.common import alpha_option, device_option, numbers
+from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.console.terminal import say
 
 
 def words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -32,7 +34,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     return numbers_given
 
 
-@click.command("bench")
+@click.command("bench", cls=StrictCommand)
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--data",
@@ -71,9 +73,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     "stage 2, like 0.23,0.4.  [default: 0.23,0.4,0.86 without --data, the paper's]",
 )
 @click.option("--eta", "etas", callback=numbers, help="Real gates, like 0.5,0.6.  [default: with --data, the bundle's]")
-@click.option(
-    "--alpha", type=float, help="Share of tokens that stage 2 sees in full resolution.  [default: the bundle's]"
-)
+@alpha_option
 @click.option(
     "--against",
     default="deit,sait,sait-mass,stvit",
@@ -92,7 +92,7 @@ def counts(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 )
 @click.option("--keep", type=click.FloatRange(0, 1, min_open=True), help="Share of tokens SaiT keeps.  [default: 0.43]")
 @click.option("--backend", default="auto", show_default=True, help="As for sacvit infer.")
-@click.option("--provider", help="ONNX Runtime execution provider.  [default: cpu]")
+@device_option
 @click.option(
     "--precision",
     "precisions",
@@ -127,12 +127,12 @@ def command(bundle: Path | None, compare: tuple[Path, Path] | None, as_json: boo
         from sacvit_deploy.benchmarks.report.results import read_json
 
         comparison = compare_reports(*map(read_json, compare))
-        click.echo(json.dumps(asdict(comparison), indent=1) if as_json else comparison.table())
+        say(json.dumps(asdict(comparison), indent=1) if as_json else comparison.table())
         return 0
     from sacvit_deploy.benchmarks.job import prepare, run_bench
 
-    show: Callable[[str], object] = (lambda text: None) if as_json else click.echo
-    report = run_bench(prepare(bundle, **options), show, partial(click.echo, err=True), Progress(sys.stderr))
+    show: Callable[[str], object] = (lambda text: None) if as_json else say
+    report = run_bench(prepare(bundle, **options), show, partial(say, err=True), Progress(sys.stderr))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     return 0

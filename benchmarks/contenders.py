@@ -34,7 +34,7 @@ class Contender(Protocol):
 class CascadeContender:
     """Cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets on joined batches.
 
-    At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1.
+    At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1 (`plain_device.py`).
     """
 
     model: SACViT | ContextPool
@@ -65,8 +65,8 @@ class WholeView:
             lap("view")
             probabilities = softmax(self.logits(view, lap))
             lap("answer")
+            share_time(in_flight, [item.timing for item in items])
             for item, row in zip(items, probabilities, strict=True):
-                share_time(in_flight, item.timing)
                 yield Answer(item, probabilities=row)
 
     def logits(self, view: Array, lap: Callable[[str], None]) -> Array:

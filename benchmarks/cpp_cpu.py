@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from PIL import Image
 
+from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.benchmarks.random_checkpoint import write_random
 from sacvit_deploy.benchmarks.rounds import interleave
 from sacvit_deploy.benchmarks.spread import ratio
@@ -40,15 +40,17 @@ from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
 
 IMAGES = 64
-CAPI = Path(onnxruntime.__file__).parent / "capi"
+CAPI = Path(load_library().__file__).parent / "capi"
 Images = list[npt.NDArray[np.uint8]]
 
 
 class Options(ctypes.Structure):
     """`sacvit_options` of the C header."""
 
-    _fields_ = (("precision", ctypes.c_char_p), ("provider", ctypes.c_char_p), ("library", ctypes.c_char_p),
-                ("threads", ctypes.c_int), ("mapped", ctypes.c_int), ("backend", ctypes.c_char_p))  # fmt: skip
+    _fields_ = (("precision", ctypes.c_char_p), ("device", ctypes.c_char_p), ("library", ctypes.c_char_p),
+                ("threads", ctypes.c_int), ("mapped", ctypes.c_int), ("backend", ctypes.c_char_p),
+                ("max_pixels", ctypes.c_int), ("max_memory", ctypes.c_int),
+                ("ep_library", ctypes.c_char_p))  # fmt: skip
 
 
 class Source(ctypes.Structure):
@@ -129,7 +131,7 @@ def main() -> None:
         folder = Path(name)
         checkpoint = folder / "model.safetensors"
         write_random(checkpoint, options.width, options.depth)
-        request = ExportRequest(checkpoint, folder / "model.sacvit", threads=options.threads)
+        request = ExportRequest(folder / "model.sacvit", threads=options.threads)
         export_bundle(load_checkpoint(checkpoint), request, Progress())
         memory(options.build / "sacvit_infer", request.target, folder)
         model = SACViT(request.target, precision="fp32", threads=options.threads)

@@ -13,10 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sacvit_deploy.backends.choose import choose_precision
+from sacvit_deploy.backends.choose import choose_backend, choose_precision
+from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.benchmarks.baselines.costs import SAIT_KEPT
 from sacvit_deploy.benchmarks.baselines.store import SUFFIX, find_baselines
-from sacvit_deploy.benchmarks.bench import BenchCase, run_case
+from sacvit_deploy.benchmarks.bench import BenchCase, make_feed, run_case
 from sacvit_deploy.benchmarks.images import BenchImages, load_images
 from sacvit_deploy.benchmarks.lineup import AGAINST, BenchSetup, open_lineup
 from sacvit_deploy.benchmarks.machine.energy import find_meters
@@ -42,6 +43,7 @@ from sacvit_deploy.model import SACViT
 from sacvit_deploy.precisions import PRECISIONS
 
 FRACTIONS = (0.23, 0.40, 0.86)  # continue fractions of the paper's table 3
+SOFTWARE = "a software device"  # in a backend's description; `device_title` in backends/onnxruntime
 
 
 def prepare(
@@ -78,9 +80,12 @@ def prepare(
     opened = open_bundle(bundle or find_bundle())
     if fractions is None and etas is None and given["data"] is None:
         fractions = FRACTIONS
+    if given["backend"] == "auto" and given["device"] is None:
+        given["backend"], given["device"], _ = choose_backend(opened)  # the same for all that will be opened
     if not precisions:
-        available = list(opened.manifest.variants)
-        auto, _ = choose_precision(available, given["provider"])
+        name, device = given["backend"], given["device"]
+        available = open_backend(name, device=device).precisions(opened)
+        auto, _ = choose_precision(available, device if name in ("auto", "onnxruntime") else name)
         precisions = [name for name in PRECISIONS if name in available and name in ("fp32", auto)]
     setup = BenchSetup(
         bundle=opened,
@@ -115,12 +120,18 @@ def run_bench(
         models = open_models(setup, setup.threads[0])
         first = models[setup.precisions[0]]
         images = load_images(first, setup.data, setup.image_count, scratch)
-        for note in images.notes:
+        about = list(images.notes)
+        if SOFTWARE in first.backend.description:
+            about.append(f"these are the times of {SOFTWARE}, a GPU that the CPU plays; they say nothing of a GPU's")
+        for note in about:
             say(f"Note: {note}")
+        if setup.scaled and first.pool is not None:
+            raise UsageError(f"--scaled is for the CPU; on {first.backend.description} every image goes up in full")
         if "file" in setup.scopes and images.paths is None:
             raise UsageError(f"--scope file needs image files, and {images.name} are none")
         show(heading(setup, machine, first, images.name, [meter.name for meter in meters]))
         rows: list[BenchRow] = []
+        macs = costs(first.config, setup.alpha)
         for threads in setup.threads:
             if threads != setup.threads[0]:
                 models = open_models(setup, threads)
@@ -131,7 +142,8 @@ def run_bench(
                 case = BenchCase(scope, batch, threads)
                 model = models[setup.precisions[0]]
                 with progress.count(f"{scope}, batch {batch}, {threads} threads, runs") as advance:
-                    done = run_case(case, entries, model, images, setup.alpha, setup.rounds, meters, advance)
+                    feed_of = partial(make_feed, case, model, images)
+                    done = run_case(case, entries, feed_of, macs, setup.rounds, meters, advance)
                 rows += done
                 show("\n" + case_text(done))
         requests = startup_requests(setup, first, images) if setup.processes else []
@@ -155,7 +167,7 @@ def run_bench(
         "runtime": re.sub(r", \d+ threads$", "", first.backend.description),
         "pictures": {"name": images.name, "count": len(images.pixels), "labelled": images.labels is not None},
         "energy": [meter.name for meter in meters],
-        "notes": [*images.notes, *missing, *remarks],
+        "notes": [*about, *missing, *remarks],
     }
     report = BenchReport(facts, rows, processes)
     if setup.out is not None:
@@ -166,7 +178,7 @@ def run_bench(
 
 def open_models(setup: BenchSetup, threads: int) -> dict[str, SACViT]:
     """Open the bundle in each precision."""
-    open_model = partial(SACViT, setup.bundle.path, backend=setup.backend, provider=setup.provider, threads=threads)
+    open_model = partial(SACViT, setup.bundle.path, backend=setup.backend, device=setup.device, threads=threads)
     return {name: open_model(precision=name) for name in setup.precisions}
 
 
@@ -207,12 +219,12 @@ def startup_requests(setup: BenchSetup, model: SACViT, images: BenchImages) -> l
     if images.paths is None:
         return []
     requests: list[ProbeRequest] = []
-    opening = {"backend": setup.backend, "provider": setup.provider, "threads": setup.threads[0]}
+    opening = {"backend": setup.backend, "device": setup.device, "threads": setup.threads[0]}
     kept = max(1, round(setup.kept * CHILDREN * model.config.geometry.tokens))
     for precision in setup.precisions:
         request = partial(ProbeRequest, setup.bundle.path, images.paths[0], opening, precision)
         requests += [request("cascade, exits", eta=0.0), request("cascade, continues", eta=1.0)]
-        files = model.backend.files(model.bundle, precision)
+        files = {role: file.path for role, file in model.backend.files(model.bundle, precision).items()}
         if BASELINE in setup.against:
             requests.append(request("deit", files={"engine": files[BASELINE], "weights": files.get("weights")}))
         baselines = find_baselines(setup.baselines, model.bundle, precision)

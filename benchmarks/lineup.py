@@ -25,17 +25,20 @@ from sacvit_deploy.benchmarks.contenders import (
 )
 from sacvit_deploy.benchmarks.images import BenchImages
 from sacvit_deploy.benchmarks.onnx_file import OnnxClassifier, check_batch, open_classifier
+from sacvit_deploy.benchmarks.plain_device import PlainOnDevice, plain_files, plain_pool
 from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.bundle.bundle import Bundle
+from sacvit_deploy.bundle.held import EngineFile
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BackendError, BundleError
-from sacvit_deploy.geometry import CHILDREN, num_targets
+from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.images.scaled import InputImage
 from sacvit_deploy.model import SACViT
 
 AGAINST = ("deit", "sait", "sait-mass", "stvit")
+THROUGH_HOST = "its tensors go through the host, unlike the cascade's and the DeiT's"  # on a device
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class BenchSetup:
     batches: Sequence[int]
     threads: Sequence[int]
     backend: str
-    provider: str | None
+    device: str | None
     precisions: Sequence[str]
     alpha: float
     fractions: Sequence[float]
@@ -109,8 +112,7 @@ def open_lineup(
                     f"{model.bundle.path} has no `{BASELINE}` engine in {precision} for {model.backend.description}; "
                     "without a baseline there is nothing to compare with: export or build it again"
                 )
-            classify = classifier(model.backend.open(files[BASELINE], files.get("weights")))
-            contender = EngineContender(model.config.preprocessing, classify)
+            contender = _plain(model, files[BASELINE], files.get("weights"), max(setup.batches))
             entries.append(Entry(contender, "deit", precision, lambda batch: gmacs, accuracy=True))
         wanted = [name for name in setup.against if name != "deit"]
         if wanted:
@@ -121,11 +123,13 @@ def open_lineup(
                     notes.append(f"{name} not run: {baselines.missing[family]}")
                     continue
                 try:
-                    entries.append(_baseline(name, baselines, model, setup.kept, images.pixels))
+                    entries.append(_baseline(name, baselines, model, setup, images.pixels))
                 except BackendError as error:
                     notes.append(f"{name} in {precision} not run: {error}")
     for file in setup.vs:
         classify = open_classifier(file, first.backend, first.config.geometry.image_size)
+        remarks = [] if file.batch is None else [f"its file takes batches of {file.batch}"]
+        remarks += [] if first.pool is None else [THROUGH_HOST]
         entries.append(
             Entry(
                 EngineContender(first.config.preprocessing, classify),
@@ -133,7 +137,7 @@ def open_lineup(
                 "as is",
                 accuracy=file.classes == first.config.geometry.classes,
                 check=partial(check_batch, file),
-                note="" if file.batch is None else f"its file takes batches of {file.batch}",
+                note="; ".join(remarks),
             )
         )
     return entries, notes
@@ -142,10 +146,10 @@ def open_lineup(
 def _gated(model: SACViT, setup: BenchSetup, images: Sequence[InputImage], *, scaled: bool) -> list[Entry]:
     """Make an entry of the cascade for each gate of the setup."""
     config = model.config
-    count = num_targets(setup.alpha, config.geometry.tokens, config.method.rounding)
+    count = config.num_targets(setup.alpha)
     gates: list[tuple[float, dict[str, float]]] = []
     if setup.fractions:
-        probabilities = stage_one_probabilities(model.cascade, images)
+        probabilities = stage_one_probabilities(model, images)
         gates += [(eta_for(probabilities, share), {"forced": share}) for share in setup.fractions]
     etas = [model.eta if eta is None else eta for eta in setup.etas]
     gates += [(eta, {"eta": eta}) for eta in etas]
@@ -163,12 +167,30 @@ def _gated(model: SACViT, setup: BenchSetup, images: Sequence[InputImage], *, sc
     ]
 
 
-def _baseline(name: str, baselines: Baselines, model: SACViT, share: float, images: Sequence[Pixels]) -> Entry:
-    """Open SaiT, SaiT in its adaptive mode, or STViT. share: of the tokens that SaiT keeps. Raises BackendError."""
+def _plain(model: SACViT, engine: EngineFile, weights: EngineFile | None, batch: int) -> Contender:
+    """Open a network of whole images: on the device, where the cascade has one, else with arrays. Raises BackendError.
+
+    batch: the largest.
+    """
+    if model.pool is None:
+        return EngineContender(model.config.preprocessing, classifier(model.backend.open(engine, weights)))
+    device = model.backend.device(plain_files(model.backend, engine, weights, model.config, model.precision, batch))
+    assert device is not None  # or the model had none, either
+    return PlainOnDevice(plain_pool(device, model.config))
+
+
+def _baseline(name: str, baselines: Baselines, model: SACViT, setup: BenchSetup, images: Sequence[Pixels]) -> Entry:
+    """Open SaiT, SaiT in its adaptive mode, or STViT. Raises BackendError."""
     geometry, preprocessing = model.config.geometry, model.config.preprocessing
     tokens = CHILDREN * geometry.tokens
-    kept = max(1, round(share * tokens))
+    kept = max(1, round(setup.kept * tokens))
     note = baselines.weights
+    if name == "stvit":
+        contender = _plain(model, baselines.files[name], baselines.files.get("weights"), max(setup.batches))
+        macs = stvit_cost(geometry)
+        return Entry(contender, name, model.precision, lambda batch: macs / 1e9, note=note)
+    if model.pool is not None:
+        note = f"{THROUGH_HOST}; {note}"
 
     def engine(role: str) -> Engine:
         return model.backend.open(baselines.files[role], baselines.files.get("weights"))
@@ -189,10 +211,7 @@ def _baseline(name: str, baselines: Baselines, model: SACViT, share: float, imag
             f"{counts.max()}); {note}"
         )
         return Entry(SaiTMass(preprocessing, head, tail, threshold), name, model.precision, gmacs, note=note)
-    if name == "sait":
-        macs, extra = sait_cost(geometry, kept), {"slots": np.arange(kept)}
-        note = f"{kept} of {tokens} tokens; {note}"
-    else:
-        macs, extra = stvit_cost(geometry), {}
-    contender = EngineContender(preprocessing, classifier(engine(name), extra))
+    macs = sait_cost(geometry, kept)
+    contender = EngineContender(preprocessing, classifier(engine(name), {"slots": np.arange(kept)}))
+    note = f"{kept} of {tokens} tokens; {note}"
     return Entry(contender, name, model.precision, lambda batch: macs / 1e9, note=note)

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.benchmarks.contenders import CascadeContender
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import Float
-from sacvit_deploy.glue import softmax
-from sacvit_deploy.images.scaled import InputImage
-from sacvit_deploy.stages.host import stage_one_view
+from sacvit_deploy.images.prefetch import in_batches
+from sacvit_deploy.images.scaled import InputImage, ScaledImage
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.scheduler import Item
+from sacvit_deploy.stages.context_pool import ContextPool
 
 
-def stage_one_probabilities(cascade: Cascade, images: Sequence[InputImage], batch: int = 8) -> Float:
-    """Return the highest probability of stage 1 for each image [n], as the gate sees it."""
-    parts = [
-        softmax(cascade.stage_one(stage_one_view(cascade, images[at : at + batch]))["logits"]).max(axis=1)
-        for at in range(0, len(images), batch)
+def stage_one_probabilities(model: SACViT | ContextPool, images: Sequence[InputImage], batch: int = 8) -> Float:
+    """Return the highest probability of stage 1 for each image [n], as the gate sees it, on the host or the device."""
+    items = [
+        Item(str(number), None, scaled=image) if isinstance(image, ScaledImage) else Item(str(number), image)
+        for number, image in enumerate(images)
     ]
-    return np.concatenate(parts)
+    answers = CascadeContender(model, 0.0, 1).answers(in_batches(items, batch), batch)
+    return np.array([answer.stage_one_probability for answer in answers])
 
 
 def eta_for(probabilities: Float, share: float) -> float:

@@ -14,7 +14,6 @@ from sacvit_deploy.console.text import counted
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.labelled_images import LabelledImages, decoded_batches
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import StageTwoRequest, continuing, join, softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import finite_rows
@@ -87,8 +86,7 @@ def collect_inputs(
     Stage 2 gets the images that continue at `eta`; where none does, all of them (a note says so). Raises ImageError if
     no image can be read, OutputError if the cascade gives none a finite answer.
     """
-    geometry, method = cascade.config.geometry, cascade.config.method
-    counts = [num_targets(alpha, geometry.tokens, method.rounding) for alpha in alphas]
+    counts = [cascade.config.num_targets(alpha) for alpha in alphas]
     unreadable: list[SacvitError] = []
     images: list[Pixels] = []
     readable = 0

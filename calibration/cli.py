@@ -10,15 +10,17 @@ import click
 
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.bundle.write import recover, whole_folder
 from sacvit_deploy.calibration.job import CALIBRATION_IMAGES, EVAL_IMAGES, CalibrationJob, copy_bundle, reduce_bundle
 from sacvit_deploy.commands.common import bundle_argument, finite, numbers, threads_option
+from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.figures import load_matplotlib
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BundleError
 
 
-@click.command("calibrate")
+@click.command("calibrate", cls=StrictCommand)
 @bundle_argument
 @click.option(
     "--calib",
@@ -70,24 +72,25 @@ def command(bundle: Path | None, threads: int | None, plot: Path | None, **setti
     """Add an int8 variant to a BUNDLE, calibrated through its cascade, and judge every reduced variant against fp32.
 
     Stage 2 is calibrated with the images that continue. The bundle is replaced once everything is done; until then, and
-    after any error, it stays as it was.
+    after any error, it stays as it was. Other commands that would change it wait.
     """
     target = (bundle or find_bundle()).resolve()  # `.` has no name; a link must not be replaced itself
     if plot is not None:
         load_matplotlib()  # an error now, not after the work
+    recover(target)
     opened = open_bundle(target)
     if not os.access(target, os.W_OK):
         raise BundleError(f"can't change {target}: the folder is read-only")
     if "fp32" not in opened.manifest.variants:
-        raise BundleError(f"{target} has no fp32 variant to calibrate from; export it again")
+        raise BundleError(f"{target} has no fp32 variant to calibrate from; name the bundle that it was packed from")
     job = CalibrationJob(int8=True, threads=threads or usable_cores(), **settings)
-    with whole_folder(target, replace=True) as folder:
+    with whole_folder(target, replace=True, alone=True) as folder:
         copy_bundle(target, folder)
         reduce_bundle(folder, job)
     written = open_bundle(target)
-    click.echo(f"wrote {target}: {', '.join(written.manifest.variants)}")
+    say(f"wrote {target}: {', '.join(written.manifest.variants)}")
     if plot is not None:
         from sacvit_deploy.calibration.sensitivity import draw_sensitivity  # here, as --help needs no onnx
 
         draw_sensitivity(written, plot)
-        click.echo(f"sensitivity by layer: {plot}")
+        say(f"sensitivity by layer: {plot}")

@@ -74,7 +74,7 @@ def calibrate(
     else:
         progress.note("the bundle already has the ranges of these images and settings; they are used again")
     save_cache(cache, result)
-    golden = load_golden(bundle.path / bundle.manifest.golden.path)
+    golden = load_golden(bundle.path / bundle.manifest.golden.path, bundle.manifest.config)
     # int8 engines have the same input and output types as fp32's, so the glue for devices serves both.
     glue = {role: entry for role, entry in bundle.variant("fp32").files.items() if role in GLUE}
     ranked = sorted(result.sensitivity.items(), key=lambda item: -item[1])

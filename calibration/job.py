@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from sacvit_deploy.bundle.bundle import MANIFEST, check_file, open_bundle
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.evaluation.labelled_images import spread_rows
 from sacvit_deploy.evaluation.open_images import open_images
+from sacvit_deploy.files import PARTIAL
 from sacvit_deploy.glue import check_eta
+from sacvit_deploy.locks import LOCK
 from sacvit_deploy.model import SACViT
 
 if TYPE_CHECKING:
@@ -57,10 +58,15 @@ def copy_bundle(source: Path, folder: Path) -> None:
             continue
         check_file(source, entry)
         shutil.copyfile(source / entry.path, folder / entry.path)
+    skip = shutil.ignore_patterns(LOCK, f".*{PARTIAL}*")
     listed = {MANIFEST, *(entry.path for entry in opened.entries())}
     for path in source.iterdir():
-        if path.name not in listed:  # the user's own
-            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, folder / path.name)
+        if path.name in listed or path.name in skip(str(source), [path.name]):
+            continue
+        if path.is_dir():  # plans, and the user's own
+            shutil.copytree(path, folder / path.name, ignore=skip)
+        else:
+            shutil.copyfile(path, folder / path.name)
     if old is not None and "ranges" in old.files:
         with contextlib.suppress(BundleError):
             check_file(source, old.files["ranges"])
@@ -87,7 +93,8 @@ def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
         name += ", the calibration's among them"
     if not judged.labelled:
         if job.max_drop is not None:
-            raise UsageError(f"--max-drop needs labelled images to judge on, and {name} have no labels")
+            why = "".join(f": {note}" for note in judged.notes)
+            raise UsageError(f"--max-drop needs labelled images to judge on, and {name} have no labels{why}")
         progress.note(f"note: {name} have no labels; agreement with fp32 is reported, not accuracy")
     gate = AccuracyGate(model.bundle, judged, name, OnnxRuntimeBackend("cpu", job.threads))
     if job.int8:
@@ -100,4 +107,4 @@ def reduce_bundle(folder: Path, job: CalibrationJob) -> None:
         # Of a few images one or two are lost by chance, which must not keep half the layers in fp32.
         budget = max(BUDGET, 200 / len(judged)) if job.max_drop is None else job.max_drop
         calibrate(images.pick(spread_rows(images.labels, job.images)), settings, gate, budget, progress)
-    judge_all(gate, job.max_drop, progress, click.echo)
+    judge_all(gate, job.max_drop, progress, say)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import onnx
 
+from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.calibration.linears import LINEAR, linears
 from sacvit_deploy.errors import OutputError
 
@@ -19,6 +20,7 @@ def quantise(model: onnx.ModelProto, ranges: Mapping[str, float], keep: Collecti
     of a weight, biases in fp32; attention products, LayerNorm, softmax and GELU stay as they are. TensorRT and ONNX
     Runtime both read this form. Raises OutputError for a range that is not a positive number.
     """
+    load_library()  # its telemetry off before it is imported
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer

@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.backends.onnxruntime.session import SessionFactory
+from sacvit_deploy.backends.onnxruntime.session import SessionFactory, load_library
 from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.errors import OutputError
 
@@ -74,6 +74,7 @@ def tensor_ranges(
     """
     if method == "minmax":
         return {layer: float(value.max()) for layer, value in maxima.items()}
+    load_library()  # its telemetry off before it is imported
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector = HistogramCollector(

@@ -18,9 +18,9 @@ from sacvit_deploy.files import whole_file
 class BuildOptions:
     """Options of the builder.
 
-    capabilities: compute capabilities to compile for, with TensorRT-RTX. workspace: bytes of scratch memory for the
-    builder; None is the library's default. timing_cache: file of kernel timings, read before and updated after a
-    build, so that a second build takes seconds.
+    capabilities: compute capabilities to compile for, with TensorRT-RTX; none is the GPU of this machine. workspace:
+    bytes of scratch memory for the builder; None is the library's default. timing_cache: file of kernel timings, read
+    before and updated after a build, so that a second build takes seconds.
     """
 
     capabilities: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def parse_network(library: Library, engine: Path) -> Network:
 def build_plan(library: Library, engine: Path, profiles: Sequence[InputRanges], options: BuildOptions) -> bytes:
     """Build the plan of one ONNX engine; returns the serialised plan.
 
-    profiles: optimisation profiles, each from `input_ranges`. TensorRT-RTX needs no GPU and compiles for
+    profiles: optimisation profiles, each from `input_ranges`. TensorRT-RTX needs no GPU to compile for
     `options.capabilities`; TensorRT builds for the GPU of this machine. Raises UsageError for a malformed capability,
     BackendError if the library does not know one, or can't read or build the engine.
     """

@@ -16,8 +16,11 @@ from sacvit_deploy.backends.tensorrt.library import RUNTIMES, Library, first_lib
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.plans import BuildTarget, PlanRecord
+from sacvit_deploy.bundle.write import recover
 from sacvit_deploy.commands.common import bundle_argument, json_option, numbers
+from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.engines.build import BuildOptions
 from sacvit_deploy.engines.plan_folder import BuildRequest, build_plans
@@ -26,7 +29,7 @@ from sacvit_deploy.errors import BackendError, UsageError
 from sacvit_deploy.precisions import PRECISIONS, preferred
 
 
-@click.command("build")
+@click.command("build", cls=StrictCommand)
 @bundle_argument
 @click.option("--runtime", type=click.Choice(list(RUNTIMES)), help="Library to build with.  [default: what is there]")
 @click.option(
@@ -62,7 +65,9 @@ def command(
 
     TensorRT builds for the GPU of this machine; TensorRT-RTX also compiles for others ahead of time, without one.
     """
-    opened = open_bundle(bundle or find_bundle())
+    folder = bundle or find_bundle()
+    recover(folder)
+    opened = open_bundle(folder)
     if len(batch) != 3 or not all(size.is_integer() for size in batch):
         raise UsageError("--batch takes three whole numbers, MIN,OPT,MAX")
     if alpha is not None and len(alpha) > 3:
@@ -75,9 +80,8 @@ def command(
     if timing_cache is not None and is_rtx(library):
         raise UsageError("TensorRT-RTX keeps no timings; --timing-cache is for --runtime tensorrt")
     target, here = find_target(library, capabilities)
-    options = BuildOptions(
-        target.capabilities if is_rtx(library) else (), None if workspace is None else workspace << 20, timing_cache
-    )
+    named = target.capabilities if capabilities is not None else ()
+    options = BuildOptions(named, None if workspace is None else workspace << 20, timing_cache)
     record = PlanRecord(target, precision, (b.min, b.opt, b.max), (m.min, m.opt, m.max), {})
     request = BuildRequest(opened, record, options, baseline, here)
     if dry_run:
@@ -88,14 +92,14 @@ def command(
         click.echo(json.dumps({"folder": str(request.folder), **asdict(record)}, indent=1))
         return
     total = sum(plan.file.bytes for plan in record.plans.values())
-    click.echo(f"wrote {request.folder} ({total / 1e6:.1f} MB)")
+    say(f"wrote {request.folder} ({total / 1e6:.1f} MB)")
     for role, plan in record.plans.items():
         kinds = ", ".join(f"{count} {kind}" for kind, count in plan.facts["precisions"].items())
-        click.echo(f"  {role:<7} {plan.file.bytes / 1e6:6.2f} MB  layers by type ({plan.facts['read_from']}): {kinds}")
+        say(f"  {role:<7} {plan.file.bytes / 1e6:6.2f} MB  layers by type ({plan.facts['read_from']}): {kinds}")
     if here:
-        click.echo(f"next: sacvit verify {opened.path} --backend {record.place.runtime} --precision {precision}")
+        say(f"next: sacvit verify {opened.path} --backend {record.place.runtime} --precision {precision}")
     else:
-        click.echo("not run: no GPU here. Copy the bundle to one of these GPUs and run `sacvit verify` there")
+        say("not run: no GPU here. Copy the bundle to one of these GPUs and run `sacvit verify` there")
 
 
 def _show(request: BuildRequest, as_json: bool) -> None:
@@ -105,12 +109,12 @@ def _show(request: BuildRequest, as_json: bool) -> None:
         shown = {"folder": str(request.folder), "place": asdict(request.record.place), "profiles": profiles}
         click.echo(json.dumps(shown, indent=1))
         return
-    click.echo(f"would write {request.folder}")
+    say(f"would write {request.folder}")
     for role, ranges in profiles.items():
         for number, profile in enumerate(ranges):
-            click.echo(f"  {role}.plan, profile {number}")
+            say(f"  {role}.plan, profile {number}")
             for name, shapes in profile.items():
-                click.echo(f"    {name:<16} " + "  ".join("x".join(map(str, shape)) for shape in shapes))
+                say(f"    {name:<16} " + "  ".join("x".join(map(str, shape)) for shape in shapes))
 
 
 def find_target(library: Library, capabilities: str | None) -> tuple[BuildTarget, bool]:

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 from sacvit_deploy.backends.tensorrt.compat import device_memory
-from sacvit_deploy.backends.tensorrt.device import read_profiles
 from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.backends.tensorrt.tensors import read_profiles
 from sacvit_deploy.engines.build import Network
 from sacvit_deploy.errors import BackendError
 

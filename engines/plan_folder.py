@@ -8,15 +8,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sacvit_deploy.backends.tensorrt.library import Library
-from sacvit_deploy.bundle.bundle import Bundle, describe_file
+from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, PlanFile, PlanRecord
-from sacvit_deploy.bundle.write import whole_folder
+from sacvit_deploy.bundle.write import changing, whole_folder
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, GLUE, STAGES
 from sacvit_deploy.engines.build import BuildOptions, build_plan, parse_network
 from sacvit_deploy.engines.facts import network_facts, plan_facts
 from sacvit_deploy.engines.profiles import InputRanges, SizeRange, batch_ranges, input_ranges
 from sacvit_deploy.errors import BundleError
+from sacvit_deploy.files import remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,19 @@ class BuildRequest:
 def build_plans(library: Library, request: BuildRequest, progress: Progress) -> PlanRecord:
     """Build the requested plans into their folder and return its plan.json; a folder already there is replaced whole.
 
-    Raises BundleError, BackendError, and then nothing is left behind.
+    The bundle stays locked meanwhile, and is read again first. Raises BundleError, BackendError, ExportError, and then
+    nothing is left behind.
     """
+    path = request.bundle.path
+    try:
+        with changing(path) as folder:
+            remove_leftovers(folder / FOLDER)
+            return _build(library, replace(request, bundle=open_bundle(path)), progress)
+    except OSError as error:
+        raise BundleError(f"can't write to {path}: {error.strerror}") from error
+
+
+def _build(library: Library, request: BuildRequest, progress: Progress) -> PlanRecord:
     precision = request.record.precision
     files, entries = request.bundle.checked_files(precision), request.bundle.variant(precision).files
     profiles = request.profiles()

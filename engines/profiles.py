@@ -9,7 +9,6 @@ from typing import NamedTuple
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import Shape, Sizes, engine_contract
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.geometry import num_targets
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,10 @@ def target_range(config: ModelConfig, alphas: Sequence[float] | None = None) -> 
     Without alphas the range covers every alpha. Without an opt alpha, the opt size is that of the model's alpha, or the
     nearest in the range. Raises UsageError for an alpha that leaves a cluster empty, and for alphas out of order.
     """
-    tokens, method = config.geometry.tokens, config.method
-    default = num_targets(method.alpha, tokens, method.rounding)
+    tokens, default = config.geometry.tokens, config.num_targets()
     if alphas is None:
-        return SizeRange(1, default, tokens - 1)
-    counts = [num_targets(alpha, tokens, method.rounding) for alpha in alphas]
+        return SizeRange(1, default, min(config.window or tokens, tokens - 1))
+    counts = [config.num_targets(alpha) for alpha in alphas]
     low, high = counts[0], counts[-1]
     return SizeRange(low, counts[1] if len(counts) == 3 else min(max(default, low), high), high)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from sacvit_deploy.commands.common import json_option, numbers
+from sacvit_deploy.commands.common import alpha_option, json_option, numbers
+from sacvit_deploy.commands.strict import StrictCommand
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.evaluation.eval_table import eval_report, eval_table
@@ -17,10 +19,10 @@ from sacvit_deploy.glue import check_eta
 ETAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-@click.command("eval")
+@click.command("eval", cls=StrictCommand)
 @eval_options
 @click.option("--eta", "etas", callback=numbers, help="Such as 0.5,0.6.  [default: 0, 0.3 to 0.9, 1, the bundle's]")
-@click.option("--alpha", type=float, help="Share of tokens that stage 2 sees in full.  [default: the bundle's]")
+@alpha_option
 @json_option
 def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, **options: Any) -> int:
     """Measure a BUNDLE on labelled images: accuracy, MACs and speed at several etas.
@@ -55,5 +57,5 @@ def command(etas: tuple[float, ...] | None, alpha: float | None, as_json: bool, 
         print_json(facts)
     else:
         show_heading(job, outputs)
-        click.echo(eval_table(report, model))
+        say(eval_table(report, model))
     return 1 if outputs.overflowed else 0

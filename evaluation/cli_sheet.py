@@ -9,7 +9,9 @@ import click
 import numpy as np
 
 from sacvit_deploy.arrays import Index
-from sacvit_deploy.commands.common import json_option
+from sacvit_deploy.commands.common import alpha_option, json_option
+from sacvit_deploy.commands.strict import StrictCommand
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.coverage import coverage_by_size, coverage_table
@@ -17,16 +19,15 @@ from sacvit_deploy.evaluation.metrics import continues
 from sacvit_deploy.evaluation.options import eval_options, failures, open_job, print_json, show_heading
 from sacvit_deploy.evaluation.outputs import StageAnswers, collect
 from sacvit_deploy.evaluation.sheet import Card, choose_rows, draw_sheet, save_sheet, split_count
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
 
-@click.command("overlay-sheet")
+@click.command("overlay-sheet", cls=StrictCommand)
 @eval_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The sheet to write, .png or .jpg.")
 @click.option("--count", type=click.IntRange(min=2), default=16, show_default=True, help="Images on the sheet.")
 @click.option("--eta", type=float, help="Exit after stage 1 above this probability.  [default: the bundle's]")
-@click.option("--alpha", type=float, help="Share of tokens that stage 2 sees in full.  [default: the bundle's]")
+@alpha_option
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Changes which images are shown."
 )
@@ -47,7 +48,7 @@ def command(
     model, geometry = job.model, job.model.config.geometry
     eta = model.eta if eta is None else eta
     alpha = model.config.method.alpha if alpha is None else alpha
-    num = num_targets(alpha, geometry.tokens, model.config.method.rounding)
+    num = model.config.num_targets(alpha)
     outputs = collect(model.cascade, job.dataset, [alpha], batch=job.batch)
     dataset, targets = job.dataset.pick(outputs.rows), outputs.targets[alpha]
     go = continues(outputs.ee.probability, eta)
@@ -101,7 +102,7 @@ def command(
         show_heading(job, outputs)
         if coverage:
             measured = counted(coverage[-1].images, "continuing image")
-            click.echo(f"\n{measured} at eta {eta:g}; {num} targets of {geometry.tokens} tokens:")
-            click.echo(f"{coverage_table(coverage)}\n")
-        click.echo(f"wrote {out}: {len(exits)} that exited, {len(rest)} that continued")
+            say(f"\n{measured} at eta {eta:g}; {num} targets of {geometry.tokens} tokens:")
+            say(f"{coverage_table(coverage)}\n")
+        say(f"wrote {out}: {len(exits)} that exited, {len(rest)} that continued")
     return 1 if outputs.overflowed else 0

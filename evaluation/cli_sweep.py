@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 from sacvit_deploy.bundle.defaults import write_defaults
+from sacvit_deploy.bundle.write import recover
 from sacvit_deploy.commands.common import json_option, numbers
+from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.figures import load_matplotlib
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BundleError, SacvitError, UsageError
 from sacvit_deploy.evaluation.metrics import Correctness
@@ -21,7 +24,7 @@ from sacvit_deploy.evaluation.sweep_files import write_sweep
 from sacvit_deploy.evaluation.sweep_table import sweep_table
 
 
-@click.command("sweep")
+@click.command("sweep", cls=StrictCommand)
 @eval_options
 @click.option("--alphas", callback=numbers, help="Such as 0.4,0.5.  [default: 0.4 to 0.9 in tenths, and the bundle's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for sweep.json, sweep.png and sweep.html.")
@@ -64,6 +67,8 @@ def command(
             load_matplotlib()
         except SacvitError as error:
             no_chart = str(error)
+    if write and options["bundle"] is not None:
+        recover(options["bundle"])
     job = open_job(**options)
     config, bundle, precision = job.model.config, job.model.bundle, job.model.precision
     if write and not os.access(bundle.path, os.W_OK):
@@ -88,23 +93,30 @@ def command(
     )
     if not as_json:
         show_heading(job, outputs)
-        click.echo(f"\n{sweep_table(sweep, config)}")
+        say(f"\n{sweep_table(sweep, config)}")
     files = [] if out is None else write_sweep(sweep, out, chart=no_chart is None)
     if no_chart is not None:
-        click.echo(f"Note: no sweep.png, and no chart in sweep.html: {no_chart}", err=True)
+        say(f"Note: no sweep.png, and no chart in sweep.html: {no_chart}", err=True)
     if choice is not None and write:
         reason = f"eta {choice.point.eta:g}, alpha {choice.point.alpha:g} chosen {choice.goal} on {sweep.title}"
-        write_defaults(bundle.path, eta=choice.point.eta, alpha=choice.point.alpha, reason=reason, precision=precision)
+        write_defaults(
+            bundle.path,
+            eta=choice.point.eta,
+            alpha=choice.point.alpha,
+            reason=reason,
+            precision=precision,
+            measured=bundle.variant(precision),
+        )
     if as_json:
         print_json({**sweep.to_dict(), "written": bool(choice and write)})
     else:
         for path in files:
-            click.echo(f"wrote {path}")
+            say(f"wrote {path}")
         if choice is not None and write:
             scope = "" if precision == "fp32" else f" (eta for {precision} alone, alpha for all variants)"
-            click.echo(f"written: these are now the defaults of {bundle.path}{scope}")
+            say(f"written: these are now the defaults of {bundle.path}{scope}")
         elif choice is not None:
-            click.echo(f"not written; add --write to make them the defaults of {bundle.path}")
+            say(f"not written; add --write to make them the defaults of {bundle.path}")
     if out_of_reach is not None:
         raise out_of_reach
     return 1 if outputs.overflowed else 0

@@ -11,7 +11,6 @@ from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.evaluation.metrics import CascadeScore, Correctness, Share, continues, share
 from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import size_buckets
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.model import SACViT
 
 
@@ -90,12 +89,13 @@ def size_rows(graded: Correctness, object_px: Float, eta: float) -> list[SizeRow
 def eval_table(report: EvalReport, model: SACViT) -> str:
     """Format the report as text."""
     default, tokens = model.eta, model.config.geometry.tokens
-    targets = num_targets(report.alpha, tokens, model.config.method.rounding)
+    targets, side = model.config.num_targets(report.alpha), model.config.method.region_size
+    window = "" if model.config.window is None else f" of the {side} x {side} window"
     ms, ee, sac = report.milliseconds, report.ee, report.sac
     steps = f"EE {ms['ee']:.2f} + glue {ms['ee_glue']:.2f}, SAC {ms['sac']:.2f} + glue {ms['sac_glue']:.2f}"
     deit = f"; DeiT {ms['deit']:.2f}" if "deit" in ms else ""
     lines = [
-        f"alpha {report.alpha:g}: {targets} of {tokens} tokens are seen again at full resolution",
+        f"alpha {report.alpha:g}{window}: {targets} of {tokens} tokens are seen again at full resolution",
         "",
         f"  EE only    {ee.top1.percent_interval} % right at {ee.gmacs:.3f} GMACs per image",
         f"  SAC only   {sac.top1.percent_interval} % right at {sac.gmacs:.3f} GMACs (stage 1 comes first); "

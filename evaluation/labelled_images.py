@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from sacvit_deploy.arrays import Index, Pixels
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.images.workers import Workers
 
 UNKNOWN = -1  # the label of an image without one
 Float = npt.NDArray[np.float64]
@@ -80,10 +80,11 @@ def decoded_batches(dataset: LabelledImages, batch: int) -> Iterator[DecodedBatc
         except SacvitError as error:
             return error
 
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="sacvit-decode") as pool:
+    with Workers(usable_cores()) as pool:
         for start in range(0, len(dataset), batch):
             rows = range(start, min(start + batch, len(dataset)))
-            loaded = list(zip(rows, pool.map(load, rows), strict=True))
+            futures = [pool.submit(load, row) for row in rows]
+            loaded = [(row, future.result()) for row, future in zip(rows, futures, strict=True)]
             yield DecodedBatch(
                 size=len(rows),
                 rows=np.array([row for row, image in loaded if not isinstance(image, SacvitError)], dtype=np.int64),

@@ -13,14 +13,15 @@ from sacvit_deploy.console.text import SHOWN, counted, listed
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import UNKNOWN, LabelledImages
 from sacvit_deploy.evaluation.scenes import FINISHED, open_scenes
-from sacvit_deploy.images.class_folders import class_folders, image_files
-from sacvit_deploy.images.decode import SUFFIXES, load_image
-from sacvit_deploy.images.preprocess import fit
+from sacvit_deploy.images.class_folders import class_folders, hidden_files, image_files
+from sacvit_deploy.images.decode import SUFFIXES, fit_image
 from sacvit_deploy.model import SACViT
 
 
 def open_images(model: SACViT, folder: Path) -> LabelledImages:
     """Open rendered scenes, class folders named after the bundle's classes, or else all images without labels.
+
+    Folders of images that are named after no class become a note, which says how to name the classes after them.
 
     Raises UsageError where the folder can't be read or holds no images.
     """
@@ -28,17 +29,18 @@ def open_images(model: SACViT, folder: Path) -> LabelledImages:
     if any((folder / name / FINISHED).exists() for name in ("", "test")):
         return open_scenes(folder, geometry.classes, geometry.image_size, preprocessing)
     try:
-        subfolders = {path.name for path in folder.iterdir() if path.is_dir()}
+        subfolders = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
     except OSError as error:
         raise UsageError(f"can't read images from {folder}: {error.strerror}") from error
     if subfolders & set(model.labels):
         return open_folder(folder, model.labels, lambda path: prepare_image(model, path))
-    return open_unlabelled(folder, lambda path: prepare_image(model, path))
+    notes = [mismatch(folder, sorted(subfolders), model.labels)] if subfolders else []
+    return open_unlabelled(folder, lambda path: prepare_image(model, path), notes)
 
 
 def prepare_image(model: SACViT, path: Path) -> Pixels:
     """Decode and fit one image as the runtime does: [S,S,3] uint8. Raises ImageError."""
-    return fit(load_image(path), model.config.geometry.image_size, model.config.preprocessing)
+    return fit_image(path, model.config.geometry.image_size, model.config.preprocessing, model.opened.preparer.bounds)
 
 
 def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixels]) -> LabelledImages:
@@ -63,33 +65,48 @@ def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixe
     return _from_files(folder, paths, truth, load, notes)
 
 
-def open_unlabelled(folder: Path, load: Callable[[Path], Pixels]) -> LabelledImages:
+def open_unlabelled(folder: Path, load: Callable[[Path], Pixels], notes: Sequence[str] = ()) -> LabelledImages:
     """Open every image in FOLDER and the folders in it, without labels. Raises UsageError if there is none."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name one with images")
     paths = image_files(folder)
     if not paths:
         raise UsageError(f"{folder} holds no images (looked for {', '.join(SUFFIXES)})")
-    return _from_files(folder, paths, [UNKNOWN] * len(paths), load)
+    return _from_files(folder, paths, [UNKNOWN] * len(paths), load, notes)
 
 
 def _from_files(
     folder: Path, paths: list[Path], labels: list[int], load: Callable[[Path], Pixels], notes: Sequence[str] = ()
 ) -> LabelledImages:
     names, truth = [str(path) for path in paths], np.array(labels, dtype=np.int64)
+    hidden = hidden_files(folder)
+    if hidden:
+        notes = [*notes, f"{counted(len(hidden), 'hidden file')} skipped: {listed([path.name for path in hidden])}"]
     return LabelledImages("images", str(folder), truth, names, lambda row: load(paths[row]), notes=tuple(notes))
+
+
+def mismatch(folder: Path, names: Sequence[str], labels: Sequence[str]) -> str:
+    """Say which of the folders `names` are named after no class, what classes are named like, and the way out."""
+    unknown = [name for name in names if name not in labels]
+    near = difflib.get_close_matches(unknown[0], labels, n=3)
+    known = list(dict.fromkeys([*near, *labels]))[:SHOWN]
+    said = (
+        f"{folder} has {counted(len(unknown), 'folder')} named after no class of the bundle: {listed(unknown)}; "
+        f"the bundle's {len(labels)} classes are named like {', '.join(known)}"
+    )
+    if len(unknown) < len(names):  # a slip of the pen
+        return said
+    if len(names) == len(labels):
+        return f"{said}; if the model was trained on these folders, say: sacvit relabel BUNDLE --labels {folder}"
+    return (
+        f"{said}; if folders have other names for them, say: sacvit relabel BUNDLE --labels FILE|FOLDER with all names"
+    )
 
 
 def _check_names(folder: Path, names: Sequence[str], labels: Sequence[str]) -> None:
     """Raise UsageError unless every name is the label of exactly one class."""
-    unknown = [name for name in names if name not in labels]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], labels, n=3)
-        known = list(dict.fromkeys([*near, *labels]))[:SHOWN]
-        raise UsageError(
-            f"{folder} has {counted(len(unknown), 'folder')} named after no class of the bundle: {listed(unknown)}; "
-            f"the bundle's {len(labels)} classes are named like {', '.join(known)}"
-        )
+    if not set(names) <= set(labels):
+        raise UsageError(mismatch(folder, names, labels))
     ambiguous = [name for name in names if list(labels).count(name) > 1]
     if ambiguous:
         raise UsageError(

@@ -12,6 +12,7 @@ import click
 
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_argument
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.console.text import counted, listed
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import LabelledImages, spread_rows
@@ -19,6 +20,7 @@ from sacvit_deploy.evaluation.metrics import to_json
 from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
 from sacvit_deploy.evaluation.outputs import EvalOutputs
 from sacvit_deploy.evaluation.scenes import open_scenes
+from sacvit_deploy.images.class_folders import measured_folder
 from sacvit_deploy.model import SACViT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,7 +53,7 @@ def eval_options(function: F) -> F:
     function = backend_options(function)
     options = (
         bundle_argument,
-        click.option("--data", type=click.Path(path_type=Path), help="Folder with a folder of images for each class."),
+        click.option("--data", type=click.Path(path_type=Path), help="Images: FOLDER/<class>/ or FOLDER/val/<class>/."),
         click.option("--scenes", type=click.Path(path_type=Path), help="Folder of rendered scenes."),
         click.option("--limit", type=click.IntRange(min=1), help="Use only so many images, spread over the classes."),
         click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images per call."),
@@ -73,7 +75,8 @@ def open_job(
         dataset = open_scenes(scenes, geometry.classes, geometry.image_size, preprocessing)
     else:
         assert data is not None
-        dataset = open_folder(data, model.labels, lambda path: prepare_image(model, path))
+        folder = measured_folder(data, model.labels)
+        dataset = open_folder(folder, model.labels, lambda path: prepare_image(model, path))
     if limit is not None:
         dataset = dataset.pick(spread_rows(dataset.labels, limit))
     return EvalJob(model, dataset, batch)
@@ -82,20 +85,20 @@ def open_job(
 def show_heading(job: EvalJob, outputs: EvalOutputs) -> None:
     """Print what was measured and on which images; on stderr those that are missing from the numbers, and why."""
     for note in job.dataset.notes:
-        click.echo(f"Note: {note}", err=True)
+        say(f"Note: {note}", err=True)
     if outputs.unreadable:
         reasons = listed([str(error) for error in outputs.unreadable])
-        click.echo(f"Note: {counted(len(outputs.unreadable), 'unreadable image')} skipped: {reasons}", err=True)
+        say(f"Note: {counted(len(outputs.unreadable), 'unreadable image')} skipped: {reasons}", err=True)
     if outputs.overflowed:
         names = listed([str(error).partition(":")[0] for error in outputs.overflowed])
-        click.echo(
+        say(
             f"Error: {counted(len(outputs.overflowed), 'image')} got NaN or infinite values and no answer; they are "
             f"not in the numbers: {names}; try another precision, such as fp32",
             err=True,
         )
     model, dataset = job.model, job.dataset
-    click.echo(f"{model.bundle.path}: {model.precision} on {model.backend.description}, batch {job.batch}")
-    click.echo(f"{len(dataset):,} {dataset.kind} from {dataset.source}")
+    say(f"{model.bundle.path}: {model.precision} on {model.backend.description}, batch {job.batch}")
+    say(f"{len(dataset):,} {dataset.kind} from {dataset.source}")
 
 
 def print_json(facts: Any) -> None:

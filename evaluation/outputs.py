@@ -17,7 +17,6 @@ from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.labelled_images import Float, LabelledImages, decoded_batches
 from sacvit_deploy.evaluation.timing import BatchTimes, EvalTimes
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import finite_rows, overflow
@@ -76,8 +75,7 @@ def collect(
     alphas: at least one. batch >= 1. An image that fails is left out and listed. Raises ImageError if no image can be
     read, OutputError if none gets finite outputs, UsageError for an alpha out of range.
     """
-    geometry, method = cascade.config.geometry, cascade.config.method
-    counts = {alpha: num_targets(alpha, geometry.tokens, method.rounding) for alpha in alphas}
+    counts = {alpha: cascade.config.num_targets(alpha) for alpha in alphas}
     unreadable: list[SacvitError] = []
     overflowed: list[SacvitError] = []
     rows: list[Index] = []

@@ -14,7 +14,7 @@ from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.evaluation.labelled_images import Float, LabelledImages
-from sacvit_deploy.images.preprocess import fit
+from sacvit_deploy.images.preprocess import fit, resized_shape
 
 SIZE_EDGES = (16.0, 28.0, 50.0, 90.0, 151.0)  # px of the scene; about equally many in each
 # Element type and number of dimensions.
@@ -69,9 +69,7 @@ def fitted_boxes(boxes: Array, scene: tuple[int, int], size: int, preprocessing:
     width, height = scene
     out: Float = boxes.astype(np.float64)
     if (width, height) != (size, size):
-        resized = round(size / preprocessing.crop)
-        short = min(width, height)
-        scaled = np.array([max(resized, resized * side // short) for side in (width, height)])
+        scaled = np.array(resized_shape((width, height), size, preprocessing))
         offset = np.round((scaled - size) / 2)
         out = out * np.tile(scaled / (width, height), 2) - np.tile(offset, 2)
     return out.clip(0, size)

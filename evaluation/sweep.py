@@ -14,7 +14,6 @@ from sacvit_deploy.costs import Costs
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.evaluation.metrics import Correctness, Share
-from sacvit_deploy.geometry import num_targets
 
 ALPHAS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the paper's table 7
 STEPS = 200  # candidates between no image and every image continuing: half a per cent of the images each
@@ -71,7 +70,7 @@ def sweep_alphas(alphas: Sequence[float] | None, config: ModelConfig) -> list[fl
     chosen = {config.method.alpha, *(alphas or ())}
     for alpha in ALPHAS if alphas is None else ():
         with contextlib.suppress(UsageError):
-            num_targets(alpha, config.geometry.tokens, config.method.rounding)
+            config.num_targets(alpha)
             chosen.add(alpha)
     return sorted(chosen)
 

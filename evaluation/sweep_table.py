@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.evaluation.sweep import Sweep, thinned
-from sacvit_deploy.geometry import num_targets
 
 SHOWN = 12  # rows of the front
 
@@ -23,7 +22,7 @@ def sweep_table(sweep: Sweep, config: ModelConfig) -> str:
     ]
     for alpha, curve in sweep.curves.items():
         best = max(curve, key=lambda p: (p.top1.right, -p.gmacs))
-        targets = num_targets(alpha, config.geometry.tokens, config.method.rounding)
+        targets = config.num_targets(alpha)
         lines.append(
             f"{'>' if alpha == own else ' '} {alpha:>5g}  {targets:>7}   {curve[-1].top1.percent_interval:<20} "
             f"{curve[-1].gmacs:>5.3f}    {best.top1.percent_interval:<18} {best.eta:>6.4g}  "

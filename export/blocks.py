@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sacvit_deploy.config import Geometry
+
 
 class PatchEmbed(nn.Module):
     """Patch embedding of whole images or of gathered patches, as one matrix product.
@@ -77,20 +79,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return probabilities.to(v.dtype) @ v, probabilities
 
 
-def attend_clusters(q: Tensor, k: Tensor, v: Tensor, at: int, union: bool) -> Tensor:
-    """Attend within the targets [0, at) and within the background (at, T), with the class token (at) in both.
+def attend_clusters(q: Tensor, k: Tensor, v: Tensor, at: int, shared: int, union: bool) -> Tensor:
+    """Attend within the targets and within the background, with the tokens between them in both clusters.
 
-    The class token's two updates are averaged, or with `union` its query sees all tokens; the paper leaves this open.
+    Targets are [0, at), the background [at + shared, T). The two updates of the class token and of registers between
+    are averaged, or with `union` their queries see all tokens; the paper leaves this open.
     q, k, v: [B,H,T,D/H]; returns values of that shape.
     """
-    target, _ = attend(q[:, :, : at + 1], k[:, :, : at + 1], v[:, :, : at + 1])
+    end = at + shared
+    target, _ = attend(q[:, :, :end], k[:, :, :end], v[:, :, :end])
     background, _ = attend(q[:, :, at:], k[:, :, at:], v[:, :, at:])
     if union:
-        cls, _ = attend(q[:, :, at : at + 1], k, v)
+        both, _ = attend(q[:, :, at:end], k, v)
     else:
         # Halved before the sum, which could overflow in half precision where the mean does not.
-        cls = target[:, :, at : at + 1] * 0.5 + background[:, :, :1] * 0.5
-    return torch.cat([target[:, :, :at], cls, background[:, :, 1:]], dim=2)
+        both = target[:, :, at:end] * 0.5 + background[:, :, :shared] * 0.5
+    return torch.cat([target[:, :, :at], both, background[:, :, shared:]], dim=2)
 
 
 class Mlp(nn.Module):
@@ -109,12 +113,13 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block."""
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, geometry: Geometry) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, hidden)
+        width, eps = geometry.width, geometry.norm_eps
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, geometry.heads)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, geometry.hidden)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Run the block with attention over all tokens; returns tokens [B,T,D] and probabilities [B,H,T,T]."""
@@ -122,8 +127,8 @@ class Block(nn.Module):
         x = x + self.attn.merge(values)
         return x + self.mlp(self.norm2(x)), probabilities
 
-    def clustered(self, x: Tensor, at: int, union: bool) -> Tensor:
-        """Run the block with attention inside each cluster, tokens [B,T,D]; `at` is the class token's index."""
-        x = x + self.attn.merge(attend_clusters(*self.attn.split(self.norm1(x)), at, union))
+    def clustered(self, x: Tensor, at: int, shared: int, union: bool) -> Tensor:
+        """Run the block with attention inside each cluster, tokens [B,T,D]; those of [at, at + shared) are in both."""
+        x = x + self.attn.merge(attend_clusters(*self.attn.split(self.norm1(x)), at, shared, union))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import Sizes
-from sacvit_deploy.export.model import PREFERENCES
 from sacvit_deploy.export.modules import EngineModule
+from sacvit_deploy.export.policies import PREFERENCES
 from sacvit_deploy.geometry import CHILDREN
 from sacvit_deploy.images.preprocess import corner_weights, scale_and_shift
 
@@ -88,7 +88,7 @@ class GatherStage(EngineModule):
         source = features if embeddings is None else embeddings
         geometry = self.config.geometry
         preferred = PREFERENCES[self.config.method.selection]
-        preference = preferred(F.embedding(rows, scores), slots.shape[0], geometry.grid)
+        preference = preferred(F.embedding(rows, scores), slots.shape[0], self.config)
         row, column = preference[:, :, None], preference[:, None, :]
         # [K,N,N]: 1 where the column's token ranks before the row's, ties going to the lower index.
         precedes = torch.where(column > row, 1.0, torch.where(column == row, self.before, 0.0))
@@ -108,8 +108,8 @@ class GatherStage(EngineModule):
     def _patches(self, pictures: Tensor, rows: Tensor, flat: Tensor) -> Tensor:
         """Take the targets' squares of four patches from the images and normalise them: [K,4M,3PP]."""
         grid, patch = self.config.geometry.grid, self.config.geometry.patch_size
-        # Half precision holds 0..255 exactly, and TensorRT moves no uint8.
-        values = pictures.half().index_select(0, rows)
+        # TensorRT moves no uint8; half precision, too, holds 0..255 exactly.
+        values = pictures.to(self.dtype).index_select(0, rows)
         squares = values.reshape(-1, grid, 2, patch, grid, 2, patch, 3).permute(0, 1, 4, 2, 5, 7, 3, 6)
         taken = _take(squares.reshape(-1, grid * grid, CHILDREN * 3 * patch * patch), flat)
         patches = taken.reshape(rows.shape[0], -1, 3 * patch * patch).float() * self.scale + self.shift

@@ -21,12 +21,21 @@ from onnx_ir.passes.common import (
 from onnxscript import optimizer
 
 from sacvit_deploy.errors import ExportError, first_line
+from sacvit_deploy.export.fused import drop_unread_outputs
 from sacvit_deploy.export.gelu import reorder_gelus
 from sacvit_deploy.export.modules import EngineModule, StageModule
 
 OPSET = 18  # has LayerNormalization; TensorRT 10.3 and ONNX Runtime 1.18 (JetPack 6) read it
 IR_VERSION = 9
+TRIED_TORCH = ("2.9", "2.13", "2.14")  # minor releases whose exporter was run, on the CPU, with parity in fp32 and fp16
 FOLD_LIMIT = 1 << 30  # bytes; without a limit this high, transposed weights would be left to the runtime
+
+
+def untried_torch(version: str) -> str | None:
+    """Return a note on a version of torch whose exporter nobody has tried, or None for one that was."""
+    if ".".join(version.split(".")[:2]) in TRIED_TORCH:
+        return None
+    return f"torch {version} has not been tried (tried: {', '.join(TRIED_TORCH)}); parity decides"
 
 
 def trace(module: EngineModule) -> ir.Model:
@@ -48,7 +57,8 @@ def trace(module: EngineModule) -> ir.Model:
     assert program is not None
     model = simplify(program.model)
     if isinstance(module, StageModule):
-        name_weights(model, module.model.state_dict())
+        name_weights(model, module.weights())
+    drop_unread_outputs(model)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "sacvit-deploy", ""
     model.graph.name = type(module).__name__

@@ -6,7 +6,6 @@ State-dict names follow DeiT/timm (`patch_embed.proj`, `blocks.0.attn.qkv`, ...)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.blocks import Block, Mlp, PatchEmbed, patchify
-from sacvit_deploy.geometry import CHILDREN, num_targets
+from sacvit_deploy.export.policies import choose_targets
+from sacvit_deploy.geometry import CHILDREN
 
 
 class StageOneOutputs(NamedTuple):
@@ -50,14 +50,18 @@ class ReferenceSACViT(nn.Module):
         else:
             sizes = (n + 1, CHILDREN * n + 1)
             self.pos_embed_list = nn.ParameterList([nn.Parameter(torch.zeros(1, s, width)) for s in sizes])
-        self.blocks = nn.ModuleList([Block(width, geometry.heads, geometry.hidden) for _ in range(geometry.depth)])
-        self.norm = nn.LayerNorm(width, eps=1e-6)
+        if geometry.registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, geometry.registers, width))
+        if geometry.pre_norm:
+            self.norm_pre = nn.LayerNorm(width, eps=geometry.norm_eps)
+        self.blocks = nn.ModuleList([Block(geometry) for _ in range(geometry.depth)])
+        self.norm = nn.LayerNorm(width, eps=geometry.norm_eps)
         self.head = nn.Linear(width, geometry.classes)
         if method.fusion != "none":
             out = width if method.fusion == "repeat" else CHILDREN * width
-            self.reuse_block = nn.Sequential(nn.LayerNorm(width, eps=1e-6), Mlp(width, 4 * width, out))
+            self.reuse_block = nn.Sequential(nn.LayerNorm(width, eps=geometry.norm_eps), Mlp(width, 4 * width, out))
         self.apply(_init_weights)
-        for table in [self.cls_token, *self.position_tables()]:
+        for table in [self.cls_token, *self.position_tables(), *([self.reg_token] if geometry.registers else [])]:
             nn.init.trunc_normal_(table, std=0.02)
 
     def position_tables(self) -> list[nn.Parameter]:
@@ -82,6 +86,17 @@ class ReferenceSACViT(nn.Module):
         grid = F.interpolate(grid.float(), size=(g, g), mode="bicubic", align_corners=False)
         return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)], dim=1)
 
+    def enter(self, tokens: Tensor) -> Tensor:
+        """Make tokens [B,T,D] ready for the first block: each is normalised, in a model with `pre_norm`."""
+        return self.norm_pre(tokens) if self.config.geometry.pre_norm else tokens
+
+    def leading(self, positions: Tensor, batch: int) -> Tensor:
+        """Return the class token and the registers [B,1+R,D]; positions [1,T,D] begin with the class token's."""
+        token = self.cls_token + positions[:, :1]
+        if self.config.geometry.registers:
+            token = torch.cat([token, self.reg_token], dim=1)
+        return self.enter(token).expand(batch, -1, -1)
+
     def downsample(self, image: Tensor) -> Tensor:
         """Halve images [B,3,S,S] for stage 1, to [B,3,S/2,S/2]."""
         if self.config.method.downsample == "area":
@@ -93,20 +108,20 @@ class ReferenceSACViT(nn.Module):
         """Classify half-size images [B,3,S/2,S/2] and score their tokens."""
         config = self.config
         positions = self.low_positions()
-        embeddings = self.patch_embed(low) + positions[:, 1:]
-        cls = (self.cls_token + positions[:, :1]).expand(low.shape[0], -1, -1)
-        x = torch.cat([cls, embeddings], dim=1)
+        embeddings = self.enter(self.patch_embed(low) + positions[:, 1:])
+        x = torch.cat([self.leading(positions, low.shape[0]), embeddings], dim=1)
+        first = 1 + config.geometry.registers
         weights = score_weights(config)
         scores: Tensor | None = None
         for weight, block in zip(weights, self.layers(), strict=True):
             x, attention = block(x)
             if weight:
                 # Class row, mean over heads, in fp32: [B,N].
-                row = attention[:, :, 0, 1:].float().mean(dim=1) * weight
+                row = attention[:, :, 0, first:].float().mean(dim=1) * weight
                 scores = row if scores is None else scores + row
         assert scores is not None
         x = self.norm(x)
-        return StageOneOutputs(self.head(x[:, 0]).float(), scores, x[:, 1:], embeddings)
+        return StageOneOutputs(self.head(x[:, 0]).float(), scores, x[:, first:], embeddings)
 
     def fuse(self, tokens: Tensor, target_features: Tensor) -> Tensor:
         """Add each parent's stage-1 feature [B,M,D] to its four children [B,4M,D]."""
@@ -129,16 +144,15 @@ class ReferenceSACViT(nn.Module):
         epochs of training.
         """
         table = self.high_positions()
-        tokens = self.patch_embed.tokens(patches) + F.embedding(positions, table[0, 1:])
+        tokens = self.enter(self.patch_embed.tokens(patches) + F.embedding(positions, table[0, 1:]))
         tokens = self.fuse(tokens, target_features)
-        cls = (self.cls_token + table[:, :1]).expand(patches.shape[0], -1, -1)
-        # The class token stands between the clusters, so that each cluster with it is one contiguous range.
-        x = torch.cat([tokens, cls, background.to(tokens.dtype)], dim=1)
+        # What both clusters see stands between them, so that each cluster with it is one contiguous range.
+        x = torch.cat([tokens, self.leading(table, patches.shape[0]), background.to(tokens.dtype)], dim=1)
         at = patches.shape[1]
         method = self.config.method
         for block in self.layers():
             if clusters and method.attention == "clustered":
-                x = block.clustered(x, at, union=method.class_token == "union")
+                x = block.clustered(x, at, 1 + self.config.geometry.registers, union=method.class_token == "union")
             else:
                 x = block(x)[0]
         logits: Tensor = self.head(self.norm(x[:, at])).float()
@@ -147,9 +161,7 @@ class ReferenceSACViT(nn.Module):
     def forward(self, image: Tensor, alpha: float | None = None) -> ReferenceOutputs:
         """Run both stages on all images [B,3,S,S], without early exit; `alpha` is the model's unless given."""
         ee = self.stage_one(self.downsample(image))
-        method = self.config.method
-        count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
-        targets = choose_targets(ee.scores, count, self.config)
+        targets = choose_targets(ee.scores, self.config.num_targets(alpha), self.config)
         return ReferenceOutputs(ee, targets, self.stage_two_from(image, ee, targets))
 
     def stage_two_from(self, image: Tensor, ee: StageOneOutputs, targets: Tensor, *, clusters: bool = True) -> Tensor:
@@ -172,21 +184,6 @@ def score_weights(config: ModelConfig) -> list[float]:
     # With beta = 0, Python's 0 ** 0 = 1 leaves the last block alone.
     raw = [beta ** (depth - 1 - block) if block >= first else 0.0 for block in range(depth)]
     return [value / sum(raw) for value in raw]
-
-
-def select_targets(scores: Tensor, count: int) -> Tensor:
-    """Return the indices [B,M] of the `count` highest scores [B,N], ascending; ties go to the lower index."""
-    order = torch.argsort(scores, dim=1, descending=True, stable=True)
-    return order[:, :count].sort(dim=1).values
-
-
-# By policy, in torch what `glue.PREFERENCES` is in numpy; `count` may be a symbol while an engine is traced.
-PREFERENCES: dict[str, Callable[[Tensor, int, int], Tensor]] = {"top_m": lambda scores, count, grid: scores}
-
-
-def choose_targets(scores: Tensor, count: int, config: ModelConfig) -> Tensor:
-    """Choose targets [B,M] from scores [B,N] by the model's policy, indices ascending."""
-    return select_targets(PREFERENCES[config.method.selection](scores, count, config.geometry.grid), count)
 
 
 def background_tokens(targets: Tensor, tokens: int) -> Tensor:

@@ -65,6 +65,10 @@ class StageModule(EngineModule):
         super().__init__(model.config, dtype_of(model))
         self.model = model
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights with their names in the state dict, in the precision that the graph has them in."""
+        return dict(self.model.state_dict())
+
 
 class EEStage(StageModule):
     """Stage 1: image [B,3,S/2,S/2] -> logits [B,C] and scores [B,N] in fp32, features and embeddings [B,N,D]."""
@@ -96,8 +100,8 @@ class PlainDeiT(StageModule):
         """Run all hi-res tokens through all blocks."""
         model = self.model
         table = model.high_positions()
-        cls = (model.cls_token + table[:, :1]).expand(image.shape[0], -1, -1)
-        x = torch.cat([cls, model.patch_embed(image) + table[:, 1:]], dim=1)
+        leading = model.leading(table, image.shape[0])
+        x = torch.cat([leading, model.enter(model.patch_embed(image) + table[:, 1:])], dim=1)
         for block in model.layers():
             x = block(x)[0]
         logits: Tensor = model.head(model.norm(x[:, 0])).float()

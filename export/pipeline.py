@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,30 +11,34 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 
 from sacvit_deploy import __version__
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, hash_file, open_bundle
+from sacvit_deploy.bundle.label_file import check_names
 from sacvit_deploy.bundle.manifest import Manifest, Variant
 from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.console.progress import Progress
-from sacvit_deploy.contract import BASELINE, GLUE
-from sacvit_deploy.errors import ExportError
+from sacvit_deploy.contract import BASELINE, FOR_GPU, GLUE
+from sacvit_deploy.errors import ExportError, LabelError
 from sacvit_deploy.export.checkpoint import Checkpoint
 from sacvit_deploy.export.glue import GatherStage, ViewStage
-from sacvit_deploy.export.graph import OPSET, trace
+from sacvit_deploy.export.gpu_layout import GpuDeiT, GpuEE, GpuSAC
+from sacvit_deploy.export.graph import OPSET, trace, untried_torch
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import CONVERSIONS, EEStage, PlainDeiT, SACStage, dtype_of
 from sacvit_deploy.export.reference import BATCHES, BUNDLED_ROWS, make_golden, normalised, shipped_images
-from sacvit_deploy.glue import build_request, choose_targets
+from sacvit_deploy.glue import build_request
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import low_view
 from sacvit_deploy.precisions import PRECISIONS
+from sacvit_deploy.selection import choose_targets
 from sacvit_deploy.verification.golden import Golden
 from sacvit_deploy.verification.parity import Parity, measure_parity, relative_error
 
@@ -42,18 +47,16 @@ TITLES = {"ee": "EE engine", "sac": "SAC engine", BASELINE: "plain DeiT, the bas
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Options of an export; `eta` and `labels` override the checkpoint's.
+    """Options of an export; `eta` overrides the checkpoint's.
 
     images: real images for the parity check, the shipped photographs unless given. postprocess: called with the folder
     of the complete bundle before it gets its name.
     """
 
-    source: Path
     target: Path
     precisions: Sequence[str] = ("fp32",)
     replace: bool = False
     eta: float | None = None
-    labels: Sequence[str] | None = None
     images: Sequence[ImageSource] = ()
     threads: int = 1
     postprocess: Callable[[Path], None] | None = None
@@ -63,7 +66,9 @@ def export_bundle(checkpoint: Checkpoint, request: ExportRequest, progress: Prog
     """Write the bundle and return its manifest. Raises ExportError, and then nothing is left behind."""
     model, config = checkpoint.model, checkpoint.model.config
     check_target(request.target, replace=request.replace)
-    labels = check_labels(checkpoint.labels if request.labels is None else request.labels, config.geometry.classes)
+    labels = check_labels(checkpoint.labels, config.geometry.classes)
+    if (note := untried_torch(str(torch.__version__))) is not None:
+        progress.note(f"note: {note}")
     with progress.step("reference outputs on random and real images"):
         golden = make_golden(model, request.images or shipped_images())
     with whole_folder(request.target, replace=request.replace) as folder:
@@ -80,7 +85,7 @@ def export_bundle(checkpoint: Checkpoint, request: ExportRequest, progress: Prog
                 labels=describe_file(folder / "labels.txt"),
                 golden=describe_file(folder / "golden.npz"),
                 variants=variants,
-                provenance=provenance(checkpoint, request.source),
+                provenance=provenance(checkpoint),
             )
             (folder / MANIFEST).write_bytes(manifest.to_bytes())
         if request.postprocess is not None:
@@ -94,8 +99,10 @@ def check_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
     labels = [f"class {number}" for number in range(classes)] if labels is None else list(labels)
     if len(labels) != classes:
         raise ExportError(f"{len(labels)} labels for {classes} classes; give one a line")
-    if any(label.splitlines() != [label] for label in labels):
-        raise ExportError("a label is empty or spans several lines")
+    try:
+        check_names(labels, "labels")
+    except LabelError as error:
+        raise ExportError(f"{error}; give the names with --labels") from error
     return labels
 
 
@@ -108,6 +115,8 @@ def export_variant(
     for stage in (EEStage(converted), SACStage(converted), PlainDeiT(converted)):
         with progress.step(f"{TITLES[stage.role]}, {precision}: trace and simplify"):
             graphs[stage.role] = trace(stage)
+    if PRECISIONS[precision].gpu_layout:
+        graphs |= lay_out_for_gpu(folder, model, converted, precision, golden, threads, progress)
     with progress.step(f"{precision}: write, weights stored once, ONNX checker"):
         paths = write_engines(folder, graphs, precision)
         for glue in (ViewStage(model.config, dtype), GatherStage(model.config, dtype)):
@@ -118,6 +127,42 @@ def export_variant(
         check_glue(paths, golden, model.config, OnnxRuntimeBackend("cpu", threads))
     progress.note(parity.summary())
     return Variant({role: describe_file(path) for role, path in paths.items()}, parity.to_dict())
+
+
+def lay_out_for_gpu(
+    folder: Path,
+    model: ReferenceSACViT,
+    converted: ReferenceSACViT,
+    precision: str,
+    golden: Golden,
+    threads: int,
+    progress: Progress,
+) -> dict[str, ir.Model]:
+    """Trace a variant's engines as a GPU runs them fast and check them on the CPU; returns graphs by role.
+
+    Where they fail the parity check, as with a residual stream beyond half precision's range, a note is given and
+    nothing returned: a GPU then gets the plain engines. folder: where there is room for them meanwhile.
+    """
+    graphs = {}
+    for stage in (GpuEE(converted), GpuSAC(converted), GpuDeiT(converted)):
+        with progress.step(f"{TITLES[stage.role]}, {precision}, laid out for a GPU: trace"):
+            graphs[stage.role] = trace(stage)
+    trouble = None
+    step = progress.step(f"{precision}, laid out for a GPU: parity with the reference, on the CPU")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, step:
+        paths = write_engines(Path(scratch), graphs, precision)
+        for graph in graphs.values():
+            ir.external_data.load_to_model(graph)  # the weights again, before their file goes
+        try:
+            parity = check_parity(paths, model, golden, precision, threads)
+            check_baseline(paths, PlainDeiT(model), golden, precision, threads)
+        except ExportError as error:
+            trouble = error
+    if trouble is not None:
+        progress.note(f"note: without engines laid out for a GPU, which then runs the plain ones: {trouble}")
+        return {}
+    progress.note(parity.summary())
+    return {role + FOR_GPU: graph for role, graph in graphs.items()}
 
 
 def check_parity(
@@ -168,11 +213,12 @@ def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, back
         raise ExportError("the glue for devices does not do what the runtime's own does")
 
 
-def provenance(checkpoint: Checkpoint, source: Path) -> dict[str, Any]:
-    """Describe the bundle's origin for the manifest: names and hashes, no paths of this machine."""
+def provenance(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Describe the bundle's origin for the manifest: names, hashes (of shards by name), no paths of this machine."""
+    hashes = {path.name: hash_file(path) for path in checkpoint.files}
     return {
-        "checkpoint": source.name,
-        "checkpoint_sha256": hash_file(source),
+        "checkpoint": checkpoint.title,
+        "checkpoint_sha256": next(iter(hashes.values())) if len(hashes) == 1 else hashes,
         "family": checkpoint.family,
         "notes": checkpoint.notes,
         "training": checkpoint.provenance,

@@ -13,9 +13,8 @@ from PIL import Image
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.export.model import ReferenceOutputs, ReferenceSACViT
-from sacvit_deploy.images.decode import ImageSource, load_image
-from sacvit_deploy.images.preprocess import fit
+from sacvit_deploy.export.model import ReferenceSACViT
+from sacvit_deploy.images.decode import ImageSource, fit_image
 from sacvit_deploy.verification.golden import Golden
 
 ALPHAS = (0.3, 0.5, 0.9)
@@ -28,14 +27,11 @@ def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golde
     config = model.config
     size = config.geometry.image_size
     random = random_images(max(BATCHES), size)
-    real = [fit(load_image(source), size, config.preprocessing) for source in sources[: max(BATCHES)]]
+    real = [fit_image(source, size, config.preprocessing) for source in sources[: max(BATCHES)]]
     images = np.stack([*random, *real])
     kinds = ("random",) * len(random) + ("real",) * len(real)
-    outputs: dict[float, ReferenceOutputs] = {}
-    for alpha in ALPHAS:
-        # Of a very small grid, an alpha may leave a cluster without tokens.
-        with contextlib.suppress(UsageError), torch.no_grad():
-            outputs[alpha] = model(normalised(images, config), alpha)
+    with torch.no_grad():
+        outputs = {alpha: model(normalised(images, config), alpha) for alpha in golden_alphas(config)}
     ee = next(iter(outputs.values())).ee
     return Golden(
         images,
@@ -46,6 +42,16 @@ def make_golden(model: ReferenceSACViT, sources: Sequence[ImageSource]) -> Golde
         tuple(out.logits.numpy() for out in outputs.values()),
         kinds,
     )
+
+
+def golden_alphas(config: ModelConfig) -> list[float]:
+    """Return the possible ones of ALPHAS: a very small grid or window has no room for some. If none is, the model's."""
+    possible = []
+    for alpha in ALPHAS:
+        with contextlib.suppress(UsageError):
+            config.num_targets(alpha)
+            possible.append(alpha)
+    return possible or [config.method.alpha]
 
 
 def normalised(images: Pixels, config: ModelConfig) -> torch.Tensor:

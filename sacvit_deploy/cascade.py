@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.backends.protocol import Backend, Engine
+from sacvit_deploy.bundle.held import EngineFile, Held, hold_all
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.glue import StageTwoRequest, build_request, choose_targets
+from sacvit_deploy.contract import STAGES, Sizes, engine_contract
+from sacvit_deploy.errors import BackendError, BundleError
+from sacvit_deploy.forks import forget_in_children, keep_forever, no_fork
+from sacvit_deploy.glue import StageTwoRequest, build_request
 from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.selection import choose_targets
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,32 @@ class BothStages:
 
 
 class Cascade:
-    """EE and SAC engine over one backend; each is opened by its first call. Safe to use from several threads."""
+    """EE and SAC engine over one backend; each is opened by its first call. Safe to use from several threads.
 
-    def __init__(self, backend: Backend, files: Mapping[str, Path], config: ModelConfig) -> None:
+    The files are read at once, and kept until both engines are open: what happens to them later is no matter. again:
+    reads the same files for a forked child, which opens engines of its own; None where there is no such child.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        files: Mapping[str, EngineFile],
+        config: ModelConfig,
+        again: Callable[[], Mapping[str, EngineFile]] | None = None,
+    ) -> None:
         self.config = config
         self.backend = backend
-        self._files = files
+        self._files: dict[str, Held] | None = _of_stages(files)
+        self._names = {role: file.name for role, file in self._files.items()}
+        self._again = again
         self._engines: dict[str, Engine] = {}
         self._lock = threading.Lock()
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: the engines of before the fork are neither used nor freed."""
+        keep_forever(self._engines)
+        self._files, self._engines = None, {}
 
     def warm(self) -> None:
         """Open the EE engine now. Raises BackendError."""
@@ -62,7 +84,7 @@ class Cascade:
 
     def stage_one(self, low: Array) -> dict[str, Array]:
         """Run the EE engine on [B,3,S/2,S/2]: logits, scores, features, embeddings."""
-        return self._engine("ee").run({"image": low})
+        return self._run("ee", {"image": low}, Sizes(len(low)))
 
     def targets(self, scores: Array, count: int) -> Index:
         """Choose M = `count` targets [B,M] from stage 1's scores [B,N], which must be finite."""
@@ -80,7 +102,7 @@ class Cascade:
 
     def stage_two(self, inputs: Mapping[str, Array]) -> Array:
         """Run the SAC engine on a request's inputs: logits [B,C]."""
-        return self._engine("sac").run(inputs)["logits"]
+        return self._run("sac", inputs, Sizes(len(next(iter(inputs.values())))))["logits"]
 
     def run_both(self, images: Sequence[Pixels] | Pixels, selections: Sequence[int | Index]) -> BothStages:
         """Run stage 1, then stage 2 for each selection, on B images [S,S,3], whatever the gate would say.
@@ -102,8 +124,41 @@ class Cascade:
             results.append(StageTwoResult(self.stage_two(inputs), chosen, gather_seconds, clock.lap()))
         return BothStages(ee, results, view_seconds, ee_seconds)
 
+    def _run(self, role: str, inputs: Mapping[str, Array], sizes: Sizes) -> dict[str, Array]:
+        """Run an engine. Raises BackendError where it gives what the contract does not say: it is another model's."""
+        outputs = self._engine(role).run(inputs)
+        for name, contract in engine_contract(role, self.config).outputs.items():
+            array, shape = outputs.get(name), contract.at(sizes)
+            if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.shape != shape:
+                given = "nothing" if array is None else f"{getattr(array, 'dtype', '?')} {list(np.shape(array))}"
+                raise BackendError(
+                    f"{self._names[role]} gives {given} as `{name}`, where this model has {list(shape)}; the "
+                    "bundle's engines are of another model"
+                )
+        return outputs
+
     def _engine(self, role: str) -> Engine:
-        with self._lock:
+        with no_fork(), self._lock:
             if role not in self._engines:
+                if self._files is None:
+                    self._files = self._files_again()
                 self._engines[role] = self.backend.open(self._files[role], self._files.get("weights"))
+                if len(self._engines) == len(STAGES):
+                    self._files.clear()
             return self._engines[role]
+
+    def _files_again(self) -> dict[str, Held]:
+        if self._again is None:
+            raise BackendError("these engines were opened before the process was forked; open them in the child")
+        try:
+            return _of_stages(self._again())
+        except BundleError as error:
+            raise BundleError(
+                f"a forked process reads the bundle again, and it is not what was opened before ({error}); call "
+                "reload() there, or open it there"
+            ) from error
+
+
+def _of_stages(files: Mapping[str, EngineFile]) -> dict[str, Held]:
+    """Return the two stages' files and their weights, in memory. Raises BundleError."""
+    return hold_all({role: file for role, file in files.items() if role in (*STAGES, "weights")})

@@ -18,6 +18,7 @@ STAGES = ("ee", "sac")
 GLUE = ("view", "gather")  # what stands before and between the stages, as engines, for runtimes on a device
 BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed is compared with
 ROLES = (GLUE[0], STAGES[0], GLUE[1], STAGES[1], BASELINE)
+FOR_GPU = "-gpu"  # behind the role of an engine that a variant holds a second time, laid out for a GPU
 
 Shape = tuple[int, ...]
 DType = Literal["float32", "uint8", "int64", "variant"]  # `variant`: the variant's own, fp32 or fp16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sacvit_deploy.config import Geometry, ModelConfig
-from sacvit_deploy.geometry import CHILDREN, num_targets
+from sacvit_deploy.geometry import CHILDREN
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,20 @@ def costs(config: ModelConfig, alpha: float | None = None) -> Costs:
     """Count a model's MACs at an alpha, by default the config's."""
     geometry, method = config.geometry, config.method
     n = geometry.tokens
-    m = num_targets(method.alpha if alpha is None else alpha, n, method.rounding)
+    m = config.num_targets(alpha)
     high, rest = CHILDREN * m, n - m
     # Query-key pairs of one block of stage 2: within each cluster, and what a class token in the union attends to.
-    union = high + rest + 1 if method.class_token == "union" else 0
-    pairs = (high + 1) ** 2 + (rest + 1) ** 2 + union if method.attention == "clustered" else (high + rest + 1) ** 2
+    shared = 1 + geometry.registers
+    union = shared * (high + rest + shared) if method.class_token == "union" else 0
+    clustered = (high + shared) ** 2 + (rest + shared) ** 2 + union
+    pairs = clustered if method.attention == "clustered" else (high + rest + shared) ** 2
     embed = geometry.patch_values * geometry.width
     fused = {"none": 0, "repeat": 1, "expand": CHILDREN}[method.fusion]
     fusion = m * 4 * geometry.width**2 * (1 + fused) if fused else 0
     return Costs(
-        ee=n * embed + block_macs(geometry, n + 1, (n + 1) ** 2) + head_macs(geometry),
-        sac=high * embed + fusion + block_macs(geometry, high + rest + 1, pairs) + head_macs(geometry),
-        deit=4 * n * embed + block_macs(geometry, 4 * n + 1, (4 * n + 1) ** 2) + head_macs(geometry),
+        ee=n * embed + block_macs(geometry, n + shared, (n + shared) ** 2) + head_macs(geometry),
+        sac=high * embed + fusion + block_macs(geometry, high + rest + shared, pairs) + head_macs(geometry),
+        deit=4 * n * embed + block_macs(geometry, 4 * n + shared, (4 * n + shared) ** 2) + head_macs(geometry),
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
+import io
+import sys
 from typing import Any
 
 
@@ -20,6 +24,10 @@ class BundleError(SacvitError):
 
 class CheckpointError(SacvitError):
     """Checkpoint that can't be read, is unsafe, or holds an unknown model."""
+
+
+class LabelError(SacvitError):
+    """Class names that can't be read, or do not fit the classes."""
 
 
 class ExportError(SacvitError):
@@ -40,13 +48,29 @@ class UsageError(SacvitError, ValueError):
 
 def import_library(module: str, title: str, install: str) -> Any:
     """Import an optional library. Raises BackendError with the command that installs it."""
+    said = io.StringIO()
     try:
-        return importlib.import_module(module)
+        with contextlib.redirect_stderr(said):
+            library = importlib.import_module(module)
     except (ImportError, OSError) as error:  # OSError: its shared libraries can't be loaded
-        raise BackendError(f"{title} can't be loaded ({error}); install it with: {install}") from error
+        # NumPy 2 writes a page, with tracebacks, about a library built for NumPy 1, whose own error then says nothing.
+        if "compiled using NumPy 1" in said.getvalue():
+            numpy = importlib.metadata.version("numpy")
+            raise BackendError(
+                f"this {title} was built for NumPy 1 and can't be loaded beside NumPy {numpy}; install a newer "
+                f"{title}, or: pip install 'numpy<2'"
+            ) from error
+        raise BackendError(
+            f"{title} can't be loaded ({str(error) or type(error).__name__}); install it with: {install}"
+        ) from error
+    sys.stderr.write(said.getvalue())
+    return library
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
     """Return the first line of a library's exception, up to `limit` characters, or the name of its class."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception whose text can't be had must not hide what it stands for
+        lines = []
     return lines[0][:limit] if lines else type(error).__name__

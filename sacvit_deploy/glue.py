@@ -1,8 +1,9 @@
-"""The steps between the two engine calls: gate, select targets, gather patches, build the request to stage 2."""
+"""The steps between the two engine calls: gate, gather patches, build the request to stage 2 for chosen targets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from sacvit_deploy.images.preprocess import scale_and_shift
 
 def check_eta(eta: float) -> float:
     """Return eta as a float. Raises UsageError unless it lies in [0, 1]."""
+    if not isinstance(eta, Real):
+        raise UsageError(f"eta is {eta!r:.80}; it must be a number between 0 and 1")
     if not 0.0 <= eta <= 1.0:  # NaN, too, fails this
         raise UsageError(f"eta is {eta}; it must lie between 0 and 1")
     return float(eta)
@@ -24,8 +27,11 @@ def check_eta(eta: float) -> float:
 
 def softmax(logits: Array) -> npt.NDArray[np.float64]:
     """Turn finite logits [B,C] into probabilities [B,C] fp64."""
-    weights = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+    # In place: with a thousand classes, fresh memory at every step costs more than the arithmetic.
+    values = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    np.exp(values, out=values)
+    values /= values.sum(axis=-1, keepdims=True)
+    return np.asarray(values)
 
 
 def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
@@ -34,22 +40,6 @@ def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
     With eta = 1 every image continues, even where the softmax saturates to 1; with eta = 0 every image exits.
     """
     return np.asarray(~(probabilities.max(axis=-1) > eta))
-
-
-def select_targets(scores: Array, count: int) -> Index:
-    """Select the M = `count` highest of finite scores [B,N]: indices [B,M] ascending, ties to the lower index."""
-    return np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :count], axis=1)
-
-
-# By policy: from scores [B,N], M and g, the values [B,N] whose M highest are the targets. export/model.py has the same
-# functions in torch, for the reference and the `gather` engine.
-PREFERENCES: dict[str, Callable[[Array, int, int], Array]] = {"top_m": lambda scores, count, grid: scores}
-
-
-def choose_targets(scores: Array, count: int, config: ModelConfig) -> Index:
-    """Choose M = `count` targets [B,M] from finite scores [B,N] by the model's policy, indices ascending."""
-    preference = PREFERENCES[config.method.selection]
-    return select_targets(preference(scores, count, config.geometry.grid), count)
 
 
 def background_tokens(targets: Index, tokens: int) -> Index:

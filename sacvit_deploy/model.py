@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import Any
 
-from sacvit_deploy.backends.choose import choose_backend, choose_precision
-from sacvit_deploy.backends.open import open_backend
-from sacvit_deploy.bundle.bundle import Bundle, open_bundle
+from sacvit_deploy.backends.protocol import Backend
+from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.cpu import check_threads, usable_cores
 from sacvit_deploy.errors import SacvitError, UsageError
-from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.images.decode import ImageSource, load_image, load_scaled, read_image
-from sacvit_deploy.images.prefetch import in_batches, prefetch
-from sacvit_deploy.images.preprocess import fit
-from sacvit_deploy.images.scaled import ScaledImage
+from sacvit_deploy.images.budget import limits
+from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.images.pixel_arrays import Channels, check_channels
+from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
+from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
+from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
-from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import Stages
 
 
 class SACViT:
     """A bundle opened for inference.
 
-    bundle: the folder; None looks for one as the commands do. backend, provider, precision, threads: `auto` and None
-    choose the best for this machine; a named one runs, or opening fails. weights: "packed" for speed,
-    "mapped" to open at once and keep one copy for both engines. scaled: decode large JPEGs at a fraction of their size
-    for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
-    Safe to use from several threads.
-    Raises BundleError, BackendError.
+    bundle: the folder; None looks for one as the commands do. backend, device, precision, threads: `auto` and None
+    choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "webgpu" or an
+    execution provider's name; provider: what it was called in the first versions. weights: "packed" for speed,
+    "mapped" to open at once and keep one copy for both engines. capture: on WebGPU, record calls and replay them.
+    scaled: decode large JPEGs at a fraction of their size for stage 1, and in full only where they continue
+    (`scaled.py`; changes stage 1's view a little).
+    max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
+    The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.
+    `close`, or the end of a `with` block, lets the engines go. Safe to use from several threads. A forked child reads
+    the same files again and opens engines of its own, at its first image (on a GPU it is refused). A pickle
+    is the folder's path and these options: unpickling opens it.
+    Raises BundleError, BackendError, UsageError.
     """
 
     def __init__(
@@ -43,53 +55,138 @@ class SACViT:
         bundle: str | os.PathLike[str] | None = None,
         *,
         backend: str = "auto",
-        provider: str | None = None,
+        device: str | None = None,
         precision: str = "auto",
         threads: int | None = None,
         weights: str = "packed",
         scaled: bool = False,
+        capture: bool = False,
+        max_pixels: int | None = None,
+        max_memory: int | None = None,
+        provider: str | None = None,
     ) -> None:
-        self.bundle: Bundle = open_bundle(find_bundle() if bundle is None else bundle)
-        if backend == "auto" and provider is None:
-            backend, _ = choose_backend(self.bundle)
-        self.backend = open_backend(backend, provider=provider, threads=threads, weights=weights)
-        if precision == "auto":
-            device_name = provider if backend in ("auto", "onnxruntime") else backend
-            precision, _ = choose_precision(self.backend.precisions(self.bundle), device_name)
-        self.precision = precision
-        self.config = self.bundle.manifest.config
-        self.labels = self.bundle.labels
-        files = self.backend.files(self.bundle, self.precision)
-        self.cascade = Cascade(self.backend, files, self.config)
-        device = self.backend.device(files)
-        self.pool = None if device is None else ContextPool(device, self.config)
-        if scaled and self.pool is not None:
-            raise UsageError(f"scaled decoding is for the CPU; on {backend} every image goes up in full")
-        self.scaled = scaled
-        # Open stage 1 now, so that what keeps engines from opening shows here.
-        (self.cascade if self.pool is None else self.pool).warm()
+        # Absolute, as the process may change its folder before it reloads.
+        self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
+        self._how = Opening(
+            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory
+        )
+        self._bounds = limits(max_pixels, max_memory)
+        self._reloading = threading.Lock()
+        self._opened: OpenedModel | None = open_model(self._folder, self._how, self._bounds)
+
+    @property
+    def opened(self) -> OpenedModel:
+        """The bundle as it was opened last. Raises UsageError after `close`."""
+        if (opened := self._opened) is None:
+            raise UsageError(f"this model was closed; open {self._folder} anew, with SACViT({str(self._folder)!r})")
+        return opened
+
+    @opened.setter
+    def opened(self, opened: OpenedModel) -> None:
+        self._opened = opened
+
+    def close(self) -> None:
+        """Let go of the engines, their memory and their threads; using the model afterwards is a UsageError.
+
+        Streams under way end with what they began with, which goes when they do.
+        """
+        with no_fork(), self._reloading:
+            self._opened = None
+
+    def __enter__(self) -> SACViT:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def reload(self) -> None:
+        """Open the bundle that is in the folder now, in the same way, and answer with it from then on.
+
+        Streams under way end with what they began with, which is in memory until then. Where opening fails, what was
+        opened before goes on answering. Raises BundleError, BackendError, UsageError, which it also is after `close`.
+        """
+        with no_fork(), self._reloading:
+            _ = self.opened
+            self._opened = open_model(self._folder, self._how, self._bounds)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The opened bundle: path, manifest, labels."""
+        return self.opened.bundle
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that runs the engines."""
+        return self.opened.backend
+
+    @property
+    def precision(self) -> str:
+        """The variant's precision."""
+        return self.opened.precision
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self.opened.config
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.opened.bundle.labels
+
+    @property
+    def cascade(self) -> Cascade:
+        """The two engines, with arrays in and out."""
+        return self.opened.cascade
+
+    @property
+    def pool(self) -> ContextPool | None:
+        """What runs them on a device; None where the CPU does."""
+        return self.opened.pool
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the folder and the options; unpickling opens the bundle anew."""
+        return partial(SACViT, self._folder, **asdict(self._how)), ()
 
     @property
     def eta(self) -> float:
         """Default eta of the loaded variant."""
-        return self.bundle.manifest.eta_of(self.precision)
+        return self.opened.eta
 
-    def predict(self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None) -> Prediction:
-        """Classify one image: a path, bytes, PIL image or RGB uint8 array [H,W,3].
+    def predict(
+        self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None, channels: Channels = "rgb"
+    ) -> Prediction:
+        """Classify one image: a path, bytes, a file open for reading bytes, PIL image, array or tensor.
 
-        eta and alpha: the bundle's defaults unless given. Raises ImageError, OutputError, UsageError.
+        An array is H x W, H x W x C or C x H x W with 1, 3 or 4 channels, of uint8 or of floats from 0 to 1; a tensor
+        is one of torch or any library with DLPack, on the CPU. Where a shape can be read in two ways it is refused.
+        channels: the order of an array's, "rgb", or "bgr" as OpenCV has it. eta and alpha: the bundle's defaults
+        unless given. Raises ImageError, OutputError, UsageError.
         """
-        result = self.predict_batch([source], eta=eta, alpha=alpha)[0]
+        result = self.predict_batch([source], eta=eta, alpha=alpha, channels=channels)[0]
         if isinstance(result, SacvitError):
             raise result
         return result
 
+    __call__ = predict
+
     def predict_batch(
-        self, sources: Sequence[ImageSource], *, eta: float | None = None, alpha: float | None = None
+        self,
+        sources: Sequence[ImageSource],
+        *,
+        eta: float | None = None,
+        alpha: float | None = None,
+        channels: Channels = "rgb",
     ) -> list[Prediction | SacvitError]:
-        """Classify images in one EE call and at most one SAC call; a bad image gives its error in its place."""
+        """Classify images in one EE call and at most one SAC call; a bad image gives its error in its place.
+
+        sources: a list of what `predict` takes, or an array or tensor [B,H,W,C] or [B,C,H,W]. The rest: see `predict`.
+        Raises UsageError for one image in place of several.
+        """
+        check_batch(sources)
         size = max(1, len(sources))
-        return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=1 if size == 1 else None))
+        workers = 1 if size == 1 else None
+        return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=workers, channels=channels))
 
     def stream(
         self,
@@ -99,84 +196,69 @@ class SACViT:
         eta: float | None = None,
         alpha: float | None = None,
         workers: int | None = None,
+        channels: Channels = "rgb",
     ) -> Iterator[Prediction | SacvitError]:
         """Classify any number of images, in order, with bounded memory; a bad image gives its error in its place.
 
         Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing images of
-        several EE batches are joined to whole SAC batches of `batch_size`.
-        """
-        if batch_size < 1 or (workers is not None and workers < 1):
-            raise UsageError("batch_size and workers must be at least 1")
-        eta = check_eta(self.eta if eta is None else eta)
-        if self.pool is not None:
-            self.pool.check(batch_size)
-        method = self.config.method
-        count = num_targets(method.alpha if alpha is None else alpha, self.config.geometry.tokens, method.rounding)
-        return self._stream(eta, count, sources, batch_size, workers or usable_cores())
+        several EE batches are joined to whole SAC batches of `batch_size`. What an image can be, eta, alpha and
+        channels: see `predict`.
 
-    def _stream(
-        self, eta: float, count: int, sources: Iterable[ImageSource], batch_size: int, workers: int
-    ) -> Iterator[Prediction | SacvitError]:
-        prepare = self.prepare_scaled if self.scaled else self.prepare
-        items = prefetch(sources, prepare, limit=2 * batch_size, workers=workers)
-        batches = in_batches(items, batch_size)
-        with self.stages(count, batch_size) as stages:
-            scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-            for answer in scheduler.run(batches):
-                yield self._prediction(answer)
+        A PIL image, array, buffer or open file is copied when it's taken, in the thread that iterates: its owner may
+        change or reuse it as soon as the next one is asked for. Where the sources' own iterator raises, the answers of
+        the images before come first, then its exception. Raises UsageError for one image in place of several.
+        """
+        check_batch(sources)
+        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size!r:.80}; it must be a whole number, at least 1")
+        batch_size = int(batch_size)
+        workers = usable_cores() if workers is None else check_threads(workers, "workers")
+        opened = self.opened  # to the end of the stream
+        eta = check_eta(opened.eta if eta is None else eta)
+        if opened.pool is not None:
+            opened.pool.check(batch_size)
+        count = opened.config.num_targets(alpha)
+        preparer = opened.preparer
+        prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
+        taken: UntilFailure[AnySource] = UntilFailure(sources)
+        take = partial(claim, bounds=preparer.bounds)
+        items = prefetch(taken, prepare, limit=2 * batch_size, workers=workers, claim=take, held=HELD)
+        return _stream(opened, eta, count, items, batch_size, taken)
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
         """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
-        if self.pool is not None:
-            return self.pool.stages(count, batch)
-        return nullcontext(HostStages(self.cascade, count))
+        return self.opened.stages(count, batch)
 
-    def prepare(self, source: ImageSource) -> Item:
-        """Decode an image and fit it to [S,S,3]; an error goes into the item."""
-        name = name_of(source)
-        start = time.perf_counter()
-        try:
-            image = load_image(source)
-            decoded = time.perf_counter()
-            pixels = fit(image, self.config.geometry.image_size, self.config.preprocessing)
-        except SacvitError as error:
-            return Item(name, None, error)
-        return Item(name, pixels, timing={"decode": decoded - start, "preprocess": time.perf_counter() - decoded})
+    def prepare(self, source: ImageSource, channels: Channels = "rgb") -> Item:
+        """Decode an image and fit it to [S,S,3]; an error goes into the item. channels: see `predict`."""
+        return self.opened.preparer.full(source, check_channels(channels))
 
-    def prepare_scaled(self, source: ImageSource) -> Item:
+    def prepare_scaled(self, source: ImageSource, channels: Channels = "rgb") -> Item:
         """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
-        name = name_of(source)
-        size, recipe = self.config.geometry.image_size, self.config.preprocessing
-        start = time.perf_counter()
-        try:
-            data = read_image(source)
-            small = None if data is None else load_scaled(data, name, round(size / 2 / recipe.crop))
-            if data is None or small is None:
-                return self.prepare(source)
-            decoded = time.perf_counter()
-            view = fit(small, size // 2, recipe)
-        except SacvitError as error:
-            return Item(name, None, error)
-        scaled = ScaledImage(view, lambda: fit(load_image(data, name), size, recipe))
-        timing = {"decode": decoded - start, "preprocess": time.perf_counter() - decoded}
-        return Item(name, None, timing=timing, scaled=scaled)
-
-    def _prediction(self, answer: Answer) -> Prediction | SacvitError:
-        if answer.error is not None:
-            return answer.error
-        assert answer.probabilities is not None
-        return Prediction(
-            source=answer.item.source,
-            labels=self.labels,
-            stage=answer.stage,
-            probabilities=answer.probabilities.astype("float32"),
-            stage_one_probability=answer.stage_one_probability,
-            grid=self.config.geometry.grid,
-            targets=answer.targets,
-            timing=answer.item.timing,
-        )
+        return self.opened.preparer.scaled(source, check_channels(channels))
 
 
-def name_of(source: ImageSource) -> str:
-    """Return the name of an image in answers and errors."""
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"
+def _stream(
+    opened: OpenedModel, eta: float, count: int, items: Iterator[Item], batch_size: int, taken: UntilFailure[AnySource]
+) -> Iterator[Prediction | SacvitError]:
+    with opened.stages(count, batch_size) as stages:
+        scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
+        for answer in scheduler.run(in_batches(items, batch_size)):
+            yield _prediction(answer, opened)
+    taken.raise_failure()
+
+
+def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
+    if answer.error is not None:
+        return answer.error
+    assert answer.probabilities is not None
+    return Prediction(
+        source=answer.item.source,
+        labels=opened.bundle.labels,
+        stage=answer.stage,
+        probabilities=answer.probabilities.astype("float32"),
+        stage_one_probability=answer.stage_one_probability,
+        grid=opened.config.geometry.grid,
+        targets=answer.targets,
+        timing=answer.item.timing,
+    )

@@ -14,7 +14,8 @@ class Precision:
     made_by: `export` traces a variant from converted weights (`export/modules.py`), `calibration` makes it from the
     bundle's fp32 variant. tolerance: largest logit error against the reference, over the largest logit.
     cpu, device: place among the choices of `auto`, the lowest first; `fast_with` are the CPU features, fastest first,
-    with any of which it comes before all others on a CPU.
+    with any of which it comes before all others on a CPU. gpu_layout: `export` also writes its engines laid out for a
+    GPU (`export/gpu_layout.py`).
     """
 
     help: str
@@ -23,13 +24,16 @@ class Precision:
     cpu: int
     device: int
     fast_with: tuple[str, ...] = ()
+    gpu_layout: bool = False
 
 
 # fp16 keeps 11 bits, and a dozen blocks add up their roundings; x86 cores compute it slowly. int8's answers on noise
 # say little, so its real judgement is the accuracy gate's.
 PRECISIONS: dict[str, Precision] = {
-    "fp32": Precision("Single precision; always there.", "export", tolerance=1e-4, cpu=1, device=2),
-    "fp16": Precision("Also write a half-precision variant.", "export", tolerance=2e-2, cpu=3, device=1),
+    "fp32": Precision("Single precision; in every export.", "export", tolerance=1e-4, cpu=1, device=2),
+    "fp16": Precision(
+        "Also write a half-precision variant.", "export", tolerance=2e-2, cpu=3, device=1, gpu_layout=True
+    ),
     "int8": Precision(
         "Also write an int8 variant; needs --calib.",
         "calibration",

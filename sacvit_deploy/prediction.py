@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """Answer of the cascade for one image.
 
@@ -22,13 +22,19 @@ class Prediction:
     """
 
     source: str
-    labels: Sequence[str] = field(repr=False)
+    labels: Sequence[str]
     stage: int
-    probabilities: npt.NDArray[np.float32] = field(repr=False)
+    probabilities: npt.NDArray[np.float32]
     stage_one_probability: float
-    grid: int = field(repr=False)
-    targets: npt.NDArray[np.int64] | None = field(repr=False)
-    timing: Mapping[str, float] = field(repr=False)
+    grid: int
+    targets: npt.NDArray[np.int64] | None
+    timing: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        return (
+            f"Prediction(source={self.source!r}, label={self.label!r}, probability={self.probability:.3f}, "
+            f"stage={self.stage})"
+        )
 
     @property
     def index(self) -> int:

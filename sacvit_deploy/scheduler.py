@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from sacvit_deploy.arrays import Array, Pixels
+from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.errors import OutputError, SacvitError
 from sacvit_deploy.glue import continuing, softmax
@@ -103,20 +103,26 @@ class Scheduler:
         logits = self._stages.wait_stage1(in_flight)
         clock = Clock()
         finite, probabilities = classify(logits)
-        goes_on = continuing(probabilities, self._eta) & finite
-        rows = np.nonzero(goes_on)[0]
+        highest = probabilities.max(axis=1)
+        goes_on = continuing(highest[:, None], self._eta) & finite
+        rows: Index = np.nonzero(goes_on)[0]
         in_flight.book("gate", clock.lap())
+        errors: Mapping[int, SacvitError] = {}
         if rows.size:
             queued = self._stages.queue_stage2(in_flight, rows)
-            self._waiting += [numbers[row] for row in rows]
-            for number in self._waiting[-rows.size :]:
-                share_time(queued, self._pending[number].item.timing)
-        for row, number in enumerate(numbers):
-            answer = self._pending[number]
-            share_time(in_flight, answer.item.timing)
-            answer.stage_one_probability = float(probabilities[row].max())
-            if not goes_on[row]:
-                self._answer(number, probabilities[row] if finite[row] else None)
+            errors = queued.errors
+            self._waiting += [numbers[row] for row in rows if row not in errors]
+            share_time(queued, [self._pending[numbers[row]].item.timing for row in rows])
+        share_time(in_flight, [self._pending[number].item.timing for number in numbers])
+        # As Python's own values: an image's share of this loop is what limits a fast device.
+        each = zip(numbers, highest.tolist(), goes_on.tolist(), finite.tolist(), strict=True)
+        for row, (number, probability, continues, whole) in enumerate(each):
+            self._pending[number].stage_one_probability = probability
+            if row in errors:
+                self._answers[number] = self._pending.pop(number)
+                self._answers[number].error = errors[row]
+            elif not continues:
+                self._answer(number, probabilities[row] if whole else None)
         while len(self._waiting) >= self._sac_batch:
             self._enqueue_stage2(self._sac_batch)
 
@@ -137,9 +143,9 @@ class Scheduler:
             clock = Clock()
             finite, probabilities = classify(logits)
             in_flight.book("answer", clock.lap())
+            share_time(in_flight, [self._pending[number].item.timing for number in numbers])
             for row, number in enumerate(numbers):
                 answer = self._pending[number]
-                share_time(in_flight, answer.item.timing)
                 answer.stage, answer.targets = 2, targets[row]
                 self._answer(number, probabilities[row] if finite[row] else None)
 
@@ -157,13 +163,15 @@ def classify(logits: Array) -> tuple[npt.NDArray[np.bool_], Array]:
     Row by row: an image on which the variant overflows must not cost the others their answers.
     """
     finite = finite_rows(logits)
-    return finite, softmax(np.where(finite[:, None], logits, 0))
+    return finite, softmax(logits if finite.all() else np.where(finite[:, None], logits, 0))
 
 
-def share_time(in_flight: InFlight, timing: dict[str, float]) -> None:
-    """Add a batch's time to one image's, in equal parts."""
-    for step, seconds in in_flight.timing.items():
-        timing[step] = timing.get(step, 0.0) + seconds / in_flight.size
+def share_time(in_flight: InFlight, timings: Sequence[dict[str, float]]) -> None:
+    """Add a batch's time to its images' timings, in equal parts."""
+    shares = [(step, seconds / in_flight.size) for step, seconds in in_flight.timing.items()]
+    for timing in timings:
+        for step, share in shares:
+            timing[step] = timing.get(step, 0.0) + share
 
 
 def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from hypothesis import settings
 from onnx import TensorProto, helper
 
 from sacvit_deploy import SACViT
+from sacvit_deploy.backends.telemetry import silence_onnxruntime, silence_openvino
 from sacvit_deploy.bundle.bundle import MANIFEST, describe_file, open_bundle
 from sacvit_deploy.bundle.manifest import Manifest, read_manifest
 from sacvit_deploy.config import Geometry, ModelConfig
@@ -24,6 +25,10 @@ from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.modules import random_model
 from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
+
+# Some tests import the libraries themselves.
+silence_onnxruntime()
+silence_openvino()
 
 # No deadline for an example: the first call of a library, or a busy machine, is no failure.
 settings.register_profile("sacvit", deadline=None)
@@ -75,7 +80,7 @@ def reference_model(tiny_checkpoint: Path) -> ReferenceSACViT:
 def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint exported in fp32 and fp16. Shared: never change a file in it, take `bundle_copy`."""
     target = tmp_path_factory.mktemp("bundle") / "tiny.sacvit"
-    request = ExportRequest(tiny_checkpoint, target, precisions=("fp32", "fp16"), threads=2)
+    request = ExportRequest(target, precisions=("fp32", "fp16"), threads=2)
     export_bundle(load_checkpoint(tiny_checkpoint), request, Progress(io.StringIO()))
     return target
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sacvit_deploy import __version__
 from sacvit_deploy.commands.group import COMMANDS
 from sacvit_deploy.export.model import ReferenceSACViT
 
@@ -44,8 +45,15 @@ class Target:
     needs: str
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """An installation from the network; the test in this file does without."""
+
+    test: str
+
+
 # Every command of a code block in README.md. `model.pth` is a tiny random checkpoint, `model.sacvit` its bundle.
-CHECKS: dict[str, Run | Target] = {
+CHECKS: dict[str, Run | Target | Elsewhere] = {
     "sacvit-export --ckpt model.pth --fp16": Run(makes="model.sacvit/ee.fp16.onnx", absent="model.sacvit", slow=True),
     "sacvit-infer image.jpg --eta 0.6": Run(prints=r"^image\.jpg +thing \d +\d+\.\d% +(1 EE|2 SAC) "),
     "sacvit bench model.sacvit --out bench": Run(
@@ -54,8 +62,10 @@ CHECKS: dict[str, Run | Target] = {
     ),
     "make demo": Target("a fresh environment; run before each release"),
     "make test": Target("a fresh environment; runs this test"),
+    "make wheel": Target("the network, for setuptools; tests/test_wheel.py builds it without"),
+    'pip install "dist/sacvit_deploy-0.1.0-py3-none-any.whl[cpu]"': Elsewhere("tests/test_wheel.py"),
+    "sacvit-infer examples/pictures --bundle examples/int8/model.sacvit": Run(prints=r"/01_panda_medium\.jpg +panda "),
     "make check": Target("a fresh environment; runs this test"),
-    "make lint": Target("a fresh environment; run before each release"),
 }
 
 
@@ -87,6 +97,7 @@ def folder(
     shutil.copytree(tiny_bundle, tmp_path / "model.sacvit")
     for name, source in zip(("image.jpg", "photo.jpg"), image_paths, strict=False):
         shutil.copy(source, tmp_path / name)
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SACVIT_BUNDLE", raising=False)
     return tmp_path
@@ -128,6 +139,13 @@ def test_make_has_the_target(command: str) -> None:
     # `make -n` would run the lines that call make again.
     target = command.removeprefix("make ")
     assert re.search(rf"^{target}:.*\n\t", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [command for command, check in CHECKS.items() if isinstance(check, Elsewhere)])
+def test_installation_names_the_wheel(command: str) -> None:
+    check = CHECKS[command]
+    assert isinstance(check, Elsewhere) and (REPOSITORY / check.test).is_file()
+    assert f'"dist/sacvit_deploy-{__version__}-py3-none-any.whl[' in command
 
 
 def test_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,8 @@ def test_it_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> Non
 def test_it_answers_as_the_sources_do(environment: Path) -> None:
     image = record.ROOT / "export/pictures/4.jpg"
     said = run(environment / "bin/sacvit-infer", image, "--bundle", record.BEFORE, "--precision", "fp32", "--json")
-    expected = SACViT(record.BEFORE, precision="fp32").predict(image).to_dict(k=1)
+    model = SACViT(record.BEFORE, precision="fp32")
+    expected = {**model.predict(image).to_dict(k=1), "eta": model.eta, "alpha": model.config.method.alpha}
     found = json.loads(said)
     assert found["stage"] == 2
     timeless = [{key: value for key, value in facts.items() if key != "timing_ms"} for facts in (found, expected)]

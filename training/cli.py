@@ -8,15 +8,19 @@ from typing import Any
 
 import click
 
+from sacvit_deploy.commands.common import threads_option
+from sacvit_deploy.commands.strict import StrictCommand
+from sacvit_deploy.console import terminal
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
+from sacvit_deploy.export.checkpoint_options import preprocessing_options, reading_options
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.training.recipe import DENSE, UNITS, Recipe
 
 AMOUNT = click.FloatRange(min=0)
 
 
-@click.command("train")
+@click.command("train", cls=StrictCommand)
 @click.option("--data", type=click.Path(path_type=Path), help="Images: FOLDER/<class>/, or FOLDER/train and /val.")
 @click.option("--scenes", type=click.Path(path_type=Path), help="Scenes, by sacvit_deploy.training.scenes.dataset.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; a run in it is resumed.")
@@ -25,6 +29,8 @@ AMOUNT = click.FloatRange(min=0)
 @click.option("--width", type=click.IntRange(min=16), help="Width.  [default: the model's]")
 @click.option("--depth", type=click.IntRange(min=1), help="Blocks.  [default: the model's]")
 @click.option("--image-size", type=click.IntRange(min=32), help="S.  [default: 224, or as --init's]")
+@preprocessing_options
+@reading_options
 @click.option("--method", multiple=True, metavar="FIELD=VALUE", help="A choice of the method; may be repeated.")
 @click.option("--epochs", type=AMOUNT, help="Length of the training of both stages.  [default: 300]")
 @click.option("--steps", type=AMOUNT, help="Length in steps, instead of --epochs.")
@@ -48,7 +54,7 @@ AMOUNT = click.FloatRange(min=0)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: where that is fast]")
 @click.option("--compile", "compiled", is_flag=True, help="Fuse layers with torch.compile.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+@threads_option
 @click.option("--log-every", type=click.IntRange(min=1), default=50, show_default=True, help="Steps per line.")
 def command(**given: Any) -> None:
     """Train a SAC-ViT on images or on rendered scenes, on the CPU, a GPU, or several (torchrun).
@@ -62,14 +68,15 @@ def command(**given: Any) -> None:
     from sacvit_deploy.training.memory import keep_memory
     from sacvit_deploy.training.parallel import fast_bf16, join_team, team_device
     from sacvit_deploy.training.plot import plot_log
+    from sacvit_deploy.training.run_folder import LOG
     from sacvit_deploy.training.sources import open_sources
-    from sacvit_deploy.training.train import LOG, MODEL, run_training
+    from sacvit_deploy.training.train import MODEL, run_training
     from sacvit_deploy.training.trainer import Trainer
 
     keep_memory()
     torch.set_num_threads(given["threads"] or usable_cores())
     team, device = join_team(), team_device()
-    say: Say = click.echo if team.leads else lambda message: None
+    say: Say = terminal.say if team.leads else lambda message: None
     recipe = make_recipe(given)
     model, dataset, held_out, data = open_sources(given, say)
     geometry = model.config.geometry
@@ -98,6 +105,10 @@ def _check(given: dict[str, Any]) -> None:
         raise UsageError("give either --data FOLDER with images or --scenes FOLDER with rendered scenes")
     if sum(given[unit] is not None for unit in UNITS) > 1:
         raise UsageError("give one of --epochs, --steps and --minutes")
+    if given["init"] is None:
+        for option in ("weights", "family"):
+            if given[option] is not None:
+                raise UsageError(f"--{option} is for reading the checkpoint of --init; name one, or leave it out")
     check_eta(given["eta"])
     if not given["lr"] > 0 or (given["stage_one_lr"] is not None and not given["stage_one_lr"] > 0):
         raise UsageError("a learning rate must be positive")

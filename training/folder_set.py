@@ -18,12 +18,11 @@ from PIL import Image
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.images.class_folders import class_folders
+from sacvit_deploy.images.class_folders import VAL_NAMES, class_folders
 from sacvit_deploy.images.decode import load_image
 from sacvit_deploy.images.preprocess import fit, full_view
 from sacvit_deploy.training.datasets import Batch, Say, jitter
 
-VAL_NAMES = ("val", "validation", "test")
 AREA = (0.25, 1.0)  # share of the image that a random crop shows
 ASPECT = (3 / 4, 4 / 3)  # of the crop
 

@@ -11,16 +11,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import click
 import torch
 
+from sacvit_deploy.console.terminal import say
 from sacvit_deploy.export.checkpoint import save_checkpoint
 from sacvit_deploy.training.datasets import Dataset
 from sacvit_deploy.training.measure import measure_accuracies
 from sacvit_deploy.training.recipe import PHASES
+from sacvit_deploy.training.run_folder import LOG, alone_in
 from sacvit_deploy.training.trainer import Trainer
 
-STATE, LOG, MODEL = "state.pt", "log.jsonl", "model.safetensors"
+STATE, MODEL = "state.pt", "model.safetensors"
 CHECK_IMAGES = 1024  # held-out images measured on while training runs
 
 
@@ -39,61 +40,66 @@ def run_training(
     """Train to the end, keeping `state.pt`, `log.jsonl` and `model.safetensors` (the averaged weights) in `out`.
 
     held_out: images to measure on, never trained on. The checkpoint gets `eta` as its default gate, `data` (what the
-    model was trained on) in its provenance, and weights of `dtype`. Ctrl-C and SIGTERM save the state and exit.
+    model was trained on) in its provenance, and weights of `dtype`. Ctrl-C and SIGTERM save the state and exit. Raises
+    UsageError while another process trains in `out`.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / STATE).exists():
-        trainer.resume(out / STATE)
-    leads = trainer.team.leads
+    with alone_in(out, trainer.team):
+        if (out / STATE).exists():
+            trainer.resume(out / STATE)
+        leads = trainer.team.leads
 
-    def write(measured: Mapping[str, Any]) -> None:
-        if not leads:
-            return
-        trainer.save(out / STATE)
-        labels, finished = list(trainer.dataset.labels), trainer.phase == len(PHASES) - 1 and trainer.progress() >= 1.0
-        facts = {"pictures": len(trainer.dataset), "history": trainer.history, "finished": finished}
-        provenance = {**(data or {}), **facts, **measured}
-        save_checkpoint(out / MODEL, trainer.average, labels=labels, eta=eta, provenance=provenance, dtype=dtype)
+        def write(measured: Mapping[str, Any]) -> None:
+            if not leads:
+                return
+            trainer.save(out / STATE)
+            labels = list(trainer.dataset.labels)
+            finished = trainer.phase == len(PHASES) - 1 and trainer.progress() >= 1.0
+            facts = {"pictures": len(trainer.dataset), "history": trainer.history, "finished": finished}
+            provenance = {**(data or {}), **facts, **measured}
+            save_checkpoint(out / MODEL, trainer.average, labels=labels, eta=eta, provenance=provenance, dtype=dtype)
 
-    saved = checked = time.monotonic()
-    last_line = trainer.seconds, trainer.step
-    means: dict[str, float] = {}
-    with (out / LOG).open("a") as log, stop_on_signal() as received:
-        while trainer.advance():
-            if trainer.step == 0:
-                last_line = 0.0, 0
-            for name, value in trainer.train_step().items():
-                means[name] = means.get(name, 0.0) + value / log_every
-            now = time.monotonic()
-            if trainer.step % log_every == 0 and leads:
-                line = {**_position(trainer, last_line), **means}
-                if held_out is not None and now - checked > check_minutes * 60:
-                    line |= _measure(trainer, held_out, CHECK_IMAGES)
-                    checked = time.monotonic()
-                log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in line.items()}) + "\n")
-                log.flush()
-                click.echo(_format(line, trainer))
-            if trainer.step % log_every == 0:
-                means, last_line = {}, (trainer.seconds, trainer.step)
-            if now - saved > save_minutes * 60:
-                write({})
-                saved = time.monotonic()
-            # The leader decides: a process that stopped a step before the others would leave them waiting.
-            if stopped_by := int(trainer.team.broadcast(received[0] if received else 0)):
-                write({})
-                if leads:
-                    phase = PHASES[trainer.phase]
-                    click.echo(f"stopped at step {trainer.step} of phase {phase}; the same command resumes the run")
-                raise SystemExit(128 + stopped_by)
-    write({})  # before measuring, which may fail
-    final = _measure(trainer, held_out, None) if held_out is not None and leads else {}
-    if final:
-        write(final)
-    if leads:
-        click.echo(f"wrote {out / MODEL}")
+        saved = checked = time.monotonic()
+        last_line = trainer.seconds, trainer.step
+        means: dict[str, float] = {}
+        with (out / LOG).open("a") as log, stop_on_signal() as received:
+            while trainer.advance():
+                if trainer.step == 0:
+                    last_line = 0.0, 0
+                for name, value in trainer.train_step().items():
+                    means[name] = means.get(name, 0.0) + value / log_every
+                now = time.monotonic()
+                if trainer.step % log_every == 0 and leads:
+                    line = {**_position(trainer, last_line), **means}
+                    if held_out is not None and now - checked > check_minutes * 60:
+                        line |= _measure(trainer, held_out, CHECK_IMAGES)
+                        checked = time.monotonic()
+                    shown = {
+                        name: round(value, 6) if isinstance(value, float) else value for name, value in line.items()
+                    }
+                    log.write(json.dumps(shown) + "\n")
+                    log.flush()
+                    say(_format(line, trainer))
+                if trainer.step % log_every == 0:
+                    means, last_line = {}, (trainer.seconds, trainer.step)
+                if now - saved > save_minutes * 60:
+                    write({})
+                    saved = time.monotonic()
+                # The leader decides: a process that stopped a step before the others would leave them waiting.
+                if stopped_by := int(trainer.team.broadcast(received[0] if received else 0)):
+                    write({})
+                    if leads:
+                        phase = PHASES[trainer.phase]
+                        say(f"stopped at step {trainer.step} of phase {phase}; the same command resumes the run")
+                    raise SystemExit(128 + stopped_by)
+        write({})  # before measuring, which may fail
+        final = _measure(trainer, held_out, None) if held_out is not None and leads else {}
         if final:
-            ee, sac, count = final["held_ee"], final["held_sac"], final["held_count"]
-            click.echo(f"accuracy on {count} held-out images: stage 1 {ee:.1%}, stage 2 {sac:.1%}")
+            write(final)
+        if leads:
+            say(f"wrote {out / MODEL}")
+            if final:
+                ee, sac, count = final["held_ee"], final["held_sac"], final["held_count"]
+                say(f"accuracy on {count} held-out images: stage 1 {ee:.1%}, stage 2 {sac:.1%}")
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import CheckpointError, UsageError, first_line
 from sacvit_deploy.export.model import ReferenceOutputs, ReferenceSACViT, StageOneOutputs
 from sacvit_deploy.files import whole_file
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.training.datasets import Batch, Dataset, rows_of
 from sacvit_deploy.training.losses import total_loss
 from sacvit_deploy.training.parallel import Team
@@ -175,7 +174,9 @@ class Trainer:
         try:
             state = torch.load(path, weights_only=True, map_location=self.device)
             if state.get("config", self.model.config.to_dict()) != self.model.config.to_dict():
-                raise CheckpointError(f"{path} belongs to a model of another shape or method; choose another --out")
+                raise CheckpointError(
+                    f"{path} belongs to a model of another shape, method or preprocessing; choose another --out"
+                )
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             self.phase, self.step, self.seconds = state["progress"]
@@ -212,7 +213,7 @@ def make_optimisers(model: ReferenceSACViT, recipe: Recipe) -> list[torch.optim.
 
 def random_targets(config: ModelConfig, batch: int, seed: int) -> Tensor:
     """Draw low-resolution tokens [B,M] at random, ascending: the baseline that the selection has to beat."""
-    count = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
+    count = config.num_targets()
     rng = np.random.default_rng([seed, 5])
     drawn = rng.random((batch, config.geometry.tokens)).argsort(axis=1)[:, :count]
     return torch.from_numpy(np.sort(drawn, axis=1))

@@ -20,10 +20,10 @@ EXAMPLE_TOKENS = 3  # kept tokens in the inputs to trace with
 
 
 def embed(model: ReferenceSACViT, image: Tensor) -> Tensor:
-    """Embed images [B,3,S,S] as the plain DeiT does: the class token, then the hi-res grid, [B,4N+1,D]."""
+    """Embed images [B,3,S,S] as a DeiT without registers: the class token, then the hi-res grid, [B,4N+1,D]."""
     table = model.high_positions()
-    cls = (model.cls_token + table[:, :1]).expand(image.shape[0], -1, -1)
-    return torch.cat([cls, model.patch_embed(image) + table[:, 1:]], dim=1)
+    cls = model.leading(table, image.shape[0])[:, :1]
+    return torch.cat([cls, model.enter(model.patch_embed(image) + table[:, 1:])], dim=1)
 
 
 class ImageModule(StageModule):
@@ -123,6 +123,8 @@ class STViT(ImageModule):
     image tokens. The other blocks see the semantic tokens alone, whose mean is classified; there is no class token.
     """
 
+    windows: Tensor
+
     def __init__(self, model: ReferenceSACViT) -> None:
         super().__init__(model)
         geometry = model.config.geometry
@@ -136,7 +138,7 @@ class STViT(ImageModule):
         """Run all blocks and classify."""
         model = self.model
         first = stvit_image_blocks(model.config.geometry.depth)
-        x = model.patch_embed(image) + model.high_positions()[:, 1:]
+        x = model.enter(model.patch_embed(image) + model.high_positions()[:, 1:])
         for block in model.layers()[:first]:
             x = block(x)[0]
         pooled = x[:, self.windows].amax(dim=2)

@@ -30,14 +30,13 @@ def main() -> None:
         import numpy as np
 
         from sacvit_deploy.backends.open import open_backend
-        from sacvit_deploy.bundle.bundle import hash_file, open_bundle
+        from sacvit_deploy.bundle.bundle import open_bundle
+        from sacvit_deploy.bundle.held import hold
         from sacvit_deploy.images.decode import load_image
         from sacvit_deploy.images.preprocess import fit, normalise
 
         config = open_bundle(request["bundle"]).manifest.config
-        files = {role: Path(path) for role, path in request["files"].items() if path}
-        for path in files.values():
-            hash_file(path)  # as the cascade's files are before they are opened
+        files = {role: hold(Path(path)) for role, path in request["files"].items() if path}  # as the cascade's are
         opening = dict(request["opening"])
         backend = open_backend(opening.pop("backend"), weights="mapped", **opening)
         engine = backend.open(files["engine"], files.get("weights"))

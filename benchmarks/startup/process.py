@@ -18,7 +18,7 @@ from sacvit_deploy.errors import BackendError
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """Request to a probe: the contender to open and the image to answer. opening: backend, provider, threads.
+    """Request to a probe: the contender to open and the image to answer. opening: backend, device, threads.
 
     eta: the cascade's gate. files: `engine` and `weights` of all other contenders. slots: tokens that SaiT keeps.
     """

@@ -3,11 +3,14 @@
 #include <glob.h>
 
 #include <algorithm>
-#include <cctype>
+#include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <string_view>
+#include <system_error>
 
 namespace fs = std::filesystem;
 
@@ -18,27 +21,40 @@ namespace {
 }
 
 double real(const std::string& option, const std::string& value) {
-    char* end = nullptr;
-    const double out = std::strtod(value.c_str(), &end);
-    if (value.empty() || *end != '\0') {
+    double out = 0;
+    const std::string_view digits = std::string_view(value).substr(value.rfind('+', 0) == 0 ? 1 : 0);
+    const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), out);
+    if (end.ec != std::errc() || end.ptr != digits.data() + digits.size()) {
         fail("invalid value for " + option + ": '" + value + "' is not a number");
     }
     return out;
 }
 
-int positive(const std::string& option, const std::string& value) {
-    char* end = nullptr;
-    const long out = std::strtol(value.c_str(), &end, 10);
-    if (value.empty() || *end != '\0' || out < 1 || out > 1 << 20) {
+int positive(const std::string& option, const std::string& value, int most = 1 << 20) {
+    int out = 0;
+    const auto end = std::from_chars(value.data(), value.data() + value.size(), out);
+    if (end.ec != std::errc() || end.ptr != value.data() + value.size() || out < 1 || out > most) {
         fail("invalid value for " + option + ": '" + value + "' is not a number from 1 up");
     }
-    return static_cast<int>(out);
+    return out;
 }
 
 bool is_image(const fs::path& path) {
     std::string suffix = path.extension().string();
-    std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
-    return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
+    std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".jfif" || suffix == ".png";
+}
+
+// Why a file found in a folder or by a glob is taken for no image: a pipe would keep its reader waiting, and cameras'
+// cards have hidden files. Empty if it is one; a missing one is left to its reader.
+std::string why_skipped(const fs::path& path) {
+    if (path.filename().string().rfind('.', 0) == 0) {
+        return "hidden";
+    }
+    std::error_code error;
+    const fs::file_type kind = fs::status(path, error).type();
+    return kind == fs::file_type::regular || kind == fs::file_type::not_found ? "" : "no regular file";
 }
 
 std::vector<std::string> matches(const std::string& pattern) {
@@ -49,7 +65,7 @@ std::vector<std::string> matches(const std::string& pattern) {
     std::vector<std::string> out;
     if (::glob(pattern.c_str(), 0, nullptr, &matched) == 0) {
         for (std::size_t i = 0; i < matched.gl_pathc; ++i) {
-            if (!fs::is_directory(matched.gl_pathv[i])) {
+            if (why_skipped(matched.gl_pathv[i]).empty()) {
                 out.emplace_back(matched.gl_pathv[i]);
             }
         }
@@ -80,15 +96,20 @@ const char* const kUsage =
     "\n"
     "  --bundle FOLDER     The bundle.  [default: the one nearby, found as by sacvit-infer]\n"
     "  --eta P             Exit after stage 1 above this probability, 0 to 1.  [default: the bundle's]\n"
-    "  --alpha SHARE       Share of tokens that stage 2 sees at full resolution.  [default: the bundle's]\n"
+    "  --alpha SHARE       Share of tokens (of the window's, if the model has one) that stage 2 sees in full.\n"
+    "                      [default: the bundle's]\n"
     "  --topk K            Classes shown for each image.  [default: 1]\n"
     "  --batch N           Images in an engine call.  [default: 32]\n"
     "  --json              Print one line of JSON for each image.\n"
     "  --backend NAME      onnxruntime, or tensorrt where it was built in.  [default: onnxruntime]\n"
-    "  --provider NAME     ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]\n"
+    "  --device NAME       cpu, cuda, cuda:N, webgpu, or another execution provider of ONNX Runtime.  [default: cpu]\n"
     "  --precision NAME    Variant: auto, fp32, fp16, int8.  [default: auto]\n"
     "  --threads N         CPU threads.  [default: one for each core]\n"
+    "  --max-pixels N      Pixels that an image may have.  [default: 110 million]\n"
+    "  --max-memory MB     Memory for images being decoded.  [default: 600 for one, 2400 or half of what is free for "
+    "all]\n"
     "  --ort PATH          libonnxruntime.so or its folder.\n"
+    "  --ep PATH           The library of a plugin execution provider, such as webgpu's.\n"
     "  --help, --version\n";
 
 Arguments parse_arguments(int argc, char** argv) {
@@ -100,10 +121,13 @@ Arguments parse_arguments(int argc, char** argv) {
         {"--topk", [&](auto& name, auto& value) { out.topk = positive(name, value); }},
         {"--batch", [&](auto& name, auto& value) { out.batch = positive(name, value); }},
         {"--backend", [&](auto&, auto& value) { out.options.backend = value; }},
-        {"--provider", [&](auto&, auto& value) { out.options.provider = value; }},
+        {"--device", [&](auto&, auto& value) { out.options.device = value; }},
         {"--precision", [&](auto&, auto& value) { out.options.precision = value; }},
         {"--threads", [&](auto& name, auto& value) { out.options.threads = positive(name, value); }},
+        {"--max-pixels", [&](auto& name, auto& value) { out.options.max_pixels = positive(name, value, INT_MAX); }},
+        {"--max-memory", [&](auto& name, auto& value) { out.options.max_memory = positive(name, value); }},
         {"--ort", [&](auto&, auto& value) { out.options.library = value; }},
+        {"--ep", [&](auto&, auto& value) { out.options.ep_library = value; }},
     };
     bool only_images = false;
     for (int i = 1; i < argc; ++i) {
@@ -143,12 +167,12 @@ std::vector<std::string> expand(const std::vector<std::string>& arguments) {
         std::vector<std::string> paths;
         if (fs::is_directory(argument, error)) {
             for (const auto& entry : fs::directory_iterator(argument, error)) {
-                if (is_image(entry.path())) {
+                if (is_image(entry.path()) && why_skipped(entry.path()).empty()) {
                     paths.push_back((fs::path(argument) / entry.path().filename()).lexically_normal().string());
                 }
             }
             if (paths.empty()) {
-                fail("no images in the folder " + argument + " (looked for .jpg, .jpeg, .png)");
+                fail("no images in the folder " + argument + " (looked for .jpg, .jpeg, .jfif, .png)");
             }
         } else if (argument.find_first_of("*?[") != argument.npos && !fs::exists(argument, error)) {
             paths = matches(argument);

@@ -2,10 +2,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <new>
 #include <string>
+#include <system_error>
 
 #include "arguments.hpp"
 #include "sacvit/sacvit.hpp"
@@ -32,10 +35,20 @@ void print_row(const std::string& image, const std::string& label, const std::st
     std::printf("%s\n", row.c_str());
 }
 
-std::string format(const char* pattern, double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, pattern, value);
-    return buffer;
+// With a point, whatever the locale.
+std::string fixed(double value, int digits) {
+    char buffer[400];
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed, digits).ptr};
+}
+
+// Throws sacvit::Error unless all that was printed has arrived: a full disk keeps the rest.
+void flush_output() {
+    errno = 0;
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        const int reason = errno != 0 ? errno : EIO;
+        throw sacvit::Error(sacvit::ErrorCode::image,
+                            "can't write the output: " + std::generic_category().message(reason));
+    }
 }
 
 // A path that fits the column: whole, or its end, cut at a folder where that leaves the name whole.
@@ -55,9 +68,10 @@ void show(const sacvit::Prediction& prediction, int topk, bool json) {
     const char* stage = prediction.stage == 1 ? "1 EE" : "2 SAC";
     bool first = true;
     for (const auto& [index, probability] : prediction.topk(topk)) {
-        print_row(first ? shortened(prediction.source) : "", (*prediction.labels)[static_cast<std::size_t>(index)],
-                  format("%.1f%%", 100.0 * static_cast<double>(probability)), first ? stage : "",
-                  first ? format("%.1f", 1000 * prediction.timing.total()) : "");
+        print_row(first ? sacvit::printable(shortened(prediction.source)) : "",
+                  sacvit::printable((*prediction.labels)[static_cast<std::size_t>(index)]),
+                  fixed(100.0 * static_cast<double>(probability), 1) + '%', first ? stage : "",
+                  first ? fixed(1000 * prediction.timing.total(), 1) : "");
         first = false;
     }
 }
@@ -67,7 +81,7 @@ void show_error(const std::string& path, const sacvit::Error& error, bool json) 
         std::printf("{\"source\": %s, \"error\": %s}\n", sacvit::json_string(path).c_str(),
                     sacvit::json_string(error.what()).c_str());
     } else {
-        std::fflush(stdout);
+        flush_output();
         std::fprintf(stderr, "Error: %s\n", error.what());
     }
 }
@@ -79,10 +93,12 @@ void summary(std::size_t count, std::size_t failed, std::size_t continued, doubl
         std::printf("; %zu failed", failed);
     }
     if (answered != 0) {
-        std::printf("; %zu exited at stage 1, %zu continued (%.0f%%)", answered - continued, continued,
-                    100.0 * static_cast<double>(continued) / static_cast<double>(answered));
+        const double share = 100.0 * static_cast<double>(continued) / static_cast<double>(answered);
+        std::printf("; %zu exited at stage 1, %zu continued (%s%%)", answered - continued, continued,
+                    fixed(share, 0).c_str());
     }
-    std::printf("; opened in %.2f s, %.1f images/s\n", opening, static_cast<double>(answered) / running);
+    std::printf("; opened in %s s, %s images/s\n", fixed(opening, 2).c_str(),
+                fixed(static_cast<double>(answered) / running, 1).c_str());
 }
 
 int run(Arguments arguments) {
@@ -92,7 +108,7 @@ int run(Arguments arguments) {
     arguments.options.weights = paths.size() <= kFew ? sacvit::Weights::mapped : sacvit::Weights::packed;
     const sacvit::Model model(bundle, arguments.options);
     if (!arguments.json) {
-        std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s\n", bundle.c_str(),
+        std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s\n", sacvit::printable(bundle).c_str(),
                      model.precision().c_str(), model.description().c_str());
         print_row("image", "label", "prob", "stage", "ms");
     }
@@ -114,10 +130,11 @@ int run(Arguments arguments) {
             show_error(paths[shown], std::get<sacvit::Error>(*result), arguments.json);
         }
         ++shown;
-        std::fflush(stdout);
+        flush_output();
     }
     if (!arguments.json) {
         summary(paths.size(), failed, continued, opened - start, seconds() - opened);
+        flush_output();
     }
     return failed == 0 ? 0 : 1;
 }
@@ -130,11 +147,15 @@ int main(int argc, char** argv) {
         if (arguments.help) {
             const std::string version = std::string("sacvit ") + sacvit::version() + "\n";
             std::fputs(std::string(argv[argc - 1]) == "--version" ? version.c_str() : kUsage, stdout);
+            flush_output();
             return 0;
         }
         return run(std::move(arguments));
+    } catch (const std::bad_alloc&) {
+        std::fputs("Error: out of memory; ask for smaller batches with --batch\n", stderr);
+        return 1;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "Error: %s\n", error.what());
+        std::fprintf(stderr, "Error: %s\n", sacvit::printable(error.what()).c_str());
         const auto* own = dynamic_cast<const sacvit::Error*>(&error);
         return own != nullptr && own->code() == sacvit::ErrorCode::usage ? 2 : 1;
     }

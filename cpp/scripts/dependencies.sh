@@ -13,7 +13,7 @@ if [ -z "${ORT_ROOT:-}" ] && ! have onnxruntime_cxx_api.h -I "$folder/usr/includ
     SUITE=trixie "$here/fetch_packages.sh" "$folder" libonnxruntime-dev
 fi
 missing=""
-for library in jpeglib.h:libjpeg-dev png.h:libpng-dev openssl/evp.h:libssl-dev; do
+for library in jpeglib.h:libjpeg-dev png.h:libpng-dev zlib.h:zlib1g-dev openssl/evp.h:libssl-dev; do
     printf '#include <cstdio>\n#include <%s>\n' "${library%%:*}" | "${CXX:-c++}" -E -x c++ - > /dev/null 2>&1 ||
         missing="$missing ${library##*:}"
 done

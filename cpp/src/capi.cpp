@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <deque>
+#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
@@ -6,9 +8,35 @@
 #include "sacvit/sacvit.h"
 #include "sacvit/sacvit.hpp"
 
-struct sacvit_model {
-    sacvit::Model model;
+// What a model's functions return pointers to.
+struct sacvit_facts {
+    explicit sacvit_facts(const sacvit::Model& model)
+        : labels(model.labels()), description(model.precision() + " on " + model.description()) {}
+
+    std::vector<std::string> labels;
     std::string description;
+};
+
+struct sacvit_model {
+    explicit sacvit_model(sacvit::Model model_) : model(std::move(model_)) { facts.emplace_back(model); }
+
+    const sacvit_facts& latest() const {
+        const std::lock_guard<std::mutex> lock(mutex);
+        return facts.back();
+    }
+
+    void reload() {
+        model.reload();
+        const std::lock_guard<std::mutex> lock(mutex);
+        sacvit_facts now(model);
+        if (now.labels != facts.back().labels || now.description != facts.back().description) {
+            facts.push_back(std::move(now));
+        }
+    }
+
+    sacvit::Model model;
+    mutable std::mutex mutex;
+    std::deque<sacvit_facts> facts;  // of every reload that changed them: pointers to the old ones stay valid
 };
 
 struct sacvit_prediction : sacvit::Prediction {
@@ -59,8 +87,7 @@ sacvit::Source source_of(const sacvit_source& source) {
     if (source.path != nullptr) {
         return std::string(source.path);
     }
-    need(source.data != nullptr, "a source's path and data");
-    if (source.width == 0) {
+    if (source.width == 0 || source.data == nullptr) {  // without data it is refused as an image, by itself
         return sacvit::Bytes{source.data, source.size};
     }
     return sacvit::ImageView{static_cast<const std::uint8_t*>(source.data), source.width, source.height, source.pitch,
@@ -87,14 +114,22 @@ sacvit_status sacvit_open(const char* bundle, const sacvit_options* options, sac
             const auto set = [](std::string& to, const char* from) { to = from == nullptr ? to : std::string(from); };
             set(chosen.precision, options->precision);
             set(chosen.backend, options->backend);
-            set(chosen.provider, options->provider);
+            set(chosen.device, options->device);
             set(chosen.library, options->library);
+            set(chosen.ep_library, options->ep_library);
             chosen.threads = options->threads;
+            chosen.max_pixels = options->max_pixels;
+            chosen.max_memory = options->max_memory;
             chosen.weights = options->mapped ? sacvit::Weights::mapped : sacvit::Weights::packed;
         }
-        sacvit::Model model(bundle, chosen);
-        std::string description = model.precision() + " on " + model.description();
-        *out = new sacvit_model{std::move(model), std::move(description)};
+        *out = new sacvit_model(sacvit::Model(bundle, chosen));
+    });
+}
+
+sacvit_status sacvit_reload(sacvit_model* model) {
+    return guarded([&] {
+        need(model != nullptr, "model");
+        model->reload();
     });
 }
 
@@ -138,37 +173,49 @@ sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_sourc
 
 void sacvit_prediction_free(sacvit_prediction* prediction) { delete prediction; }
 
-int sacvit_prediction_stage(const sacvit_prediction* prediction) { return prediction->stage; }
-int sacvit_prediction_index(const sacvit_prediction* prediction) { return prediction->index; }
-const char* sacvit_prediction_label(const sacvit_prediction* prediction) { return prediction->label().c_str(); }
+int sacvit_prediction_stage(const sacvit_prediction* prediction) { return prediction ? prediction->stage : 0; }
+int sacvit_prediction_index(const sacvit_prediction* prediction) { return prediction ? prediction->index : 0; }
+
+const char* sacvit_prediction_label(const sacvit_prediction* prediction) {
+    return prediction ? prediction->label().c_str() : nullptr;
+}
+
 double sacvit_prediction_stage_one_probability(const sacvit_prediction* prediction) {
-    return prediction->stage_one_probability;
+    return prediction ? prediction->stage_one_probability : 0;
 }
 
 const float* sacvit_prediction_probabilities(const sacvit_prediction* prediction, size_t* count) {
     if (count != nullptr) {
-        *count = prediction->probabilities.size();
+        *count = prediction ? prediction->probabilities.size() : 0;
     }
-    return prediction->probabilities.data();
+    return prediction ? prediction->probabilities.data() : nullptr;
 }
 
 const uint8_t* sacvit_prediction_target_mask(const sacvit_prediction* prediction, int* grid) {
     if (grid != nullptr) {
-        *grid = prediction->grid;
+        *grid = prediction ? prediction->grid : 0;
     }
-    return prediction->mask.empty() ? nullptr : prediction->mask.data();
+    return prediction && !prediction->mask.empty() ? prediction->mask.data() : nullptr;
 }
 
-const char* sacvit_prediction_json(const sacvit_prediction* prediction) { return prediction->json.c_str(); }
+const char* sacvit_prediction_json(const sacvit_prediction* prediction) {
+    return prediction ? prediction->json.c_str() : nullptr;
+}
 
-size_t sacvit_class_count(const sacvit_model* model) { return model->model.labels().size(); }
+size_t sacvit_class_count(const sacvit_model* model) { return model ? model->latest().labels.size() : 0; }
 
 const char* sacvit_class_label(const sacvit_model* model, size_t index) {
-    const std::vector<std::string>& labels = model->model.labels();
+    if (model == nullptr) {
+        return nullptr;
+    }
+    const std::vector<std::string>& labels = model->latest().labels;
     return index < labels.size() ? labels[index].c_str() : nullptr;
 }
 
-const char* sacvit_description(const sacvit_model* model) { return model->description.c_str(); }
+const char* sacvit_description(const sacvit_model* model) {
+    return model ? model->latest().description.c_str() : nullptr;
+}
+
 const char* sacvit_last_error(void) { return last_error.c_str(); }
 const char* sacvit_version(void) { return sacvit::version(); }
 

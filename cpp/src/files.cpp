@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 #include <new>
 #include <system_error>
 
@@ -28,22 +27,26 @@ constexpr std::size_t kHashBytes = 32;
 
 }  // namespace
 
+// Without O_NONBLOCK, opening a pipe waits for its writer.
 File::File(const std::string& path, ErrorCode code)
-    : path_(path), code_(code), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : path_(path), code_(code), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    struct stat status{};
     if (descriptor_ < 0) {
         refuse(path_, code_);
     }
+    const int error = ::fstat(descriptor_, &status) != 0 ? errno : S_ISDIR(status.st_mode) ? EISDIR : 0;
+    if (error == 0 && S_ISREG(status.st_mode)) {
+        size_ = static_cast<std::size_t>(status.st_size);
+        return;
+    }
+    ::close(descriptor_);
+    if (error != 0) {
+        refuse(path_, code_, error);
+    }
+    fail(code, path, " is no regular file but a pipe, a socket or a device");
 }
 
 File::~File() { ::close(descriptor_); }
-
-std::size_t File::size() const {
-    struct stat status{};
-    if (::fstat(descriptor_, &status) != 0) {
-        refuse(path_, code_);
-    }
-    return static_cast<std::size_t>(status.st_size);
-}
 
 std::size_t File::read(char* to, std::size_t count) const {
     for (;;) {
@@ -57,40 +60,41 @@ std::size_t File::read(char* to, std::size_t count) const {
     }
 }
 
-std::string File::sha256() const {
-    const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-    if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
+Sha256::Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    if (!context_ || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) {
         throw std::bad_alloc();
     }
-    std::vector<char> chunk(1 << 20);
-    while (const std::size_t got = read(chunk.data(), chunk.size())) {
-        EVP_DigestUpdate(context.get(), chunk.data(), got);
-    }
+}
+
+void Sha256::add(std::string_view bytes) { EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()); }
+
+std::string Sha256::hex() {
     std::string out(kHashBytes, '\0');
-    EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr);
-    return hex(out);
+    EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr);
+    return detail::hex(out);
 }
 
 std::string sha256(std::string_view value) {
-    std::string out(kHashBytes, '\0');
-    auto* const to = reinterpret_cast<unsigned char*>(out.data());
-    if (EVP_Digest(value.data(), value.size(), to, nullptr, EVP_sha256(), nullptr) != 1) {
-        throw std::bad_alloc();
-    }
-    return hex(out);
+    Sha256 hash;
+    hash.add(value);
+    return hash.hex();
 }
 
 std::string read_file(const std::string& path, ErrorCode code, std::size_t limit) {
     const File file(path, code);
-    // A plain file is read in one piece and one call more, which finds its end; a pipe in pieces.
-    std::size_t piece = std::min(file.size() + 1, std::size_t{256} << 20);
+    const auto too_large = [&] { fail(code, path, " is larger than ", limit >> 20, " MB, the limit for such a file"); };
+    if (file.size() > limit) {
+        too_large();
+    }
+    // Read in one piece and one call more, which finds the end; a file that grows, or one of /proc, in pieces.
+    std::size_t piece = file.size() + 1;
     std::string out;
     for (std::size_t size = 0;; piece = std::size_t{1} << 20) {
         out.resize(size + piece);
         const std::size_t got = file.read(&out[size], piece);
         size += got;
         if (size > limit) {
-            fail(code, path, " is larger than ", limit >> 20, " MB, the limit for such a file");
+            too_large();
         }
         if (got == 0) {
             out.resize(size);
@@ -99,30 +103,20 @@ std::string read_file(const std::string& path, ErrorCode code, std::size_t limit
     }
 }
 
-MappedFile::MappedFile(const std::string& path, ErrorCode code) {
-    const File file(path, code);
-    size_ = file.size();
-    if (size_ == 0) {
+Pages::Pages(std::size_t size) : size_(size) {
+    if (size == 0) {
         return;  // an empty range can't be mapped
     }
-    // Private and writable: the inference library takes no pointers to constant memory, though it only reads.
-    void* const data =
-        ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.descriptor(), 0);
+    void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) {
-        refuse(path, code);
+        throw std::bad_alloc();
     }
     data_ = data;
 }
 
-MappedFile::~MappedFile() {
+Pages::~Pages() {
     if (data_ != nullptr) {
         ::munmap(data_, size_);
-    }
-}
-
-void MappedFile::release() const {
-    if (data_ != nullptr) {
-        ::madvise(data_, size_, MADV_DONTNEED);
     }
 }
 

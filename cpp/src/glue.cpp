@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 namespace sacvit::detail {
@@ -42,6 +43,39 @@ std::vector<std::int64_t> select_targets(const float* scores, std::size_t tokens
     order.resize(count);
     std::sort(order.begin(), order.end());
     return order;
+}
+
+std::vector<float> window_sums(const float* scores, std::size_t grid, std::size_t side) {
+    const std::size_t places = grid - side + 1;
+    std::vector<float> across(grid * places), sums(places * places);
+    for (std::size_t at = 0; at < across.size(); ++at) {
+        const float* first = scores + at / places * grid + at % places;
+        across[at] = std::accumulate(first + 1, first + side, *first);
+    }
+    for (std::size_t at = 0; at < sums.size(); ++at) {
+        sums[at] = across[at];
+        for (std::size_t row = 1; row < side; ++row) {
+            sums[at] += across[at + row * places];
+        }
+    }
+    return sums;
+}
+
+std::vector<std::int64_t> choose_targets(const float* scores, std::size_t count, const Config& config) {
+    const auto grid = static_cast<std::size_t>(config.geometry.grid()), tokens = grid * grid;
+    if (config.method.selection == "top_m") {
+        return select_targets(scores, tokens, count);
+    }
+    const auto side = static_cast<std::size_t>(config.method.region_size), places = grid - side + 1;
+    const std::vector<float> sums = window_sums(scores, grid, side);
+    // The first of the highest.
+    const auto best = static_cast<std::size_t>(std::max_element(sums.begin(), sums.end()) - sums.begin());
+    std::vector<float> inside(tokens, -std::numeric_limits<float>::infinity());
+    for (std::size_t row = best / places; row < best / places + side; ++row) {
+        const std::size_t first = row * grid + best % places;
+        std::copy_n(scores + first, side, inside.begin() + static_cast<std::ptrdiff_t>(first));
+    }
+    return select_targets(inside.data(), tokens, count);
 }
 
 std::vector<std::int64_t> child_positions(const std::vector<std::int64_t>& parents, std::int64_t grid) {

@@ -15,8 +15,15 @@ namespace sacvit::detail {
 // [C] finite logits -> [C] probabilities.
 std::vector<double> softmax(const float* logits, std::size_t classes);
 
-// [N] finite scores -> the `count` highest, ties to the lower index, indices ascending.
+// [N] scores -> the `count` highest, ties to the lower index, indices ascending.
 std::vector<std::int64_t> select_targets(const float* scores, std::size_t tokens, std::size_t count);
+
+// [N] scores -> their sums inside the side x side windows of the g x g grid, row-major: [(g - side + 1)^2]. The order
+// of the additions is Python's, along a row, then down the rows: the sums are the same to the last bit.
+std::vector<float> window_sums(const float* scores, std::size_t grid, std::size_t side);
+
+// [N] finite scores -> `count` targets by the model's policy, indices ascending.
+std::vector<std::int64_t> choose_targets(const float* scores, std::size_t count, const Config& config);
 
 // [M] low-res indices -> [4M] indices into the 2g x 2g grid, the four children of a target together (paper eq. 11).
 std::vector<std::int64_t> child_positions(const std::vector<std::int64_t>& parents, std::int64_t grid);

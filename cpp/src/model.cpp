@@ -1,4 +1,8 @@
 #include <algorithm>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "backends/engine.hpp"
@@ -11,44 +15,49 @@ namespace sacvit {
 
 using namespace detail;
 
-struct Model::Impl {
-    Impl(const std::string& path, const Options& options);
+// An open bundle and its engines.
+struct Model::Opened {
+    Opened(const std::string& path, const Options& options);
 
     Bundle bundle;
     std::shared_ptr<const std::vector<std::string>> labels;
     std::string precision;
     std::unique_ptr<Cascade> cascade;
     std::string description;
+    Limits bounds;  // for one image
 
     Scheduler scheduler(const Gate& gate, std::size_t batch_size) const;
     Result result(Answer answer) const;
 };
 
-Model::Impl::Impl(const std::string& path, const Options& options) : bundle(open_bundle(path)) {
+Model::Opened::Opened(const std::string& path, const Options& options)
+    : bounds(limits(options.max_pixels, options.max_memory)) {
     if (options.threads < 0) {
         fail(ErrorCode::usage, "threads is ", options.threads, "; it must be at least 1, or 0 for one for each core");
     }
     auto backend = open_backend(options, options.threads > 0 ? options.threads : usable_cores());
-    precision =
-        options.precision == "auto"
-            ? choose_precision(backend->precisions(bundle),
-                               options.backend == "onnxruntime" ? options.provider : options.backend, cpu_features())
-            : options.precision;
+    HeldFiles files;
+    bundle = open_bundle(path, [&](const Bundle& found) {
+        precision =
+            options.precision == "auto"
+                ? choose_precision(backend->precisions(found),
+                                   options.backend == "onnxruntime" ? options.device : options.backend, cpu_features())
+                : options.precision;
+        files = backend->hold(found, precision);
+    });
     description = backend->description();
     labels = std::make_shared<const std::vector<std::string>>(bundle.labels);
-    auto files = backend->files(bundle, precision);
     cascade = std::make_unique<Cascade>(std::move(backend), std::move(files), bundle.manifest.config);
 }
 
-Scheduler Model::Impl::scheduler(const Gate& gate, std::size_t batch_size) const {
+Scheduler Model::Opened::scheduler(const Gate& gate, std::size_t batch_size) const {
     const Config& config = bundle.manifest.config;
     const double eta = check_eta(gate.eta.value_or(bundle.eta_of(precision)));
-    const auto count =
-        num_targets(gate.alpha.value_or(config.method.alpha), config.geometry.tokens(), config.method.rounding);
-    return {*cascade, eta, static_cast<std::size_t>(count), batch_size, 8 * batch_size};
+    const auto count = static_cast<std::size_t>(config.num_targets(gate.alpha));
+    return {make_stages(*cascade, count, batch_size), config.geometry, eta, batch_size, 8 * batch_size};
 }
 
-Result Model::Impl::result(Answer answer) const {
+Result Model::Opened::result(Answer answer) const {
     if (answer.item.error) {
         return *answer.item.error;
     }
@@ -66,19 +75,42 @@ Result Model::Impl::result(Answer answer) const {
     return out;
 }
 
+// What copies of a model have in common.
+struct Model::Impl {
+    Impl(const std::string& path, const Options& options_)
+        : place(std::filesystem::absolute(path, no_folder)),
+          options(options_),
+          opened(std::make_shared<Opened>(path, options)) {
+        options.library.clear();  // the process has loaded it
+    }
+
+    std::shared_ptr<const Opened> get() const {
+        const std::lock_guard<std::mutex> lock(mutex);
+        return opened;
+    }
+
+    std::error_code no_folder;    // where the current folder is gone
+    std::filesystem::path place;  // from the root: the process may change its folder
+    Options options;
+    std::mutex reloading;
+    mutable std::mutex mutex;
+    std::shared_ptr<const Opened> opened;  // under the mutex
+};
+
 struct Stream::Impl {
-    Impl(std::shared_ptr<const Model::Impl> model_, std::function<std::optional<Source>()> sources,
+    Impl(std::shared_ptr<const Model::Opened> model_, std::function<std::optional<Source>()> sources,
          std::size_t batch_size_, std::size_t workers, const Gate& gate)
         : model(std::move(model_)),
           batch_size(batch_size_),
           scheduler(model->scheduler(gate, batch_size)),
-          images(std::move(sources), model->bundle.manifest.config, 2 * batch_size, workers) {}
+          images(std::move(sources), model->bundle.manifest.config, model->bounds, 2 * batch_size, workers) {}
 
-    std::shared_ptr<const Model::Impl> model;
+    std::shared_ptr<const Model::Opened> model;
     std::size_t batch_size;
     Scheduler scheduler;
     Prefetch images;
     bool ended = false;
+    std::exception_ptr failure;  // of the sources
 };
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -92,11 +124,19 @@ std::optional<Result> Stream::next() {
             return impl_->model->result(std::move(*answer));
         }
         if (impl_->ended) {
+            if (const std::exception_ptr failure = std::exchange(impl_->failure, nullptr)) {
+                std::rethrow_exception(failure);
+            }
             return std::nullopt;
         }
         std::vector<Item> batch;
         while (batch.size() < impl_->batch_size && !impl_->ended) {
-            std::optional<Item> item = impl_->images.next();
+            std::optional<Item> item;
+            try {
+                item = impl_->images.next();
+            } catch (...) {
+                impl_->failure = std::current_exception();  // the answers before it come first
+            }
             impl_->ended = !item;
             if (item) {
                 batch.push_back(std::move(*item));
@@ -110,6 +150,14 @@ std::optional<Result> Stream::next() {
 }
 
 Model::Model(const std::string& bundle, const Options& options) : impl_(std::make_shared<Impl>(bundle, options)) {}
+
+void Model::reload() {
+    const std::lock_guard<std::mutex> one_at_a_time(impl_->reloading);
+    auto fresh = std::make_shared<const Opened>(impl_->place.string(), impl_->options);
+    fresh->cascade->open_stage_two();
+    const std::lock_guard<std::mutex> lock(impl_->mutex);
+    impl_->opened.swap(fresh);
+}
 
 Prediction Model::predict(const Source& source, const Gate& gate) const {
     Result result = std::move(predict_batch({source}, gate).front());
@@ -142,17 +190,20 @@ Stream Model::stream(std::function<std::optional<Source>()> sources, const Strea
         fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one for each core");
     }
     const int workers = options.workers > 0 ? options.workers : usable_cores();
-    return Stream(std::make_unique<Stream::Impl>(impl_, std::move(sources),
+    return Stream(std::make_unique<Stream::Impl>(impl_->get(), std::move(sources),
                                                  static_cast<std::size_t>(options.batch_size),
                                                  static_cast<std::size_t>(workers), gate));
 }
 
-const std::vector<std::string>& Model::labels() const { return *impl_->labels; }
-double Model::eta() const { return impl_->bundle.eta_of(impl_->precision); }
-double Model::alpha() const { return impl_->bundle.manifest.config.method.alpha; }
-int Model::image_size() const { return static_cast<int>(impl_->bundle.manifest.config.geometry.image_size); }
-const std::string& Model::precision() const { return impl_->precision; }
-const std::string& Model::description() const { return impl_->description; }
+std::vector<std::string> Model::labels() const { return *impl_->get()->labels; }
+double Model::eta() const {
+    const auto opened = impl_->get();
+    return opened->bundle.eta_of(opened->precision);
+}
+double Model::alpha() const { return impl_->get()->bundle.manifest.config.method.alpha; }
+int Model::image_size() const { return static_cast<int>(impl_->get()->bundle.manifest.config.geometry.image_size); }
+std::string Model::precision() const { return impl_->get()->precision; }
+std::string Model::description() const { return impl_->get()->description; }
 
 const char* version() { return SACVIT_VERSION; }
 

@@ -4,47 +4,30 @@
 #include <cmath>
 #include <utility>
 
+#include "glue.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
-
-// Seconds by step, shared equally by the images of one batch.
-class Clock {
-public:
-    explicit Clock(std::size_t share) : share_(static_cast<double>(share)) {}
-
-    void lap(double Timing::* step) { laps_.*step += watch_.lap() / share_; }
-
-    void add_to(Timing& timing) const {
-        timing.glue += laps_.glue;
-        timing.ee += laps_.ee;
-        timing.sac += laps_.sac;
-    }
-
-private:
-    double share_;
-    Stopwatch watch_;
-    Timing laps_;
-};
 
 bool finite(const float* values, std::size_t count) {
     return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
 }
 
 Error overflow(const std::string& source, const char* stage) {
-    return {ErrorCode::output,
-            text(source, ": the ", stage, " engine gave NaN or infinite values; try another precision, such as fp32")};
-}
-
-const float* floats(const Outputs& outputs, const char* name) {
-    return static_cast<const float*>(outputs.at(name).data);
+    return {ErrorCode::output, text(printable(source), ": the ", stage,
+                                    " engine gave NaN or infinite values; try another precision, such as fp32")};
 }
 
 }  // namespace
 
-Scheduler::Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience)
-    : cascade_(cascade), eta_(eta), count_(count), sac_batch_(sac_batch), patience_(patience) {}
+Scheduler::Scheduler(std::unique_ptr<Stages> stages, const Geometry& geometry, double eta, std::size_t sac_batch,
+                     std::size_t patience)
+    : stages_(std::move(stages)),
+      classes_(static_cast<std::size_t>(geometry.classes)),
+      eta_(eta),
+      sac_batch_(sac_batch),
+      patience_(patience) {}
 
 void Scheduler::take(std::vector<Item> batch) {
     run_stage_one(std::move(batch));
@@ -90,42 +73,34 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     if (answers.empty()) {
         return;
     }
-    const Config& config = cascade_.config();
-    const Geometry& geometry = config.geometry;
-    const std::size_t rows = answers.size(), classes = static_cast<std::size_t>(geometry.classes);
-    const auto tokens = static_cast<std::size_t>(geometry.tokens());
-    Clock clock(rows);
-    const auto view = static_cast<std::size_t>(3 * geometry.image_size / 2 * geometry.image_size / 2);
-    std::vector<float> low(rows * view);
-    for (std::size_t row = 0; row < rows; ++row) {
-        low_view(answers[row].second.item.pixels.data(), static_cast<int>(geometry.image_size),
-                 config.method.downsample, cascade_.normalise(), &low[row * view]);
+    Clock clock(answers.size());
+    std::vector<const Pixels*> images;
+    for (const auto& [number, answer] : answers) {
+        images.push_back(&answer.item.pixels);
     }
-    clock.lap(&Timing::glue);
-    const Outputs out = cascade_.stage_one(low, rows);
-    clock.lap(&Timing::ee);
-    const float* logits = floats(out, "logits");
-    const float* scores = floats(out, "scores");
-    for (std::size_t row = 0; row < rows; ++row) {
+    const std::vector<float> logits = stages_->stage_one(images, clock);
+    std::vector<std::size_t> rows;
+    for (std::size_t row = 0; row < answers.size(); ++row) {
         Answer& answer = answers[row].second;
-        // Row by row: an image on which the variant overflows must not cost the others their answers.
-        if (!finite(logits + row * classes, classes) || !finite(scores + row * tokens, tokens)) {
+        const float* const own = &logits[row * classes_];
+        if (!finite(own, classes_)) {
             answer.item.error = overflow(answer.item.source, "EE");
             continue;
         }
-        answer.probabilities = softmax(logits + row * classes, classes);
+        answer.probabilities = softmax(own, classes_);
         answer.stage_one_probability = *std::max_element(answer.probabilities.begin(), answer.probabilities.end());
         // eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
         if (!(answer.stage_one_probability > eta_)) {
-            answer.targets = select_targets(scores + row * tokens, tokens, count_);
-            request_.add(answer.item.pixels, out, row, answer.targets, config);
+            answer.stage = 2;
+            rows.push_back(row);
         }
     }
     clock.lap(&Timing::glue);
+    stages_->queue(rows, clock);
     for (auto& [number, answer] : answers) {
         clock.add_to(answer.item.timing);
         answer.item.pixels = {};
-        if (answer.targets.empty()) {
+        if (answer.stage == 1) {
             answers_.emplace(number, std::move(answer));
         } else {
             held_.emplace_back(number, std::move(answer));
@@ -138,19 +113,16 @@ void Scheduler::run_stage_two(std::size_t size) {
         return;
     }
     Clock clock(size);
-    const StageTwoRequest request = request_.take(size);
-    const std::vector<float> patches = normalised_patches(request, cascade_.config().geometry, cascade_.normalise());
-    clock.lap(&Timing::glue);
-    const Outputs out = cascade_.stage_two(request, patches);
-    clock.lap(&Timing::sac);
-    const auto classes = static_cast<std::size_t>(cascade_.config().geometry.classes);
-    const float* logits = floats(out, "logits");
+    const StageTwoAnswers out = stages_->stage_two(size, clock);
+    const auto count = static_cast<std::ptrdiff_t>(out.targets.size() / size);
     for (std::size_t row = 0; row < size; ++row) {
         Answer& answer = held_[row].second;
-        answer.stage = 2;
+        const float* const own = &out.logits[row * classes_];
+        const auto targets = out.targets.begin() + static_cast<std::ptrdiff_t>(row) * count;
+        answer.targets.assign(targets, targets + count);
         answer.probabilities = {};
-        if (finite(logits + row * classes, classes)) {
-            answer.probabilities = softmax(logits + row * classes, classes);
+        if (finite(own, classes_)) {
+            answer.probabilities = softmax(own, classes_);
         } else {
             answer.item.error = overflow(answer.item.source, "SAC");
         }

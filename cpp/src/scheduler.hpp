@@ -6,13 +6,13 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "cascade.hpp"
-#include "glue.hpp"
 #include "images/prefetch.hpp"
+#include "stages/stages.hpp"
 
 namespace sacvit::detail {
 
@@ -29,8 +29,9 @@ struct Answer {
 // many finished answers may wait behind them.
 class Scheduler {
 public:
-    // `count` is M, the target tokens of an image; `sac_batch` and `patience` count images.
-    Scheduler(const Cascade& cascade, double eta, std::size_t count, std::size_t sac_batch, std::size_t patience);
+    // `sac_batch` and `patience` count images.
+    Scheduler(std::unique_ptr<Stages> stages, const Geometry& geometry, double eta, std::size_t sac_batch,
+              std::size_t patience);
 
     // Runs stage 1 on a batch, and stage 2 on every whole batch that has come together.
     void take(std::vector<Item> batch);
@@ -43,12 +44,12 @@ private:
     void run_stage_one(std::vector<Item> batch);
     void run_stage_two(std::size_t size);
 
-    const Cascade& cascade_;
+    std::unique_ptr<Stages> stages_;
+    std::size_t classes_;
     double eta_;
-    std::size_t count_, sac_batch_, patience_;
+    std::size_t sac_batch_, patience_;
     std::map<std::size_t, Answer> answers_;            // finished, by the image's number
-    StageTwoRequest request_;                          // of the images that wait for stage 2
-    std::deque<std::pair<std::size_t, Answer>> held_;  // their numbers and answers so far, in the request's order
+    std::deque<std::pair<std::size_t, Answer>> held_;  // those that wait for stage 2, in the order they were queued
     std::size_t taken_ = 0, given_ = 0;
 };
 

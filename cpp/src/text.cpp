@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 namespace sacvit::detail {
@@ -33,15 +31,20 @@ std::string json_string(std::string_view value) {
 }
 
 std::string json_number(double value, int digits) {
-    char buffer[400];
-    std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
-    const double rounded = std::strtod(buffer, nullptr);
+    std::string out = fixed(value, digits);
+    double rounded = 0;
+    std::from_chars(out.data(), out.data() + out.size(), rounded);
     if (rounded != 0 && rounded < 1e-4) {
         return json(rounded).dump();  // with an exponent
     }
-    std::string out = buffer;
     out.erase(out.find_last_not_of('0') + 1);
     return out.back() == '.' ? out + '0' : out;
+}
+
+std::string fixed(double value, int digits) {
+    char buffer[400];  // the largest number has 309 digits before the point
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed, digits);
+    return {buffer, end.ptr};
 }
 
 bool is_utf8(std::string_view value) {
@@ -52,6 +55,14 @@ bool is_utf8(std::string_view value) {
         return false;
     }
 }
+
+// One object for the process, never freed: a thread may end after the library's statics.
+ClassicLocale::ClassicLocale() {
+    static const locale_t classic = ::newlocale(LC_ALL_MASK, "C", nullptr);
+    before_ = ::uselocale(classic);
+}
+
+ClassicLocale::~ClassicLocale() { ::uselocale(before_); }
 
 std::string hex(std::string_view bytes) {
     std::string out;

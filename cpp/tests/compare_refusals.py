@@ -66,6 +66,12 @@ EDITS: dict[str, tuple[str, Edit]] = {
     "downsample is a number": ("downsample", put("method", "downsample", value=3)),
     "alpha": ("alpha", put("method", "alpha", value=1.0)),
     "alpha selects nothing": ("alpha", put("method", "alpha", value=0.001)),
+    "unknown selection": ("selection", put("method", "selection", value="windows")),
+    "selection is a number": ("selection", put("method", "selection", value=3)),
+    "no region": ("region_size", put("method", "region_size", value=0)),
+    "region is a fraction": ("region_size", put("method", "region_size", value=4.5)),
+    "region beyond the grid": ("region_size 8", lambda data: data["method"].update(selection="window", region_size=8)),
+    "alpha of a window": ("alpha", lambda data: data["method"].update(selection="window", alpha=1.1)),
     "no width": ("width", put("geometry", "width", value=0)),
     "odd size": ("225", put("geometry", "image_size", value=225)),
     "one token": ("geometry", put("geometry", "image_size", value=32)),
@@ -77,6 +83,9 @@ EDITS: dict[str, tuple[str, Edit]] = {
     "two means": ("mean", put("preprocessing", "mean", value=[0.5, 0.5])),
     "std": ("std", put("preprocessing", "std", value=[0.1, 0, 0.1])),
     "interpolation": ("interpolation", put("preprocessing", "interpolation", value="lanczos")),
+    "resize": ("resize", put("preprocessing", "resize", value="longest_edge")),
+    "resize rounding": ("resize_rounding", put("preprocessing", "resize_rounding", value="ceil")),
+    "resize rounding is a number": ("resize_rounding", put("preprocessing", "resize_rounding", value=0)),
     "eta": ("1.5", put("eta", value=1.5)),
     "no eta": ("eta", drop("eta")),
     "eta is a text": ("manifest.json", put("eta", value="high")),
@@ -140,7 +149,7 @@ FP32 = {"precision": "fp32"}
 ARGUMENTS: tuple[tuple[str, str, str], ...] = (
     ("--eta", "1.5", "1.5"), ("--eta", "nan", "nan"), ("--eta", "-0.001", "-0.001"), ("--alpha", "0", "alpha is 0"),
     ("--alpha", "0.01", "0.01"), ("--alpha", "1", "alpha is 1"), ("--precision", "fp8", "fp8"),
-    ("--provider", "nonsense", "nonsense"),
+    ("--device", "nonsense", "nonsense"), ("--device", "cuda:x", "cuda:x"), ("--device", "cpu:1", "cpu:1"),
 )  # fmt: skip
 
 
@@ -157,7 +166,7 @@ class Case:
         """Return kind and message of the Python runtime's error; (0, "") where it answers."""
         gate = {name: float(value) for name, value in self.arguments.items() if name in ("eta", "alpha")}
         try:
-            model = SACViT(self.bundle, precision=self.arguments["precision"], provider=self.arguments.get("provider"))
+            model = SACViT(self.bundle, precision=self.arguments["precision"], device=self.arguments.get("device"))
             model.predict(image, **gate)
         except SacvitError as error:
             return KINDS[type(error)], str(error)
@@ -166,7 +175,7 @@ class Case:
     def by_probe(self, probe: subprocess.Popen[str], image: str) -> tuple[int, str]:
         """Return kind and message of the C++ runtime's error; the kind is 0 where it answers."""
         assert probe.stdin is not None and probe.stdout is not None
-        given = [self.arguments.get(name, "") for name in ("precision", "provider", "eta", "alpha")]
+        given = [self.arguments.get(name, "") for name in ("precision", "device", "eta", "alpha")]
         probe.stdin.write("\t".join([str(self.bundle), image, *given]) + "\n")
         probe.stdin.flush()
         kind, _, message = probe.stdout.readline().rstrip("\n").partition("\t")
@@ -188,7 +197,7 @@ def cases(bundle: Path) -> Iterator[Case]:
 
         def edited(edit: Edit) -> Path:
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(bundle, copy, copy_function=os.link)
+            shutil.copytree(bundle.resolve(), copy, copy_function=os.symlink)
             data = json.loads((bundle / "manifest.json").read_text())
             edit(data)
             (copy / "manifest.json").unlink()

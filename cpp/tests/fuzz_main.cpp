@@ -1,5 +1,6 @@
 // Drives fuzz.cpp where libFuzzer (clang) is not there: mutates seed files for some seconds, without coverage.
-// argv: SECONDS SEED_FILE..., of which manifest.json, *.onnx and images are told apart by their names.
+// argv: SECONDS, or COUNT with an x behind it, SEED_FILE..., of which manifest.json, *.onnx and images are told apart
+// by their names.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -66,9 +67,11 @@ int main(int argc, char** argv) {
         seeds.push_back(seed(argv[i]));
     }
     std::mt19937 random(1);
+    const std::string amount = argv[1];
+    const bool counted = amount.back() == 'x';
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(argv[1]));
     std::size_t count = 0;
-    while (std::chrono::steady_clock::now() < end) {
+    while (counted ? count < std::stoul(amount) : std::chrono::steady_clock::now() < end) {
         const Input input = mutated(seeds[random() % seeds.size()], seeds, random);
         // What a crash leaves behind to look at.
         if (const char* path = std::getenv("SACVIT_LAST_INPUT")) {

@@ -18,8 +18,16 @@ GEOMETRY = Geometry(image_size=288, width=64, depth=2, heads=1, classes=10)
 # The example bundle has the defaults; this one has every other choice that the runtime knows.
 CONFIG = ModelConfig(
     GEOMETRY,
-    Method(downsample="bilinear_corners", rounding="ceil", background="features", attention="global"),
-    Preprocessing(interpolation="bilinear", crop=0.9, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    Method(
+        downsample="bilinear_corners",
+        alpha=1.0,
+        rounding="ceil",
+        background="features",
+        attention="global",
+        selection="window",
+        region_size=4,
+    ),
+    Preprocessing("bilinear", 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), resize="squash", resize_rounding="floor"),
 )
 
 
@@ -42,7 +50,7 @@ def main() -> int:
     checkpoint = folder / "other.safetensors"
     labels = [f"thing {number}" for number in range(GEOMETRY.classes)]
     save_checkpoint(checkpoint, model, labels=labels, eta=0.6, provenance={"data": "none, random weights"})
-    request = ExportRequest(checkpoint, target, precisions=("fp32",), threads=2)
+    request = ExportRequest(target, precisions=("fp32",), threads=2)
     export_bundle(load_checkpoint(checkpoint), request, Progress(io.StringIO()))
     return 0
 

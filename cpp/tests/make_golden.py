@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.backends.onnxruntime.session import load_library
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.glue import build_request
 
 ALPHAS = (0.3, 0.5, 0.9)
 ETAS = (0.6, 1.0)
@@ -42,8 +41,8 @@ def describe(model: SACViT, path: Path) -> dict[str, Any]:
     out = model.cascade.stage_one(low)
     cases = []
     for alpha in ALPHAS:
-        count = num_targets(alpha, model.config.geometry.tokens, model.config.method.rounding)
-        targets = select_targets(out["scores"], count)
+        count = model.config.num_targets(alpha)
+        targets = model.cascade.targets(out["scores"], count)
         request = build_request(images, out, np.array([0]), targets, model.config)
         inputs = request.inputs(model.config)
         cases.append({
@@ -103,7 +102,7 @@ def main() -> int:
                for precision in variants]  # fmt: skip
     for bundle in sorted(arguments.others.glob("*.sacvit")):
         bundles.append(describe_bundle(bundle, "fp32", images, few))
-    arguments.out.write_text(json.dumps({"onnxruntime": onnxruntime.__version__, "bundles": bundles}))
+    arguments.out.write_text(json.dumps({"onnxruntime": load_library().__version__, "bundles": bundles}))
     return 0
 
 

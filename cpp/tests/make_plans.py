@@ -20,7 +20,7 @@ from sacvit_deploy.bundle.digest import seal
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord, find_plans
 from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges
 from sacvit_deploy.errors import BundleError
-from sacvit_deploy.geometry import num_targets
+from sacvit_deploy.precisions import PRECISIONS
 
 HERE = BuildTarget("tensorrt", "10.3.0.26", "Stand-in", ("8.7",), "12.6")
 BATCH = SizeRange(1, 4, 8)
@@ -30,7 +30,7 @@ ROLES = ("ee", "sac")
 def add_plans(bundle: Bundle, precision: str, place: BuildTarget = HERE) -> Path:
     """Write a plan folder for one variant; returns it."""
     config = bundle.manifest.config
-    greatest = num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
+    greatest = config.num_targets()
     targets = SizeRange(1, greatest, greatest)
     record = PlanRecord(place, precision, (1, 4, 8), (targets.min, targets.opt, targets.max), {})
     folder = bundle.path / FOLDER / record.folder_name()
@@ -48,8 +48,8 @@ def add_plans(bundle: Bundle, precision: str, place: BuildTarget = HERE) -> Path
 
 
 def copy(source: Path, target: Path) -> Bundle:
-    """Copy a bundle without its plans; the large files are linked."""
-    shutil.copytree(source, target, copy_function=os.link, ignore=shutil.ignore_patterns(FOLDER))
+    """Copy a bundle without its plans. No hard links: the onnx package refuses weights that have any."""
+    shutil.copytree(source.resolve(), target, copy_function=os.symlink, ignore=shutil.ignore_patterns(FOLDER))
     return open_bundle(target)
 
 
@@ -80,7 +80,8 @@ def main() -> None:
     cases += [(ahead.path, precisions[0], HERE, ""), (ahead.path, precisions[0], others["capability"], "8.9")]
     both = copy(good.path, options.folder / "both.sacvit")
     add_plans(both, precisions[0], others["version"])
-    cases += [(both.path, precisions[0], HERE, "10.4.0"), (both.path, "fp64", HERE, "fp64")]
+    cases.append((both.path, precisions[0], HERE, "10.4.0"))
+    cases += [(both.path, name, HERE, name) for name in PRECISIONS if name not in precisions]
     add_plans(both, precisions[0])
     cases.append((both.path, precisions[0], HERE, ""))
 
@@ -116,9 +117,10 @@ def main() -> None:
 
     answers = []
     for path, precision, place, word in cases:
+        answer: dict[str, Any]
         try:
             plans = find_plans(open_bundle(path), precision, place)
-            answer = {"plans": {role: str(plan) for role, plan in plans.items()}}
+            answer = {"plans": {role: str(plan.path) for role, plan in plans.items()}}
         except BundleError as error:
             assert word and word in str(error), (word, str(error))
             answer = {"error": str(error), "named": word}

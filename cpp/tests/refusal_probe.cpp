@@ -1,4 +1,4 @@
-// For compare_refusals.py: reads lines of six fields with tabs between them, BUNDLE IMAGE PRECISION PROVIDER ETA ALPHA,
+// For compare_refusals.py: reads lines of six fields with tabs between them, BUNDLE IMAGE PRECISION DEVICE ETA ALPHA,
 // opens the bundle and classifies the image. Prints the error's kind (0: none, else sacvit::ErrorCode), a tab, the
 // message. An empty field is the default.
 #include <array>
@@ -15,11 +15,11 @@ int main() {
         for (std::string& field : fields) {
             std::getline(in, field, '\t');
         }
-        const auto& [bundle, image, precision, provider, eta, alpha] = fields;
+        const auto& [bundle, image, precision, device, eta, alpha] = fields;
         try {
             sacvit::Options options;
             options.precision = precision;
-            options.provider = provider.empty() ? options.provider : provider;
+            options.device = device;
             options.weights = sacvit::Weights::mapped;
             sacvit::Gate gate;
             if (!eta.empty()) {

@@ -4,11 +4,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "backends/device_name.hpp"
 #include "backends/machine.hpp"
+#include "backends/onnxruntime/failures.hpp"
 #include "check.hpp"
 #include "config.hpp"
 #include "files.hpp"
 #include "glue.hpp"
+#include "images/prefetch.hpp"
 #include "images/preprocess.hpp"
 #include "images/resize.hpp"
 #include "text.hpp"
@@ -37,7 +40,9 @@ std::string hash(const std::vector<T>& values) {
     return sha256({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)});
 }
 
-Preprocessing recipe_of(const json& data) { return {data["interpolation"], data["crop"], data["mean"], data["std"]}; }
+Preprocessing recipe_of(const json& data) {
+    return {data["interpolation"], data["crop"], data["mean"], data["std"], data["resize"], data["resize_rounding"]};
+}
 
 // The same image in another layout: every format, rows further apart, upside down.
 std::string fit_from(const std::vector<std::uint8_t>& rgb, int width, int height, int size, const Preprocessing& recipe,
@@ -131,11 +136,31 @@ void test_tokens(const json& golden) {
             EQUAL(call(), entry[3], entry);
         }
     }
+    for (const json& entry : golden["window_targets"]) {
+        const auto call = [&] { return num_targets(entry[0], entry[1], entry[2], entry[3]); };
+        if (entry[4].is_null()) {
+            REFUSES(usage, "alpha", call());
+        } else {
+            EQUAL(call(), entry[4], entry);
+        }
+    }
     for (const json& entry : golden["select"]) {
         const std::vector<float> scores = entry["scores"];
         const auto targets = select_targets(scores.data(), scores.size(), entry["count"]);
         EQUAL(json(targets), entry["targets"], entry);
         EQUAL(json(child_positions(targets, entry["grid"])), entry["children"], entry);
+    }
+    for (const json& entry : golden["window"]) {
+        const std::vector<float> scores = entry["scores"];
+        Config config;
+        config.geometry.image_size = 2 * config.geometry.patch_size * entry["grid"].get<std::int64_t>();
+        config.method.selection = "window";
+        config.method.region_size = entry["side"];
+        config.method.alpha = entry["alpha"];
+        config.method.rounding = "ceil";
+        EQUAL(json(window_sums(scores.data(), entry["grid"], entry["side"])), entry["sums"], entry);
+        EQUAL(config.num_targets(), entry["count"], entry);
+        EQUAL(json(choose_targets(scores.data(), entry["count"], config)), entry["targets"], entry);
     }
     for (const json& entry : golden["softmax"]) {
         const std::vector<float> logits = entry["logits"];
@@ -166,6 +191,26 @@ void test_texts(const json& golden) {
     CHECK(is_utf8("\xC3\xBC") && !is_utf8("\xC3") && !is_utf8("\xC0\x80") && !is_utf8("\xF4\x90\x80\x80"));
 }
 
+void test_devices() {
+    CHECK(parse_device("").is_cpu() && parse_device("CPUExecutionProvider").is_cpu());
+    EQUAL(parse_device("CUDA").provider + text(parse_device("cuda:0").number, parse_device("cuda:12").number),
+          "cuda012");
+    EQUAL(parse_device("WebGpuExecutionProvider").provider + parse_device("webgpu").provider, "webgpuwebgpu");
+    EQUAL(parse_device("cpu:0").provider + text(parse_device("webgpu:1").number), "cpu1");
+    for (const char* name : {":", ":1", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "cuda:99999999999"}) {
+        REFUSES(usage, text("--device ", name, ": a device is cpu, cuda"), parse_device(name));
+    }
+    REFUSES(usage, "there is one processor", parse_device("cpu:1"));
+    EQUAL(device_failure("what else may fail"), "");
+    CHECK(device_failure("... was false. Failed to get a WebGPU adapter: none").find("Vulkan") != std::string::npos);
+    CHECK(device_failure("Program Cast requires f16 but the device does not").find("--precision fp32") !=
+          std::string::npos);
+    CHECK(device_failure("[Invalid Buffer (unlabeled)] is invalid due to a previous error.").find("--batch") !=
+          std::string::npos);
+    CHECK(device_failure("VK_ERROR_OUT_OF_DEVICE_MEMORY").find("--batch") != std::string::npos);
+    CHECK(device_failure("A valid external Instance... Device lost (unknown)").find("was lost") != std::string::npos);
+}
+
 void test_views_refused() {
     const std::uint8_t pixel[4] = {};
     const auto with = [&](int width, int height, std::ptrdiff_t pitch, const std::uint8_t* data) {
@@ -173,11 +218,25 @@ void test_views_refused() {
     };
     REFUSES(image, "has no pixels (0x1)", with(0, 1, 3, pixel));
     REFUSES(image, "has no pixels (1x-1)", with(1, -1, 3, pixel));
-    REFUSES(image, "over the limit of 100,000,000", with(20000, 20000, 60000, pixel));
     REFUSES(usage, "a pitch of 2 bytes", with(1, 1, 2, pixel));
     REFUSES(usage, "has no data", with(1, 1, 3, nullptr));
     REFUSES(usage, "unknown pixel format",
             fit({pixel, 1, 1, 4, static_cast<sacvit::PixelFormat>(9)}, 32, {}, "the image"));
+    const Limits by_default = limits(), small = limits(50, 1);
+    const auto refusal = [&](int width, int height, const Limits& bounds) {
+        const std::optional<sacvit::Error> error =
+            prepare(sacvit::ImageView{pixel, width, height, 60000, sacvit::PixelFormat::rgb}, {}, bounds).error;
+        return std::string(error ? error->what() : "");
+    };
+    EQUAL(
+        refusal(20000, 20000, by_default),
+        "the image has 20000x20000 pixels, over the limit of 110000000; --max-pixels (Options::max_pixels) raises it");
+    EQUAL(refusal(51, 1, small),
+          "the image has 51x1 pixels, over the limit of 50; --max-pixels (Options::max_pixels) raises it");
+    EQUAL(refusal(1, 1, small),
+          "the image has 1x1 pixels and would take about 8 MB to decode, over the limit of 1 MB for one image; "
+          "--max-memory (Options::max_memory) raises it");
+    REFUSES(usage, "max_memory is -1", limits(0, -1));
     for (const double eta : {-0.1, 1.1, std::nan("")}) {
         REFUSES(usage, "it must lie between 0 and 1", check_eta(eta));
     }
@@ -193,6 +252,7 @@ int main(int, char** argv) {
     test_views(golden);
     test_tokens(golden);
     test_texts(golden);
+    test_devices();
     test_views_refused();
     return check::result();
 }

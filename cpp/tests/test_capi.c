@@ -51,16 +51,19 @@ static void test_opening(const char* bundle) {
     CHECK(sacvit_open("none.sacvit", NULL, &model) == SACVIT_ERROR_BUNDLE && model == NULL);
     CHECK(sacvit_open(NULL, NULL, &model) == SACVIT_ERROR_USAGE);
     CHECK(sacvit_open(bundle, NULL, NULL) == SACVIT_ERROR_USAGE);
-    options.provider = "nonsense";
+    options.device = "nonsense";
     CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BACKEND);
     CHECK(strstr(sacvit_last_error(), "has no provider nonsense; it offers ") != NULL);
-    options.provider = NULL;
+    options.device = NULL;
     options.precision = "fp64";
-    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BUNDLE);
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_USAGE);
     options.precision = NULL;
     options.threads = -1;
     CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_USAGE);
     options.threads = 1;
+    options.max_memory = -1;
+    CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_USAGE);
+    options.max_memory = 0;
     options.library = "/nowhere/libonnxruntime.so";
     CHECK(sacvit_open(bundle, &options, &model) == SACVIT_ERROR_BACKEND && model == NULL);
 }
@@ -102,10 +105,63 @@ static void test_answers(const sacvit_model* model, const char* image) {
     for (i = 0; i < 3; ++i) {
         sacvit_prediction_free(batch[i]);
     }
+    /* One source of nothing, of whatever kind, doesn't cost the others their answers. */
+    for (i = 0; i < 4; ++i) {
+        memset(&sources[1], 0, sizeof sources[1]);
+        sources[1].size = i == 1 ? 5 : 0;
+        sources[1].width = sources[1].height = i == 2 ? 5 : 0;
+        sources[1].path = i == 3 ? "" : NULL;
+        CHECK(sacvit_predict_batch(model, sources, 3, 0, -1, statuses, batch) == SACVIT_OK);
+        CHECK(statuses[0] == SACVIT_OK && batch[0] != NULL && statuses[2] == SACVIT_OK && batch[2] != NULL);
+        CHECK(statuses[1] == (i == 3 ? SACVIT_ERROR_IMAGE : SACVIT_ERROR_USAGE) && batch[1] == NULL);
+        sacvit_prediction_free(batch[0]);
+        sacvit_prediction_free(batch[2]);
+    }
     CHECK(sacvit_predict_batch(model, sources, 3, 7, -1, statuses, batch) == SACVIT_ERROR_USAGE);
     CHECK(statuses[2] == SACVIT_ERROR_USAGE && batch[2] == NULL);
     CHECK(sacvit_predict_batch(model, NULL, 0, -1, -1, statuses, batch) == SACVIT_OK);
     sacvit_prediction_free(one);
+}
+
+/* NULL in place of every pointer: an error, or nothing, and no crash. */
+static void test_null(const sacvit_model* model, const char* image) {
+    sacvit_source source;
+    sacvit_status status = SACVIT_OK;
+    sacvit_prediction* prediction = NULL;
+    size_t count = 7;
+    int grid = 7;
+    memset(&source, 0, sizeof source);
+    source.path = image;
+    CHECK(sacvit_open(NULL, NULL, NULL) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_reload(NULL) == SACVIT_ERROR_USAGE && strcmp(sacvit_last_error(), "model is NULL") == 0);
+    CHECK(sacvit_predict(NULL, NULL, -1, -1, NULL) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict_batch(NULL, &source, 1, -1, -1, &status, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(status == SACVIT_ERROR_USAGE && prediction == NULL);
+    CHECK(sacvit_predict_batch(model, NULL, 1, -1, -1, &status, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict_batch(model, &source, 1, -1, -1, NULL, &prediction) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict_batch(model, &source, 1, -1, -1, &status, NULL) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_predict_batch(NULL, NULL, 0, -1, -1, NULL, NULL) == SACVIT_ERROR_USAGE);
+    CHECK(sacvit_prediction_stage(NULL) == 0);
+    CHECK(sacvit_prediction_index(NULL) == 0);
+    CHECK(sacvit_prediction_label(NULL) == NULL);
+    CHECK(sacvit_prediction_stage_one_probability(NULL) == 0);
+    CHECK(sacvit_prediction_probabilities(NULL, &count) == NULL && count == 0);
+    CHECK(sacvit_prediction_probabilities(NULL, NULL) == NULL);
+    CHECK(sacvit_prediction_target_mask(NULL, &grid) == NULL && grid == 0);
+    CHECK(sacvit_prediction_target_mask(NULL, NULL) == NULL);
+    CHECK(sacvit_prediction_json(NULL) == NULL);
+    CHECK(sacvit_class_count(NULL) == 0);
+    CHECK(sacvit_class_label(NULL, 0) == NULL);
+    CHECK(sacvit_description(NULL) == NULL);
+    sacvit_close(NULL);
+    sacvit_prediction_free(NULL);
+}
+
+static void test_reload(sacvit_model* model) {
+    const char* label = sacvit_class_label(model, 0);
+    const char* description = sacvit_description(model);
+    CHECK(sacvit_reload(model) == SACVIT_OK);
+    CHECK(sacvit_class_label(model, 0) == label && sacvit_description(model) == description); /* nothing changed */
 }
 
 int main(int argc, char** argv) {
@@ -118,11 +174,11 @@ int main(int argc, char** argv) {
     if (model != NULL) {
         CHECK(strstr(sacvit_description(model), "ONNX Runtime 1.") != NULL);
         test_refusals(model, argv[2]);
+        test_null(model, argv[2]);
+        test_reload(model);
         test_answers(model, argv[2]);
     }
     sacvit_close(model);
-    sacvit_close(NULL);
-    sacvit_prediction_free(NULL);
     printf("%d checks passed, %d failed; sacvit %s\n", passes, failures, sacvit_version());
     return failures != 0 || passes == 0;
 }

@@ -55,7 +55,9 @@ void same_answer(const json& answer, const json& expected) {
 void test_steps(const Cascade& cascade, const Config& config, const json& image) {
     const int size = static_cast<int>(config.geometry.image_size);
     const std::string path = image["path"];
-    const Image decoded = decode_file(path);
+    const Limits bounds = limits();
+    Share share(bounds);
+    const Image decoded = decode_file(path, share);
     const Pixels pixels = fit(decoded.view(), size, config.preprocessing, path);
     EQUAL(hash(pixels), image["pixels"], path);
     std::vector<float> low(pixels.size() / 4);
@@ -65,10 +67,8 @@ void test_steps(const Cascade& cascade, const Config& config, const json& image)
     near(floats(out, "logits"), image["logits"], path + " stage 1 logits");
     near(floats(out, "scores"), image["scores"], path + " scores");
     for (const json& expected : image["cases"]) {
-        const auto tokens = config.geometry.tokens();
-        const auto count = num_targets(expected["alpha"], tokens, config.method.rounding);
-        const auto targets =
-            select_targets(floats(out, "scores"), static_cast<std::size_t>(tokens), static_cast<std::size_t>(count));
+        const auto count = static_cast<std::size_t>(config.num_targets(expected["alpha"].get<double>()));
+        const auto targets = choose_targets(floats(out, "scores"), count, config);
         EQUAL(json(targets), expected["targets"], path);
         StageTwoRequest request;
         request.add(pixels, out, 0, targets, config);
@@ -145,7 +145,7 @@ int main(int, char** argv) {
             if (mapped) {
                 continue;  // every image is compared with packed weights, Python's default
             }
-            const Cascade cascade(open_ort_backend(options, 1), bundle.checked_files(precision), config);
+            const Cascade cascade(open_ort_backend(options, 1), bundle.hold(precision), config);
             for (const json& image : entry["images"]) {
                 test_steps(cascade, config, image);
                 test_answers(model, image);

@@ -29,7 +29,11 @@ void test_find_plans(const json& cases) {
             REFUSES(bundle, entry["named"].get<std::string>(), find());
             continue;
         }
-        EQUAL(json(find()), entry["plans"], entry);
+        json plans;
+        for (const auto& [role, plan] : find()) {
+            plans[role] = plan.path;
+        }
+        EQUAL(plans, entry["plans"], entry);
     }
     CHECK(refused >= 10, refused);
 }
@@ -120,8 +124,8 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
             sacvit::Model(bundle + "/../ahead.sacvit", with("tensorrt", "int8")));
     REFUSES(backend, "unknown backend 'openvino'", sacvit::Model(bundle, with("openvino", "auto")));
     sacvit::Options both = with("tensorrt", "fp32");
-    both.provider = "cuda";
-    REFUSES(usage, "--provider cuda is ONNX Runtime's", sacvit::Model(bundle, both));
+    both.device = "cpu";
+    REFUSES(usage, "tensorrt runs on the first GPU", sacvit::Model(bundle, both));
     standin::gpus = 0;
     REFUSES(backend, "there is no GPU 0 in this machine", sacvit::Model(bundle, with("tensorrt", "fp32")));
     standin::gpus = 1;
@@ -156,9 +160,33 @@ void test_failures(const std::string& bundle, const std::vector<sacvit::Source>&
     auto library = std::make_shared<TrtLibrary>();
     library->title = "TensorRT";
     library->runtime.reset(nvinfer1::createInferRuntime(logger()));
-    const std::string broken = bundle + "/labels.txt";
-    REFUSES(backend, "TensorRT can't load " + broken + ": the plan names no engine", TrtEngine(library, broken));
-    REFUSES(backend, broken + "x does not exist", TrtEngine(library, broken + "x"));
+    const HeldFile broken{"folder/broken.plan", "broken.plan", std::make_shared<Pages>(5)};
+    REFUSES(backend, "TensorRT can't load folder/broken.plan: the plan names no engine", TrtEngine(library, broken));
+}
+
+// Plans are read when the bundle is opened: both stages are built from what was there then.
+void test_held(const std::string& bundle, const std::vector<sacvit::Source>& images) {
+    namespace fs = std::filesystem;
+    const fs::path copy = fs::path(bundle).parent_path() / "held.sacvit";
+    fs::remove_all(copy);
+    fs::copy(bundle, copy, fs::copy_options::recursive);
+    const auto expected = sacvit::Model(bundle, with("tensorrt", "fp32")).predict_batch(images, {1.0});
+    sacvit::Model plans(copy.string(), with("tensorrt", "fp32"));
+    plans.predict(images[0], {0.0});
+    for (const auto& entry : fs::recursive_directory_iterator(copy / "plans")) {
+        if (entry.is_regular_file()) {
+            std::ofstream(entry.path()) << "{}";
+        }
+    }
+    same(plans.predict_batch(images, {1.0}), expected);
+    REFUSES(bundle, "plan.json", plans.reload());
+    fs::remove_all(copy / "plans");
+    REFUSES(bundle, "it has no fp32 plans", plans.reload());
+    same(plans.predict_batch(images, {1.0}), expected);
+    fs::copy(fs::path(bundle) / "plans", copy / "plans", fs::copy_options::recursive);
+    plans.reload();
+    fs::remove_all(copy);
+    same(plans.predict_batch(images, {1.0}), expected);
 }
 
 }  // namespace
@@ -178,6 +206,7 @@ int main(int, char** argv) {
     test_answers(bundle, images);
     test_threads(bundle, images);
     test_failures(bundle, images);
+    test_held(bundle, images);
     EQUAL(standin::contexts.load(), 0);
     EQUAL(standin::device_blocks.load(), 0l);
     EQUAL(standin::off_device.load(), 0);

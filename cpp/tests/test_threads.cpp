@@ -131,6 +131,25 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
     } catch (const std::runtime_error& error) {
         EQUAL(std::string(error.what()), "mine");
     }
+    // The answers before it come first, with one worker or several, whatever part of a batch they are.
+    for (const int workers : {1, 3}) {
+        std::size_t at = 0;
+        sacvit::Stream later = model.stream(
+            [&]() -> std::optional<sacvit::Source> {
+                return at < 3 ? sacvit::Source(paths[at++ % paths.size()]) : throw std::runtime_error("mine");
+            },
+            {2, workers});
+        for (int i = 0; i < 3; ++i) {
+            EQUAL(answer(*later.next()).source, paths[static_cast<std::size_t>(i) % paths.size()]);
+        }
+        try {
+            later.next();
+            CHECK(false, "the source's exception was lost");
+        } catch (const std::runtime_error& error) {
+            EQUAL(std::string(error.what()), "mine");
+        }
+        CHECK(!later.next());
+    }
     REFUSES(usage, "batch_size must be at least 1", model.stream(source(paths), {0, 1}));
     REFUSES(usage, "eta is 1.5", model.predict(paths[0], {1.5}));
     REFUSES(usage, "alpha is 0;", model.predict(paths[0], {std::nullopt, 0.0}));
@@ -150,6 +169,28 @@ void test_sources(const sacvit::Model& model, const std::string& path) {
     const auto results = model.predict_batch({path, sacvit::Bytes{raw.data(), 700}, path, "none.jpg"}, {1.0});
     CHECK(results[0].index() == 0 && results[1].index() == 1 && results[2].index() == 0 && results[3].index() == 1);
     EQUAL(std::get<sacvit::Error>(results[3]).code() == sacvit::ErrorCode::image, true);
+    // A source of nothing is one error among answers.
+    const auto others = model.predict_batch({path, sacvit::Bytes{nullptr, 7}, path, sacvit::ImageView{}, ""}, {1.0});
+    CHECK(others[0].index() == 0 && others[1].index() == 1 && others[2].index() == 0);
+    CHECK(others[3].index() == 1 && others[4].index() == 1);
+}
+
+// Threads that share one account of memory take turns, whatever each of them needs.
+void test_memory(const std::string& bundle, const std::vector<std::string>& paths) {
+    sacvit::Options options;
+    options.threads = 1;
+    options.precision = "fp32";
+    options.max_memory = 90;  // a PNG is reckoned with 64 MB and more, so one at a time
+    const sacvit::Model model(bundle, options);
+    std::vector<std::string> many;
+    for (int i = 0; i < 4; ++i) {
+        many.insert(many.end(), paths.begin(), paths.end());
+    }
+    sacvit::Stream stream = model.stream(source(many), {4, 4}, {0.0});
+    for (const std::string& path : many) {
+        EQUAL(answer(*stream.next()).source, path);
+    }
+    CHECK(!stream.next());
 }
 
 }  // namespace
@@ -163,5 +204,6 @@ int main(int, char** argv) {
     const sacvit::Model model(argv[1], options);
     test_streams(model, paths);
     test_sources(model, paths[1]);
+    test_memory(argv[1], paths);
     return check::result();
 }

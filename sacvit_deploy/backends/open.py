@@ -3,61 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from sacvit_deploy.backends.device_name import parse_device
 from sacvit_deploy.backends.protocol import Backend
-from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.errors import BackendError, UsageError
+from sacvit_deploy.cpu import check_threads, usable_cores
+from sacvit_deploy.errors import UsageError
 
 WEIGHTS = ("packed", "mapped")
 
 
-def _onnxruntime(provider: str | None, threads: int, weights: str) -> Backend:
+@dataclass(frozen=True)
+class BackendOptions:
+    """What a backend is opened with. weights, capture: see `open_backend`."""
+
+    device: str | None
+    threads: int
+    weights: str = "packed"
+    capture: bool = False
+
+
+def _onnxruntime(options: BackendOptions) -> Backend:
     from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(provider or "cpu", threads, weights)
+    return OnnxRuntimeBackend(options.device or "cpu", options.threads, options.weights, options.capture)
 
 
-def _openvino(provider: str | None, threads: int, weights: str) -> Backend:
+def _openvino(options: BackendOptions) -> Backend:
     from sacvit_deploy.backends.openvino.backend import OpenVINOBackend
 
-    return OpenVINOBackend(threads)
+    return OpenVINOBackend(options.threads)
 
 
-def _tensorrt(runtime: str) -> Callable[[str | None, int, str], Backend]:
-    def opened(provider: str | None, threads: int, weights: str) -> Backend:
+def _tensorrt(runtime: str) -> Callable[[BackendOptions], Backend]:
+    def opened(options: BackendOptions) -> Backend:
         from sacvit_deploy.backends.tensorrt.backend import TensorRTBackend
 
-        return TensorRTBackend(runtime)
+        return TensorRTBackend(runtime, parse_device(options.device).number)
 
     return opened
 
 
-# By name: (provider, threads, weights) -> the backend. Raises BackendError where its library is missing.
-BACKENDS: dict[str, Callable[[str | None, int, str], Backend]] = {
+# By name: how it is opened. Raises BackendError where its library is missing.
+BACKENDS: dict[str, Callable[[BackendOptions], Backend]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "tensorrt": _tensorrt("tensorrt"),
     "tensorrt-rtx": _tensorrt("tensorrt-rtx"),
 }
+# The devices of backends that have one kind alone; ONNX Runtime has those of its providers.
+DEVICES = {"openvino": ("cpu",), "tensorrt": ("cuda",), "tensorrt-rtx": ("cuda",)}
 
 
 def open_backend(
-    name: str = "auto", *, provider: str | None = None, threads: int | None = None, weights: str = "packed"
+    name: str = "auto",
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    weights: str = "packed",
+    capture: bool = False,
 ) -> Backend:
     """Open a backend by name; `auto` is ONNX Runtime, which every bundle runs on (see `choose_backend`).
 
-    provider: an ONNX Runtime execution provider, by its full name or in short ("cpu", "cuda"); the session must really
-    get it. threads: CPU threads of one engine call; None is one for each core this process may use.
+    device: "cpu", "cuda", "cuda:1", "webgpu", or the name of an execution provider of ONNX Runtime or of a package
+    with one, with a number where it has several devices; it must really run there. None is the backend's own first.
+    threads: CPU threads of one engine call; None is as many as `usable_cores` counts.
     weights: "packed" lets each engine keep its own copy, rearranged for speed; "mapped" lets both read the one file in
-    place, which opens at once and needs memory for one copy; OpenVINO and TensorRT always pack. Raises BackendError,
-    UsageError.
+    place, which opens at once and needs memory for one copy; OpenVINO and TensorRT always pack.
+    capture: on WebGPU, record the stages' calls and replay them. Raises BackendError, UsageError.
     """
     if name not in ("auto", *BACKENDS):
-        raise BackendError(f"unknown backend {name!r}; there are: auto, {', '.join(BACKENDS)}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads is {threads}; it must be at least 1")
+        raise UsageError(f"unknown backend {name!r}; there are: auto, {', '.join(BACKENDS)}")
+    threads = usable_cores() if threads is None else check_threads(threads)
     if weights not in WEIGHTS:
         raise UsageError(f"weights is {weights!r}; it must be one of {', '.join(WEIGHTS)}")
-    if provider is not None and name not in ("auto", "onnxruntime"):
-        raise UsageError(f"--provider {provider} is ONNX Runtime's; {name} has none")
-    return BACKENDS["onnxruntime" if name == "auto" else name](provider, threads or usable_cores(), weights)
+    where = parse_device(device)
+    if capture and (where.name not in ("webgpu", "webgpuexecutionprovider") or name not in ("auto", "onnxruntime")):
+        raise UsageError("--capture is for --device webgpu; TensorRT records its calls by itself")
+    taken = DEVICES.get(name)
+    if device is not None and taken is not None and where.name not in taken:
+        raise UsageError(f"--device {device}: {name} runs on {' or '.join(taken)}")
+    return BACKENDS["onnxruntime" if name == "auto" else name](BackendOptions(device, threads, weights, capture))

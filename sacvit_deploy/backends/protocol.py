@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from sacvit_deploy.errors import BackendError
 
 if TYPE_CHECKING:
     from sacvit_deploy.bundle.bundle import Bundle
+    from sacvit_deploy.bundle.held import EngineFile, Held
     from sacvit_deploy.device.protocol import Device
 
 
@@ -39,13 +39,16 @@ class Backend(Protocol):
     def precisions(self, bundle: Bundle) -> list[str]:
         """List the variants of a bundle that can be opened here. Raises BundleError."""
 
-    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        """Return a variant's checked files by role, as this backend opens them. Raises BundleError, BackendError."""
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Held]:
+        """Read a variant's files into memory, checked, by role, as this backend opens them.
 
-    def open(self, stage: Path, weights: Path | None) -> Engine:
-        """Load one engine. Raises BackendError."""
+        Raises BundleError, BackendError.
+        """
 
-    def device(self, files: Mapping[str, Path]) -> Device | None:
+    def open(self, stage: EngineFile, weights: EngineFile | None) -> Engine:
+        """Load one engine; of files that are held, nothing is read from the disk. Raises BackendError, BundleError."""
+
+    def device(self, files: Mapping[str, EngineFile]) -> Device | None:
         """Return a device that keeps every tensor of these files; None where the CPU computes. Raises BackendError."""
 
 

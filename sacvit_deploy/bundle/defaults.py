@@ -5,29 +5,45 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
+from sacvit_deploy.bundle.bundle import MANIFEST, open_manifest
+from sacvit_deploy.bundle.manifest import Manifest, Variant
+from sacvit_deploy.bundle.write import changing
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.files import whole_file
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.glue import check_eta
 
 MARK = "defaults: "  # prefix of the note that says who chose them
 
 
-def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str, precision: str = "fp32") -> None:
+def write_defaults(
+    bundle: Path, *, eta: float, alpha: float, reason: str, precision: str = "fp32", measured: Variant | None = None
+) -> None:
     """Make eta and alpha the defaults of a bundle folder, and note the reason in its provenance.
 
     An eta chosen with fp32 becomes the bundle's and clears those of the other variants, which matched the old one; an
     eta chosen with another variant is that variant's alone. The manifest is replaced by a rename, so a reader sees the
-    old one or the new one. Raises UsageError for values out of range, BundleError for a bundle that is damaged or can't
-    be written.
+    old one or the new one. measured: the variant they were chosen with. Raises UsageError for values out of range,
+    BundleError for a bundle that is damaged, can't be written, or has other engines by now than `measured`.
     """
-    manifest = open_bundle(bundle).manifest
-    config = manifest.config
     eta = check_eta(eta)
-    num_targets(alpha, config.geometry.tokens, config.method.rounding)
+    open_manifest(bundle).config.num_targets(alpha)
     if "\n" in reason:
         raise UsageError("the reason for a bundle's defaults must be one line")
+    try:
+        with changing(bundle) as folder:
+            manifest = open_manifest(folder)
+            now = manifest.variants.get(precision)
+            if measured is not None and (now is None or now.files != measured.files):
+                raise BundleError(f"{bundle} was replaced while it was measured; its defaults are unchanged, run again")
+            changed = _changed(manifest, eta, alpha, reason, precision)
+            with whole_file(folder / MANIFEST, follow=False) as partial:
+                partial.write_bytes(changed.to_bytes())
+    except OSError as error:
+        raise BundleError(f"can't write {bundle / MANIFEST}: {error.strerror}; its defaults are unchanged") from error
+
+
+def _changed(manifest: Manifest, eta: float, alpha: float, reason: str, precision: str) -> Manifest:
+    config = manifest.config
     variants = {
         name: dataclasses.replace(variant, eta=None if precision == "fp32" else eta)
         if precision in ("fp32", name)
@@ -36,16 +52,10 @@ def write_defaults(bundle: Path, *, eta: float, alpha: float, reason: str, preci
     }
     # The last choice is the one that counts.
     notes = [note for note in manifest.provenance.get("notes", []) if not str(note).startswith(MARK)]
-    changed = dataclasses.replace(
+    return dataclasses.replace(
         manifest,
         eta=eta if precision == "fp32" else manifest.eta,
         variants=variants,
         config=dataclasses.replace(config, method=dataclasses.replace(config.method, alpha=float(alpha))),
         provenance={**manifest.provenance, "notes": [*notes, MARK + reason]},
     )
-    target = bundle / MANIFEST
-    try:
-        with whole_file(target) as partial:
-            partial.write_bytes(changed.to_bytes())
-    except OSError as error:
-        raise BundleError(f"can't write {target}: {error.strerror}; its defaults are unchanged") from error

@@ -7,14 +7,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sacvit_deploy.bundle.bundle import Bundle, check_file
+from sacvit_deploy.bundle.bundle import PLANS, Bundle, check_file
 from sacvit_deploy.bundle.digest import read_sealed, seal
-from sacvit_deploy.bundle.manifest import FileEntry
+from sacvit_deploy.bundle.facts import check_build
+from sacvit_deploy.bundle.held import Held, hold
+from sacvit_deploy.bundle.manifest import FileEntry, read_entry
 from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError
+from sacvit_deploy.precisions import PRECISIONS
+from sacvit_deploy.typed import field as required
+from sacvit_deploy.typed import items, mapping, only, text, whole, wrong
 
 SCHEMA = 1
-FOLDER, RECORD = "plans", "plan.json"
+FOLDER, RECORD = PLANS, "plan.json"
 
 
 @dataclass(frozen=True)
@@ -74,36 +79,88 @@ def read_record(folder: Path) -> PlanRecord:
 
 
 def _parse(data: Mapping[str, Any]) -> PlanRecord:
-    missing = [role for role in STAGES if role not in data["plans"]]
+    plans = mapping(required(data, "plans"), "plans")
+    missing = [role for role in STAGES if role not in plans]
     if missing:
         raise BundleError(f"it lists no {missing[0]} plan")
+    precision = required(data, "precision")
+    if precision not in tuple(PRECISIONS):
+        raise wrong("precision", precision, f"one of {', '.join(PRECISIONS)}")
     return PlanRecord(
-        place=BuildTarget(**{**data["place"], "capabilities": tuple(data["place"]["capabilities"])}),
-        precision=str(data["precision"]),
-        batch=_span(data["batch"]),
-        targets=_span(data["targets"]),
-        plans={role: _plan(value) for role, value in data["plans"].items()},
-        built=str(data["built"]),
+        place=_place(required(data, "place")),
+        precision=precision,
+        batch=_span(required(data, "batch"), "batch"),
+        targets=_span(required(data, "targets"), "targets"),
+        plans={role: _plan(value, f"plans.{role!r:.40}") for role, value in plans.items()},
+        built=text(required(data, "built"), "built"),
     )
 
 
-def _span(values: Any) -> tuple[int, int, int]:
-    smallest, usual, largest = (int(value) for value in values)
-    return smallest, usual, largest
+def _place(value: Any) -> BuildTarget:
+    data = only(value, ("runtime", "version", "device", "capabilities", "driver"), "place")
 
+    def word(name: str) -> str:
+        return text(required(data, name, "place."), f"place.{name}")
 
-def _plan(data: Mapping[str, Any]) -> PlanFile:
-    profiles = tuple(
-        {name: tuple(tuple(int(size) for size in shape) for shape in shapes) for name, shapes in profile.items()}
-        for profile in data["profiles"]
+    return BuildTarget(
+        runtime=word("runtime"),
+        version=word("version"),
+        device=None if required(data, "device", "place.") is None else word("device"),
+        capabilities=items(required(data, "capabilities", "place."), "place.capabilities", text, 64),
+        driver=None if data.get("driver") is None else word("driver"),
     )
-    return PlanFile(FileEntry(**data["file"]), dict(data["onnx"]), profiles, data["facts"])
+
+
+def _size(value: Any, where: str) -> int:
+    return whole(value, where, 0, 1 << 31)
+
+
+def _shape(value: Any, where: str) -> tuple[int, ...]:
+    return items(value, where, _size, 8)
+
+
+def _shapes(value: Any, where: str) -> tuple[tuple[int, ...], ...]:
+    return items(value, where, _shape, 3)
+
+
+def _span(value: Any, where: str) -> tuple[int, int, int]:
+    sizes = _shape(value, where)
+    if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
+        raise wrong(where, value, "the smallest, the usual and the largest size")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _profile(value: Any, where: str) -> dict[str, tuple[tuple[int, ...], ...]]:
+    return {name: _shapes(shapes, f"{where}.{name!r:.40}") for name, shapes in mapping(value, where).items()}
+
+
+def _plan(value: Any, where: str) -> PlanFile:
+    data = only(value, ("file", "onnx", "profiles", "facts"), where)
+    onnx = mapping(required(data, "onnx", f"{where}."), f"{where}.onnx")
+    return PlanFile(
+        file=read_entry(required(data, "file", f"{where}."), f"{where}.file"),
+        onnx={name: text(digest, f"{where}.onnx.{name!r:.40}", 64) for name, digest in onnx.items()},
+        profiles=items(required(data, "profiles", f"{where}."), f"{where}.profiles", _profile, 64),
+        facts=check_build(required(data, "facts", f"{where}."), f"{where}.facts"),
+    )
 
 
 def list_plans(bundle: Bundle) -> Iterator[tuple[Path, PlanRecord]]:
-    """Yield every plan folder of a bundle and its record, sorted by name. Raises BundleError for a damaged one."""
+    """Yield every plan folder of a bundle and its record, sorted by name. Raises BundleError for a damaged one.
+
+    Hidden folders are no plans: builds that were killed, or moved out of the way, leave them.
+    """
     for path in sorted((bundle.path / FOLDER).glob(f"*/{RECORD}")):
-        yield path.parent, read_record(path.parent)
+        if not path.parent.name.startswith("."):
+            yield path.parent, read_record(path.parent)
+
+
+def check_plans(bundle: Bundle) -> int:
+    """Check the sizes and hashes of all plans of a bundle, and return their number. Raises BundleError."""
+    plans = [(folder, plan.file) for folder, record in list_plans(bundle) for plan in record.plans.values()]
+    for folder, entry in plans:
+        check_file(folder, entry, "build the plans again with sacvit build")
+    return len(plans)
 
 
 def incompatibilities(record: PlanRecord, bundle: Bundle, here: BuildTarget) -> list[str]:
@@ -125,8 +182,8 @@ def incompatibilities(record: PlanRecord, bundle: Bundle, here: BuildTarget) -> 
     return reasons
 
 
-def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, Path]:
-    """Return the paths, by role, of a variant's plans that can run on this machine, after checking their hashes.
+def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, Held]:
+    """Read a variant's plans that can run on this machine into memory, by role, checking their hashes.
 
     Raises BundleError that says why none can, and which command builds them.
     """
@@ -138,9 +195,8 @@ def find_plans(bundle: Bundle, precision: str, here: BuildTarget) -> dict[str, P
             continue
         reasons = incompatibilities(record, bundle, here)
         if not reasons:
-            for plan in record.plans.values():
-                check_file(folder, plan.file, f"build it again with: {command}")
-            return {role: folder / plan.file.path for role, plan in record.plans.items()}
+            remedy = f"build it again with: {command}"
+            return {role: hold(folder / plan.file.path, plan.file, remedy) for role, plan in record.plans.items()}
         refused.append(f"{FOLDER}/{folder.name} was {', '.join(reasons)}")
     why = "; ".join(refused) or f"it has no {precision} plans for {here.runtime}"
     raise BundleError(f"{bundle.path} can't run with {here.runtime} here: {why}; build them with: {command}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from PIL import Image
 
 from sacvit_deploy.backends.open import BACKENDS
+from sacvit_deploy.commands.stopping import stopping_at_signals
+from sacvit_deploy.console.terminal import printable, say
+from sacvit_deploy.cpu import MOST_THREADS
 from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.images.budget import MAX_PIXELS
 from sacvit_deploy.precisions import PRECISIONS
 
 # Libraries that only an extra installs, by import name.
@@ -22,12 +27,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def run_command(command: click.Command) -> NoReturn:
-    """Run a click command as the process: an error prints one line; exit code 2 for bad usage, 1 for a failed job."""
+    """Run a click command as the process: an error prints one line; exit code 2 for bad usage, 1 for a failed job.
+
+    Ctrl-C and SIGTERM end it with 130 and 143.
+    """
     warnings.filterwarnings("ignore", module="PIL")  # broken EXIF and the like; real damage is an error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     stdout = sys.stdout
+    for stream in (stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what can't be written there, as bytes in a file's name, is escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
-        status = command.main(standalone_mode=False)
+        with stopping_at_signals():
+            status = command.main(standalone_mode=False, help_option_names=["--help", "-h"])
     except UsageError as error:
         fail(str(error), 2)
     except SacvitError as error:
@@ -40,8 +51,6 @@ def run_command(command: click.Command) -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        fail("interrupted", 130)
     except SystemExit as error:
         # Where the reader (head, say) has gone, click replaces stdout and ends with 1; the reader has what it wanted.
         sys.exit(error.code if sys.stdout is stdout else 0)
@@ -50,8 +59,13 @@ def run_command(command: click.Command) -> NoReturn:
 
 def fail(message: str, status: int) -> NoReturn:
     """Print an error on one line and exit with `status`."""
-    click.echo(f"Error: {message}", err=True)
+    say(f"Error: {printable(message)}", err=True)
     sys.exit(status)
+
+
+def note_to_user(text: str) -> None:
+    """Print a remark on stderr."""
+    say(f"Note: {printable(text)}", err=True)
 
 
 def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -63,20 +77,53 @@ def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> f
 
 bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
 bundle_option = click.option("--bundle", type=click.Path(), help="The bundle; optional if there is just one nearby.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-provider_option = click.option(
-    "--provider", help="ONNX Runtime execution provider: cpu, cuda or a full name.  [default: cpu]"
+alpha_option = click.option(
+    "--alpha",
+    type=float,
+    help="Share of tokens (of the window's, if the model has one) that stage 2 sees in full.  [default: the bundle's]",
 )
-threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one per core]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_option = click.option(
+    "--device",
+    "--provider",  # its name in the first versions
+    "device",
+    help="cpu, cuda, cuda:1, webgpu or an execution provider's name.  [default: the backend's own]",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: as `sacvit doctor` says]"
+)
+
+
+def lift_pillows_limit(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+    """Click callback: let Pillow open images as large as the user allows; ours is the limit that counts."""
+    if value is not None:
+        Image.MAX_IMAGE_PIXELS = max(value, Image.MAX_IMAGE_PIXELS or 0)
+    return value
+
+
+max_memory_option = click.option(
+    "--max-memory",
+    type=click.IntRange(min=1),
+    help="MB that all images being decoded may take.  [default: 2400, 600 of them for one, or half of what is free]",
+)
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    callback=lift_pillows_limit,
+    help=f"Pixels of an image.  [default: {MAX_PIXELS:,}]",
+)
 
 
 def backend_options(function: F) -> F:
-    """Add --backend, --provider, --precision and --threads to a command."""
+    """Add what `SACViT` takes to a command: --backend, --device, --precision, --threads, --max-memory and so on."""
     options = (
         click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
-        provider_option,
+        device_option,
         click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
         threads_option,
+        click.option("--capture", is_flag=True, help="On WebGPU: record the engines' calls and replay them."),
+        max_memory_option,
+        max_pixels_option,
     )
     for option in reversed(options):
         function = option(function)

@@ -13,16 +13,22 @@ import click
 
 import sacvit_deploy
 from sacvit_deploy.backends.choose import choose_precision
-from sacvit_deploy.backends.onnxruntime.session import load_library
+from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
+from sacvit_deploy.backends.onnxruntime.plugins import WEBGPU, installed_plugins, short_name
+from sacvit_deploy.backends.onnxruntime.row_models import add_model
+from sacvit_deploy.backends.onnxruntime.session import CPU, load_library
 from sacvit_deploy.backends.openvino.backend import load_library as load_openvino
 from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.backends.tensorrt.library import load_library as load_tensorrt
 from sacvit_deploy.commands.common import json_option
-from sacvit_deploy.cpu import cpu_features, usable_cores
+from sacvit_deploy.commands.strict import StrictCommand
+from sacvit_deploy.console.terminal import say
+from sacvit_deploy.cpu import core_limits, cpu_features
 from sacvit_deploy.device.cuda import find_gpu
-from sacvit_deploy.errors import BackendError, first_line
+from sacvit_deploy.errors import BackendError
 from sacvit_deploy.precisions import PRECISIONS
 
+TRIED = (CPU, WEBGPU)  # the providers that the whole cascade was run on
 # import name: what needs it
 LIBRARIES = {
     "numpy": "runtime",
@@ -36,22 +42,24 @@ LIBRARIES = {
 }
 
 
-@click.command("doctor")
+@click.command("doctor", cls=StrictCommand)
 @json_option
 def command(as_json: bool) -> None:
     """Show what this machine can run, and why it can't run the rest."""
     facts = examine()
-    click.echo(json.dumps(facts, indent=1) if as_json else doctor_table(facts))
+    say(json.dumps(facts, indent=1) if as_json else doctor_table(facts))
 
 
 def examine() -> dict[str, Any]:
     """Examine the CPU, the libraries, the execution providers and the GPU; return the facts as JSON."""
     precision, reason = choose_precision(PRECISIONS, "cpu")
+    limits = core_limits()
     return {
         "sacvit_deploy": sacvit_deploy.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "cores": usable_cores(),
+        "cores": limits.cores,
+        "core_limits": asdict(limits),
         "cpu_features": cpu_features(),
         "precision": {"auto": precision, "reason": reason},
         "libraries": {name: {"for": use, "version": version(name)} for name, use in LIBRARIES.items()},
@@ -80,38 +88,25 @@ def version(name: str) -> str | None:
 
 
 def onnxruntime_facts() -> dict[str, Any]:
-    """Return ONNX Runtime's version and, for each provider it lists, whether a session really runs on it."""
+    """Return ONNX Runtime's version and, for each provider, built in or of a package, what `--device` makes of it."""
     library = load_library()
     # Azure's provider calls models on other machines; it is in every wheel and runs nothing here.
     offered = [name for name in library.get_available_providers() if name != "AzureExecutionProvider"]
-    return {"version": library.__version__, "providers": {name: try_provider(library, name) for name in offered}}
+    plugins = [plugin.provider for plugin in installed_plugins() if plugin.provider not in offered]
+    return {"version": library.__version__, "providers": {name: try_provider(name) for name in (*offered, *plugins)}}
 
 
-def try_provider(library: Any, name: str) -> str:
-    """Open a session of one addition on a provider; return "works", or the reason it does not."""
-    options = library.SessionOptions()
-    options.log_severity_level = 4
+def try_provider(name: str) -> str:
+    """Open a session of one addition on a provider; return "works" and what it can do, or the reason it does not."""
     try:
-        session = library.InferenceSession(tiny_model(), options, providers=[name])
-    except Exception as error:
-        return f"fails ({first_line(error, 120)})"
-    actual = session.get_providers()[0]
-    return "works" if actual == name else f"listed, but its libraries can't load (the session got {actual})"
-
-
-def tiny_model() -> bytes:
-    """Build an ONNX model that adds a float to itself, as protobuf by hand: the runtime has no onnx package."""
-
-    def field(number: int, data: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(data)]) + data
-
-    def value(name: bytes) -> bytes:
-        tensor = b"\x08\x01" + field(2, field(1, b"\x08\x01"))  # elem_type FLOAT, shape [1]
-        return field(1, name) + field(2, field(1, tensor))
-
-    node = field(1, b"x") + field(1, b"x") + field(2, b"y") + field(4, b"Add")
-    graph = field(1, node) + field(2, b"g") + field(11, value(b"x")) + field(12, value(b"y"))
-    return b"\x08\x08" + field(7, graph) + field(8, b"\x10\x0d")  # IR version 8, opset 13
+        backend = OnnxRuntimeBackend(name, threads=1)
+        backend.sessions.open(add_model())
+        halves = "fp32 and fp16" if backend.has_fp16 else "fp32 alone, as it has no fp16 shaders"
+    except BackendError as error:
+        return f"fails ({error})"
+    if name == WEBGPU:
+        return f"works: {backend.title}, {halves}; --device webgpu"
+    return "works" if name in TRIED else f"works; the cascade was not run on it; --device {short_name(name)}"
 
 
 def doctor_table(facts: dict[str, Any]) -> str:
@@ -120,6 +115,10 @@ def doctor_table(facts: dict[str, Any]) -> str:
         f"sacvit-deploy {facts['sacvit_deploy']}, Python {facts['python']}, {facts['machine']}, {facts['cores']} cores",
         f"  CPU: {', '.join(facts['cpu_features']) or 'no instruction sets known to matter'}",
     ]
+    limits = facts["core_limits"]
+    quota = "no CPU quota" if limits["quota"] is None else f"a quota of {limits['quota']:g} CPUs"
+    omp = "" if limits["omp"] is None else f", OMP_NUM_THREADS is {limits['omp']}"
+    lines.append(f"  threads      {facts['cores']}: affinity to {limits['affinity']} cores, {quota}{omp}")
     precision = facts["precision"]
     lines.append(f"  precision    auto is {precision['auto']} where the bundle has it: {precision['reason']}")
     for name, fact in facts["libraries"].items():

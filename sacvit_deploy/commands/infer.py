@@ -11,11 +11,13 @@ from typing import Any, NoReturn
 
 import click
 
-from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.commands.common import backend_options, bundle_option, run_command
-from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.images.overlay import draw_overlay
+from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
+from sacvit_deploy.commands.overlay_files import overlay_files, write_overlay
+from sacvit_deploy.commands.strict import StrictCommand
+from sacvit_deploy.console.terminal import printable, say
+from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.paths import expand
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
@@ -24,14 +26,14 @@ FEW = 8  # images, up to which packing the weights takes longer than it saves
 COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
 
 
-@click.command("infer")
+@click.command("infer", cls=StrictCommand)
 @click.argument("images", nargs=-1, required=True)
 @click.option("--eta", type=float, help="Exit after stage 1 above this probability, 0 to 1.  [default: the bundle's]")
-@click.option("--alpha", type=float, help="Share of tokens that stage 2 sees in full.  [default: the bundle's]")
+@alpha_option
 @click.option("--topk", type=click.IntRange(min=1), default=1, show_default=True, help="Classes shown per image.")
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images per engine call.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and image.")
-@click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets into a file, or a folder for many.")
+@click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets into a file, or into a folder.")
 @click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
 @backend_options
@@ -52,80 +54,70 @@ def command(
     Without --bundle, $SACVIT_BUNDLE is taken, else the one *.sacvit folder in the current folder, beside the images,
     or in the folder above them.
     """
-    paths = expand(images)
+    paths = expand(images, note_to_user)
     folder = Path(bundle) if bundle else find_bundle(paths)
     start = time.perf_counter()
     weights = "mapped" if len(paths) <= FEW else "packed"
     model = SACViT(folder, weights=weights, scaled=scaled, **runtime)
+    eta = model.eta if eta is None else check_eta(eta)
+    alpha = model.config.method.alpha if alpha is None else alpha
+    model.config.num_targets(alpha)  # an impossible alpha fails here
+    files = overlay_files(overlay, paths) if overlay else []
     if not as_json:
-        click.echo(f"{folder}: {model.precision} on {model.backend.description}", err=not sys.stdout.isatty())
-        click.echo(COLUMNS.format("image", "label", "prob", "stage", "ms"))
+        used = f"{model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
+        say(f"{folder}: {used}", err=not sys.stdout.isatty())
+        say(COLUMNS.format("image", "label", "prob", "stage", "ms"))
     opened = time.perf_counter()
-    if overlay:
-        check_overlay(overlay, many=len(paths) > 1)
-    failed = continued = 0
+    failed = continued = undrawn = 0
     results = model.stream(paths, batch_size=min(batch, len(paths)), eta=eta, alpha=alpha)
-    for path, result in zip(paths, results, strict=True):
+    for number, (path, result) in enumerate(zip(paths, results, strict=True)):
         if isinstance(result, Prediction):
             continued += result.stage == 2
-            show(result, topk, as_json)
+            if as_json:
+                click.echo(json.dumps({**result.to_dict(topk), "eta": eta, "alpha": alpha}))
+            else:
+                show(result, topk)
             if overlay:
-                target = overlay if len(paths) == 1 else overlay / f"{path.stem}.png"
-                write_overlay(target, model.prepare(path).pixels, result)
+                try:
+                    write_overlay(files[number], model.prepare(path), result, eta, alpha)
+                except SacvitError as error:
+                    undrawn += 1
+                    say(f"Error: {printable(str(error))}", err=True)
             continue
         failed += 1
         if as_json:
             click.echo(json.dumps({"source": str(path), "error": str(result)}))
         else:
-            click.echo(f"Error: {result}", err=True)
+            say(f"Error: {printable(str(result))}", err=True)
     if not as_json:
-        summary(len(paths), failed, continued, opened - start, time.perf_counter() - opened)
+        summary(len(paths), failed, continued, undrawn, opened - start, time.perf_counter() - opened)
         if overlay:
-            click.echo(f"overlay: {overlay}")
-    return 1 if failed else 0
+            say(f"overlay: {files[0] if len(files) == 1 else overlay}")
+    return 1 if failed or undrawn else 0
 
 
-def show(prediction: Prediction, topk: int, as_json: bool) -> None:
-    """Print the answer for one image."""
-    if as_json:
-        click.echo(json.dumps(prediction.to_dict(topk)))
-        return
+def show(prediction: Prediction, topk: int) -> None:
+    """Print the answer for one image as text."""
     stage = "1 EE" if prediction.stage == 1 else "2 SAC"
     milliseconds = 1000 * sum(prediction.timing.values())
     for rank, (label, probability) in enumerate(prediction.topk(topk)):
-        name = _short(prediction.source) if rank == 0 else ""
+        name = _short(printable(prediction.source)) if rank == 0 else ""
         tail = (stage, f"{milliseconds:.1f}") if rank == 0 else ("", "")
-        click.echo(COLUMNS.format(name, label, f"{probability:.1%}", *tail).rstrip())
+        say(COLUMNS.format(name, printable(label), f"{probability:.1%}", *tail).rstrip())
 
 
-def summary(count: int, failed: int, continued: int, opening: float, running: float) -> None:
-    """Print the counts of images, exits and failures, and the speed."""
+def summary(count: int, failed: int, continued: int, undrawn: int, opening: float, running: float) -> None:
+    """Print the counts of images, exits, failures and overlays that are missing, and the speed."""
     answered = count - failed
     parts = [f"{count} image{'s' * (count != 1)}"]
     if failed:
         parts.append(f"{failed} failed")
+    if undrawn:
+        parts.append(f"{undrawn} without overlay")
     if answered:
         parts.append(f"{answered - continued} exited at stage 1, {continued} continued ({continued / answered:.0%})")
     parts.append(f"opened in {opening:.2f} s, {answered / running:.1f} images/s")
-    click.echo("; ".join(parts))
-
-
-def check_overlay(target: Path, *, many: bool) -> None:
-    """Raise UsageError unless `target` can be the file of one overlay, or the folder of many."""
-    if many and target.suffix:
-        raise UsageError(f"--overlay {target} is a file; for several images name a folder")
-    if not many and target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"--overlay {target}: name a .png or .jpg file")
-
-
-def write_overlay(target: Path, pixels: Pixels | None, prediction: Prediction) -> None:
-    """Write the overlay of one image. Raises ImageError."""
-    assert pixels is not None  # the image has been decoded before
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draw_overlay(pixels, prediction).save(target)
-    except OSError as error:
-        raise ImageError(f"can't write {target}: {error.strerror}") from error
+    say("; ".join(parts))
 
 
 def _short(source: str) -> str:

@@ -14,30 +14,33 @@ from sacvit_deploy.bundle.bundle import Bundle, check_file, open_bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.bundle.plans import RECORD, list_plans, read_record
 from sacvit_deploy.commands.common import bundle_argument, json_option
+from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.tables import text_table
+from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import BundleError
-from sacvit_deploy.geometry import CHILDREN, num_targets
+from sacvit_deploy.geometry import CHILDREN
+from sacvit_deploy.images.preprocess import resized_side
 
 FRACTIONS = (0.0, 0.23, 0.40, 0.54, 0.86, 1.0)  # the inner ones are the paper's
 
 
-@click.command("inspect")
+@click.command("inspect", cls=StrictCommand)
 @bundle_argument
 @click.option("--alpha", type=float, help="Count tokens and costs at this alpha.  [default: the bundle's]")
 @json_option
 def command(bundle: Path | None, alpha: float | None, as_json: bool) -> None:
-    """Show a BUNDLE's geometry, token counts, MACs, sizes, parity and provenance.
+    """Show a BUNDLE's geometry, preprocessing, token counts, MACs, sizes, parity and provenance.
 
     Or a plan's layers, precisions, profiles and memory: name a .plan file, or its folder in plans/ of a bundle.
     """
     if bundle is not None and (bundle.suffix == ".plan" or (bundle / RECORD).exists()):
         plan = describe_plan(bundle)
-        click.echo(json.dumps(plan, indent=1) if as_json else plan_table(plan))
+        say(json.dumps(plan, indent=1) if as_json else plan_table(plan))
         return
     opened = open_bundle(bundle or find_bundle())
     facts = describe(opened, alpha)
-    click.echo(json.dumps(facts, indent=1) if as_json else inspect_table(facts))
+    say(json.dumps(facts, indent=1) if as_json else inspect_table(facts))
 
 
 def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
@@ -46,13 +49,17 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
     config = manifest.config
     geometry, method = config.geometry, config.method
     alpha = method.alpha if alpha is None else alpha
-    targets = num_targets(alpha, geometry.tokens, method.rounding)
+    targets = config.num_targets(alpha)
     count = costs(config, alpha)
     return {
         "bundle": str(bundle.path),
         "name": manifest.name,
         "eta": manifest.eta,
         **config.to_dict(),
+        "preprocessing": {  # with the fields that the manifest leaves out
+            **asdict(config.preprocessing),
+            "resized_to": resized_side(geometry.image_size, config.preprocessing),
+        },
         "alpha": alpha,
         "tokens": {
             "low_res": geometry.tokens,
@@ -61,6 +68,7 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
             "stage_1": geometry.tokens + 1,
             "stage_2": CHILDREN * targets + geometry.tokens - targets + 1,
             "deit": CHILDREN * geometry.tokens + 1,
+            **({} if config.window is None else {"window": config.window}),
         },
         "gmacs": {
             "ee": count.ee / 1e9,
@@ -87,12 +95,14 @@ def describe(bundle: Bundle, alpha: float | None) -> dict[str, Any]:
 def inspect_table(facts: dict[str, Any]) -> str:
     """Format the facts of `describe` as text."""
     geometry, method, tokens, gmacs = facts["geometry"], facts["method"], facts["tokens"], facts["gmacs"]
+    share = f" of the window's {tokens['window']} tokens" if "window" in tokens else ""
     lines = [
         f"{facts['bundle']}",
         f"  geometry    S {geometry['image_size']}, P {geometry['patch_size']}, width {geometry['width']}, "
         f"depth {geometry['depth']}, heads {geometry['heads']}, classes {geometry['classes']}",
         f"  method      {', '.join(f'{key} {value}' for key, value in method.items() if value is not None)}",
-        f"  defaults    eta {facts['eta']}, alpha {facts['alpha']}",
+        f"  images      {preprocessing_words(facts['preprocessing'], geometry['image_size'])}",
+        f"  defaults    eta {facts['eta']}, alpha {facts['alpha']}{share}",
         f"  tokens      low-res {tokens['low_res']}, targets {tokens['targets']}, background {tokens['background']}; "
         f"stage 1 sees {tokens['stage_1']}, stage 2 {tokens['stage_2']}, a DeiT {tokens['deit']}",
         f"  GMACs       EE {gmacs['ee']:.3f}, SAC {gmacs['sac']:.3f}, DeiT {gmacs['deit']:.3f}",
@@ -100,21 +110,28 @@ def inspect_table(facts: dict[str, Any]) -> str:
     ]
     for precision, variant in facts["variants"].items():
         sizes = ", ".join(f"{entry['path']} {entry['bytes'] / 1e6:.2f} MB" for entry in variant["files"].values())
-        parity = variant["parity"]
-        same = "identical" if parity["targets_identical"] else f"overlap >= {parity['smallest_target_overlap']:.1%}"
-        lines += [
-            f"  {precision}        {variant['bytes'] / 1e6:.2f} MB: {sizes}",
-            f"    parity    largest error {parity['largest_error']:.1e} of the largest logit "
-            f"(allowed {parity['tolerance']:.0e}), targets {same}, {len(parity['cases'])} cases",
-        ]
+        lines += [f"  {precision}        {variant['bytes'] / 1e6:.2f} MB: {sizes}", *parity_lines(variant["parity"])]
         if variant["eta"] != facts["eta"]:
             lines.append(f"    eta       {variant['eta']:g}, this variant's default")
         lines += report_lines(variant["report"])
-    lines += [f"  plans       {name}" for name in facts["plans"]]
+    lines += [f"  plans       {printable(name)}" for name in facts["plans"]]
     origin = facts["provenance"]
-    lines.append(f"  from        {origin['checkpoint']} ({origin['family']}), exported {origin['exported']}")
-    lines += [f"  note        {note}" for note in origin["notes"]]
+    checkpoint, family, exported = (
+        printable(origin.get(name, "unknown")) for name in ("checkpoint", "family", "exported")
+    )
+    lines.append(f"  from        {checkpoint} ({family}), exported {exported}")
+    lines += [f"  note        {printable(note)}" for note in origin.get("notes", [])]
     return "\n".join(lines)
+
+
+def preprocessing_words(facts: Mapping[str, Any], size: int) -> str:
+    """Say in one line what happens to an image before the first engine; facts: `Preprocessing` and `resized_to`."""
+    side, crop = facts["resized_to"], facts["crop"]
+    how = f"squashed to {side} x {side}" if facts["resize"] == "squash" else f"shorter side to {side}"
+    rounded = {"floor": "rounded down", "nearest": "rounded to the nearest"}[facts["resize_rounding"]]
+    resized = f"{how} ({size} / {crop:g}, {rounded}; {facts['interpolation']})"
+    mean, std = (" ".join(f"{value:g}" for value in facts[name]) for name in ("mean", "std"))
+    return f"{resized}, centre {size} x {size}; mean {mean}, std {std}"
 
 
 def cost_table(gmacs: Mapping[str, Any]) -> str:
@@ -125,21 +142,32 @@ def cost_table(gmacs: Mapping[str, Any]) -> str:
     return text_table(columns)
 
 
+def parity_lines(parity: Mapping[str, Any]) -> list[str]:
+    """Format a variant's parity, where the manifest has it."""
+    if not parity:
+        return []
+    same = "identical" if parity["targets_identical"] else f"overlap >= {parity['smallest_target_overlap']:.1%}"
+    return [
+        f"    parity    largest error {parity['largest_error']:.1e} of the largest logit "
+        f"(allowed {parity['tolerance']:.0e}), targets {same}, {len(parity['cases'])} cases"
+    ]
+
+
 def report_lines(report: Mapping[str, Any]) -> list[str]:
     """Format a variant's calibration and its measured accuracy, where the report has them."""
     lines = []
     if "calibration" in report:
         facts = report["calibration"]
-        kept = facts["kept_in_fp32"]
+        kept, ranges = facts["kept_in_fp32"], printable(facts["ranges"])
         lines.append(
-            f"    ranges    {facts['ranges']} over {facts['pictures']} images, of which {facts['continued']} reached "
+            f"    ranges    {ranges} over {facts['pictures']} images, of which {facts['continued']} reached "
             f"stage 2, smoothing {facts['smoothing']:g}; {len(kept)} of {len(facts['damage'])} layers kept in fp32"
         )
     if "judged_on" in report:
         agreement = report["agreement"]
         drop = "no labels" if report["drop"] is None else f"at most {max(0.0, report['drop']):.2f} points lost"
         lines.append(
-            f"    judged    on {report['judged_on']}: {drop}; fp32's answer in {agreement['ee']:.1%} (EE), "
+            f"    judged    on {printable(report['judged_on'])}: {drop}; fp32's answer in {agreement['ee']:.1%} (EE), "
             f"{agreement['sac']:.1%} (SAC), {agreement['cascade']:.1%} (at eta {report['eta']:g})"
         )
     return lines
@@ -165,26 +193,27 @@ def plan_table(facts: dict[str, Any]) -> str:
     """Format the facts of `describe_plan` as text."""
     place = facts["place"]
     gpu = place["device"] or f"compute capability {', '.join(place['capabilities'])}, compiled ahead of time"
+    built = f"by {place['runtime']} {place['version']} for {gpu}; {facts['precision']}, {facts['built']}"
     lines = [
         facts["folder"],
-        f"  built       by {place['runtime']} {place['version']} for {gpu}; {facts['precision']}, {facts['built']}",
+        f"  built       {printable(built)}",
         f"  ranges      batch {_range(facts['batch'])}; targets {_range(facts['targets'])}",
     ]
     for plan in facts["plans"].values():
         build = plan["facts"]
         memory = f", device memory {build['device_memory'] / 1e6:.1f} MB" if "device_memory" in build else ""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in build["precisions"].items())
-        origin = "built engine" if build["read_from"] == "engine" else "network, before the builder fused layers"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in build.get("precisions", {}).items())
+        origin = "built engine" if build.get("read_from") == "engine" else "network, before the builder fused layers"
         lines += [
             f"  {plan['file']['path']:<11} {plan['file']['bytes'] / 1e6:.2f} MB, "
-            f"built in {build['build_seconds']} s{memory}",
-            f"    layers    {build['layers']} ({origin}), by type: {kinds}",
-            f"    from      {', '.join(plan['onnx'])}",
+            f"built in {build.get('build_seconds', '?')} s{memory}",
+            f"    layers    {build.get('layers', '?')} ({origin}), by type: {printable(kinds)}",
+            f"    from      {printable(', '.join(plan['onnx']))}",
         ]
         for number, profile in enumerate(plan["profiles"]):
             lines.append(f"    profile {number}")
             for name, shapes in profile.items():
-                lines.append(f"      {name:<16} " + "  ".join("x".join(map(str, shape)) for shape in shapes))
+                lines.append(f"      {printable(name):<16} " + "  ".join("x".join(map(str, shape)) for shape in shapes))
     return "\n".join(lines)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from sacvit_deploy.console.terminal import printable
+
 DELAY = 1.0  # seconds before a counter appears, so that short work shows none
 INTERVAL = 0.1  # seconds between two rewrites
 
@@ -37,7 +39,7 @@ class Progress:
                 self._shown = ""
             raise
         self._rewrite("")
-        self._out.write(f"{text}  ({time.perf_counter() - start:.1f} s)\n")
+        self._out.write(f"{printable(text)}  ({time.perf_counter() - start:.1f} s)\n")
         self._out.flush()
 
     @contextmanager
@@ -59,7 +61,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Write a remark on the step before, indented."""
-        self._out.write(f"  {text}\n")
+        self._out.write(f"  {printable(text)}\n")
 
     def _counter(self, text: str, length: int | None) -> Callable[[int], None]:
         start = time.perf_counter()
@@ -82,6 +84,7 @@ class Progress:
 
     def _rewrite(self, line: str) -> None:
         """Put `line` in place of the one on the terminal; an empty line clears it."""
+        line = printable(line)
         if self._live and (line or self._shown):
             self._out.write("\r" + line.ljust(len(self._shown)) + ("" if line else "\r"))
             self._out.flush()

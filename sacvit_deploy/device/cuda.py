@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of
+from sacvit_deploy.device.linear import LinearMemory
+from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of, with_room
 from sacvit_deploy.errors import BackendError, first_line, import_library
 
+_THREAD = threading.local()  # number: the GPU that was set for a thread
 HINTS = {
     "cudaErrorMemoryAllocation": "ask for smaller batches",
     "cudaErrorInsufficientDriver": "there is no NVIDIA driver here, or it is older than these CUDA libraries need",
@@ -66,19 +69,25 @@ def find_gpu(number: int = 0) -> GPU:
     return GPU(name.rstrip("\0"), capability, int(facts.totalGlobalMem), _version(driver), _version(cuda))
 
 
-class CudaMemory:
+class CudaMemory(LinearMemory):
     """Memory, streams and events of one GPU, behind the protocol `Memory`. Raises BackendError where there is none."""
 
     def __init__(self, number: int = 0) -> None:
-        self.gpu = find_gpu(number)
+        self.gpu, self.number = find_gpu(number), number
         self._kinds = load_library().cudaMemcpyKind
-        call("cudaSetDevice", number)
+        self.activate()
 
-    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
+    def activate(self) -> None:
+        if getattr(_THREAD, "number", None) != self.number:
+            call("cudaSetDevice", self.number)  # CUDA keeps it by thread
+            _THREAD.number = self.number
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any], room: int = 0) -> DeviceTensor:
+        shape = with_room(shape, room)
         return DeviceTensor(int(call("cudaMalloc", max(1, size_of(shape, dtype)))), shape, dtype)
 
     def free(self, tensor: DeviceTensor) -> None:
-        call("cudaFree", tensor.address)  # waits for the device
+        call("cudaFree", tensor.handle)  # waits for the device
 
     def pinned(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """Allocate page-locked memory, freed with the last array that views it."""
@@ -93,14 +102,17 @@ class CudaMemory:
         """Create a stream that does not wait for the default stream."""
         return call("cudaStreamCreateWithFlags", load_library().cudaStreamNonBlocking)
 
+    def close_stream(self, stream: Stream) -> None:
+        call("cudaStreamDestroy", stream)
+
     def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
-        self._copy(target.address, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, stream)
+        self._copy(target.handle, source.ctypes.data, source.nbytes, self._kinds.cudaMemcpyHostToDevice, stream)
 
     def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
-        self._copy(target.ctypes.data, source.address, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, stream)
+        self._copy(target.ctypes.data, source.handle, target.nbytes, self._kinds.cudaMemcpyDeviceToHost, stream)
 
     def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
-        self._copy(target.address, source.address, source.nbytes, self._kinds.cudaMemcpyDeviceToDevice, stream)
+        self._copy(target.handle, source.handle, source.nbytes, self._kinds.cudaMemcpyDeviceToDevice, stream)
 
     def _copy(self, target: int, source: int, nbytes: int, kind: Any, stream: Stream) -> None:
         if nbytes:
@@ -121,7 +133,22 @@ class CudaMemory:
         return float(call("cudaEventElapsedTime", start.handle, end.handle)) / 1000
 
 
-def capture(stream: Stream, work: Callable[[], None]) -> Any:
+class Graph:
+    """Work recorded in a stream, to be launched again; destroyed with the last reference to it."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._destroy = load_library().cudaGraphExecDestroy
+
+    def launch(self, stream: Stream) -> None:
+        """Queue the work once more. Raises BackendError."""
+        call("cudaGraphLaunch", self._handle, stream)
+
+    def __del__(self) -> None:
+        self._destroy(self._handle)
+
+
+def capture(stream: Stream, work: Callable[[], None]) -> Graph:
     """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError."""
     library = load_library()
     call("cudaStreamBeginCapture", stream, library.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
@@ -130,7 +157,7 @@ def capture(stream: Stream, work: Callable[[], None]) -> Any:
     finally:
         graph = call("cudaStreamEndCapture", stream)
     try:
-        return call("cudaGraphInstantiate", graph, 0)
+        return Graph(call("cudaGraphInstantiate", graph, 0))
     finally:
         call("cudaGraphDestroy", graph)
 

@@ -1,14 +1,17 @@
 """Protocols of a device that keeps every tensor between decode and answer: memory, streams, events, engines.
 
-Written after CUDA's model. `host.py` offers the same on the CPU, so that the order of uploads, engine calls, queues and
-downloads is tested without a GPU, with real engines.
+A tensor is opaque: CUDA and the host have addresses, plugin providers have values of ONNX Runtime that are whole, each
+of one shape. So nothing here asks for part of a tensor in place: `rows` and `join` are what every device can do.
+`host.py` offers the same on the CPU, so that the order of uploads, engine calls, queues and downloads is tested without
+a GPU, with real engines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,9 +24,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """A tensor in device memory. Its address means something to `Memory` and to engines, to nothing else."""
+    """A tensor on a device. Its handle, an address or a value, means something to its memory and engines."""
 
-    address: int
+    handle: Any
     shape: Shape
     dtype: np.dtype[Any]
 
@@ -32,14 +35,13 @@ class DeviceTensor:
         """Size in bytes."""
         return size_of(self.shape, self.dtype)
 
-    def rows(self, start: int, stop: int) -> DeviceTensor:
-        """Return rows start..stop-1 along the first axis, in place."""
-        row = size_of(self.shape[1:], self.dtype)
-        return DeviceTensor(self.address + start * row, (stop - start, *self.shape[1:]), self.dtype)
 
-    def view(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
-        """Return the beginning of the same memory as a tensor of another shape and type."""
-        return DeviceTensor(self.address, shape, dtype)
+class Rows(NamedTuple):
+    """Rows start..stop-1, along the first axis, of several tensors that have them in common."""
+
+    tensors: Mapping[str, DeviceTensor]
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,17 @@ class TensorSpec:
 class Memory(Protocol):
     """Memory and streams of one device. Work is put into a stream and done later, in order."""
 
-    def allocate(self, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
-        """Allocate a tensor, aligned to 256 bytes, until `free`. Raises BackendError when memory runs out."""
+    def activate(self) -> None:
+        """Make this device the one that the calling thread's work goes to."""
+
+    def allocate(self, shape: Shape, dtype: np.dtype[Any], room: int = 0) -> DeviceTensor:
+        """Allocate a tensor until `free`, aligned to 256 bytes. Raises BackendError when memory runs out.
+
+        room: rows to make room for, where the memory can be used for other shapes later (`reshaped`).
+        """
+
+    def reshaped(self, tensor: DeviceTensor, shape: Shape, dtype: np.dtype[Any], room: int = 0) -> DeviceTensor | None:
+        """Return the beginning of a tensor's memory as another tensor; None where there is no room, or can't be."""
 
     def free(self, tensor: DeviceTensor) -> None:
         """Free a tensor that `allocate` returned, after all work that was queued."""
@@ -63,7 +74,10 @@ class Memory(Protocol):
         """Allocate page-locked host memory, which the device reads and writes while the CPU does other things."""
 
     def stream(self) -> Stream:
-        """Create a stream."""
+        """Create a stream, until `close_stream`."""
+
+    def close_stream(self, stream: Stream) -> None:
+        """Destroy a stream whose work is done."""
 
     def upload(self, target: DeviceTensor, source: Array, stream: Stream) -> None:
         """Copy a contiguous host array to the device: ordinary memory at once, pinned memory later."""
@@ -71,8 +85,11 @@ class Memory(Protocol):
     def download(self, target: Array, source: DeviceTensor, stream: Stream) -> None:
         """Copy to a contiguous pinned array; the values are there once an event recorded after this has passed."""
 
-    def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Stream) -> None:
-        """Copy the source's bytes within the device; the two must not overlap."""
+    def rows(self, rows: Rows, size: int, stream: Stream) -> dict[str, DeviceTensor]:
+        """Return rows as tensors of `size` rows, the further ones of any valid content: in place, or as copies."""
+
+    def join(self, targets: Mapping[str, DeviceTensor], parts: Sequence[Rows], stream: Stream) -> None:
+        """Fill the targets with rows one after another; where a part already is in its place, nothing is copied."""
 
     def record_event(self, stream: Stream) -> Event:
         """Record an event, with its time, at the stream's present end."""
@@ -98,6 +115,9 @@ class DeviceEngine(Protocol):
     def outputs(self) -> Mapping[str, TensorSpec]:
         """Outputs by name."""
 
+    def rows(self, size: int) -> int:
+        """Return how many rows a call on `size` images has: more than `size` where calls have certain sizes only."""
+
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
         """Queue one call; `tensors` has all inputs and outputs. Raises BackendError, also for shapes out of range."""
 
@@ -114,8 +134,8 @@ class Device(Protocol):
         """Largest batch of an engine call; None where there is no limit."""
 
     @property
-    def contexts(self) -> int:
-        """Number of threads that may use it at once; further threads wait."""
+    def engine_sets(self) -> int:
+        """Number of pairs of streams, each with engines of its own; more threads at once than that share them."""
 
     def engine(self, role: str, stream: Stream) -> DeviceEngine:
         """Open the engine of a role (`view`, `ee`, `gather`, `sac`) for one stream. Raises BackendError."""
@@ -123,7 +143,12 @@ class Device(Protocol):
 
 def size_of(shape: Shape, dtype: np.dtype[Any]) -> int:
     """Return the bytes of a tensor."""
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    return math.prod(shape) * dtype.itemsize
+
+
+def with_room(shape: Shape, room: int) -> Shape:
+    """Return the shape with at least `room` rows."""
+    return (max(room, shape[0]), *shape[1:]) if room else shape
 
 
 def batch_shape(spec: TensorSpec, batch: int) -> Shape:

@@ -6,94 +6,186 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from sacvit_deploy.errors import ImageError, first_line
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.errors import ImageError, SacvitError, first_line
+from sacvit_deploy.images.budget import MB, Limits, Reservation, limits
+from sacvit_deploy.images.memory import converting, estimate, estimate_webp, stored, webp_size
+from sacvit_deploy.images.pixel_arrays import (
+    Channels,
+    Tensor,
+    array_size,
+    as_array,
+    extra_bytes,
+    is_array,
+    to_pixels,
+)
+from sacvit_deploy.images.reading import OpenFile, file_size, is_open_file, read_image, read_open
+from sacvit_deploy.images.strips import DecodedImage, fit_decoded
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | OpenFile | Image.Image | npt.NDArray[Any] | Tensor
 
 # Formats decoded inside Pillow, MPO as a JPEG. EPS (Ghostscript) and the like would start other programs on hostile
 # input. Pillow loads all its plugins at the first name it does not know yet, so the common ones stand first.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-MAX_PIXELS = 100_000_000  # about 300 MB as RGB; checked against the header
-MAX_BYTES = 256 << 20
-WHITE = (255, 255, 255)
-ORIENTATION, UPRIGHT = 0x0112, 1  # the EXIF tag, and its value for an image stored as it is shown
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+LARGE = 8 * MB  # bytes of a file that is only read with all that an image may take set aside
 
 
-def load_image(source: ImageSource, name: str = "the image's bytes") -> Image.Image:
+@dataclass(frozen=True)
+class Decoding:
+    """How an image is decoded. name: for its errors. whole: all of it is made RGB at once.
+
+    min_side: a JPEG is decoded at the smallest of 1/2, 1/4, 1/8 whose shorter side still has so many pixels, if any.
+    channels: the order of an array's.
+    """
+
+    name: str
+    bounds: Limits
+    whole: bool = False
+    min_side: int | None = None
+    channels: Channels = "rgb"
+
+
+def fit_image(source: ImageSource, size: int, preprocessing: Preprocessing, bounds: Limits | None = None) -> Pixels:
+    """Decode an image of any kind that `load_image` takes and fit it to [S,S,3] uint8, as `fit` says.
+
+    Raises ImageError.
+    """
+    with decoding(source, bounds=bounds) as image, _named_errors(image.name):
+        return fit_decoded(image, size, preprocessing)
+
+
+def load_image(source: ImageSource, name: str | None = None, bounds: Limits | None = None) -> Image.Image:
     """Decode an image to RGB as a viewer shows it.
 
-    source: a path, the bytes of a file, a PIL image, or an HWC uint8 array (H x W, or H x W x 1, 3 or 4 channels).
+    source: a path, the bytes of a file, a file open for reading bytes, a PIL image, or an RGB array or tensor: H x W,
+    H x W x C or C x H x W with 1, 3 or 4 channels, uint8 or floats from 0 to 1.
     EXIF rotation is applied, transparency is laid over white, 16 bits become 8, and an animation gives its first frame.
-    name: how errors name a file given as bytes. Raises ImageError.
+    name: how errors name an image without a path. Raises ImageError.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    if isinstance(source, Image.Image):
-        with _named_errors("the image"):
-            return to_rgb(source, "the image")
-    data = read_image(source)
-    if data is None:
-        raise ImageError(
-            f"can't take a {type(source).__name__} as an image; give a path, bytes, PIL image or uint8 array"
-        )
-    image = load_scaled(data, str(Path(source)) if isinstance(source, (str, os.PathLike)) else name, None)
-    assert image is not None
-    return image
-
-
-def read_image(source: ImageSource) -> bytes | None:
-    """Return the bytes of an image file, or None for an image that is decoded already. Raises ImageError."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return bytes(source)
-    if not isinstance(source, (str, os.PathLike)):
-        return None
-    path = Path(source)
-    try:
-        with path.open("rb") as file:
-            # A read of the limit would set aside that much memory first. What has no size (a pipe) is read in two goes.
-            data = file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
-            data += file.read(MAX_BYTES + 1 - len(data))
-    except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist") from error
-    except OSError as error:
-        raise ImageError(f"can't read {path}: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the name
-        raise ImageError(f"can't read {str(path)!r}: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for an image file")
-    return data
-
-
-def load_scaled(data: bytes, name: str, min_side: int | None) -> Image.Image | None:
-    """Decode a JPEG at the smallest of 1/2, 1/4, 1/8 whose shorter side still has `min_side` pixels.
-
-    Returns RGB as `load_image` does, or None where no such scale reduces the image or it is no JPEG. Without
-    `min_side`, an image file of any format is decoded in full. Raises ImageError.
-    """
-    if not data:
-        raise ImageError(f"{name} is empty")
-    with _named_errors(name), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        check_size(image, name)
-        if min_side is not None:
-            size = image.size
-            image.draft(None, (min_side, min_side))
-            if image.size == size:
-                return None
-        if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
-            raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
-        return to_rgb(image, name)
+    with decoding(source, name, bounds, whole=True) as image, _named_errors(image.name):
+        return image.whole()
 
 
 @contextlib.contextmanager
-def _named_errors(name: str) -> Iterator[None]:
+def decoding(
+    source: ImageSource,
+    name: str | None = None,
+    bounds: Limits | None = None,
+    *,
+    whole: bool = False,
+    min_side: int | None = None,
+    channels: Channels = "rgb",
+) -> Iterator[DecodedImage]:
+    """Decode an image, whose memory is reserved while the `with` block lasts.
+
+    source, name: as `load_image` takes them. bounds: None are the default limits. The rest: see `Decoding`. Raises
+    ImageError.
+    """
+    bounds = limits() if bounds is None else bounds
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, Image.Image):
+            yield _from_pil(source, Decoding(name or "the image", bounds, whole), stack)
+        elif is_array(source):
+            how = Decoding(name or "the array image", bounds, whole, channels=channels)
+            yield _from_array(as_array(source), how, stack)
+        elif is_open_file(source):
+            name = name or "the open file"
+            yield _from_data(read_open(source, name), Decoding(name, bounds, whole, min_side), stack, None)
+        elif isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+            path = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+            held = stack.enter_context(bounds.memory.reserve(bounds.memory.each)) if file_size(path) > LARGE else None
+            data = read_image(source if path is None else path)
+            how = Decoding(path or name or "the image's bytes", bounds, whole, min_side)
+            yield _from_data(data, how, stack, held)
+        else:
+            raise ImageError(
+                f"can't take a {type(source).__name__} as an image; give a path, bytes, open file, PIL image or array"
+            )
+
+
+def _from_data(data: bytes, how: Decoding, stack: contextlib.ExitStack, held: Reservation | None) -> DecodedImage:
+    """Decode a file's bytes. held: what is reserved already, all that one image may take."""
+    if not data:
+        raise ImageError(f"{how.name} is empty")
+    announced = webp_size(data)
+    if announced is not None:
+        check_size(announced, how)
+        reserve(estimate_webp(announced, data, whole=how.whole), announced, how, stack, held)
+    with _named_errors(how.name, how.bounds), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        size = image.size
+        check_size(size, how)
+        if how.min_side is not None:
+            image.draft(None, (how.min_side, how.min_side))
+        reduced = image.size != size
+        if announced is None:
+            reserve(estimate(image, size, data, whole=how.whole), size, how, stack, held)
+        if ImageFile.LOAD_TRUNCATED_IMAGES:  # a host application's setting must not turn damage into an answer
+            raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
+        image.load()
+        return DecodedImage(image, how.name, reduced=reduced, data=data)
+
+
+def _from_pil(image: Image.Image, how: Decoding, stack: contextlib.ExitStack) -> DecodedImage:
+    """Load a PIL image, whose pixels are its owner's as far as they are there already."""
+    with _named_errors(how.name):
+        check_size(image.size, how)
+        reserve(estimate(image, image.size, b"", whole=how.whole), image.size, how, stack)
+        image.load()
+        return DecodedImage(image, how.name)
+
+
+def _from_array(array: npt.NDArray[Any], how: Decoding, stack: contextlib.ExitStack) -> DecodedImage:
+    size = check_array(array, how)
+    need = array.nbytes + extra_bytes(array, how.channels) + how.whole * stored(size, 4) + converting(size, size)
+    reserve(need, size, how, stack)
+    return DecodedImage(Image.fromarray(to_pixels(array, how.channels)), how.name)
+
+
+def reserve(
+    need: int, size: tuple[int, int], how: Decoding, stack: contextlib.ExitStack, held: Reservation | None = None
+) -> None:
+    """Reserve an image's memory, or keep that much of what is held. Raises ImageError for more than one may take."""
+    each = how.bounds.memory.each
+    if need > each:
+        raise ImageError(
+            f"{how.name} has {size[0]}x{size[1]} pixels and would take about {need // MB:,} MB to decode, over the "
+            f"limit of {each // MB:,} MB for one image; --max-memory (max_memory=) raises it"
+        )
+    if held is None:
+        stack.enter_context(how.bounds.memory.reserve(need))
+    else:
+        held.shrink(need)
+
+
+def check_size(size: tuple[int, int], how: Decoding) -> None:
+    """Raise ImageError for an image without pixels or with more than the limit."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{how.name} has no pixels ({width}x{height})")
+    if width * height > how.bounds.pixels:
+        raise ImageError(
+            f"{how.name} has {width}x{height} pixels, over the limit of {how.bounds.pixels:,}; "
+            "--max-pixels (max_pixels=) raises it"
+        )
+
+
+def check_array(array: npt.NDArray[Any], how: Decoding) -> tuple[int, int]:
+    """Return an array image's (width, height). Raises ImageError for an array that is none within the limit."""
+    size = array_size(array)
+    check_size(size, how)
+    return size
+
+
+@contextlib.contextmanager
+def _named_errors(name: str, bounds: Limits | None = None) -> Iterator[None]:
     """Turn whatever Pillow raises into an ImageError that names the image."""
     try:
         yield
@@ -102,50 +194,35 @@ def _named_errors(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image in a supported format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} announces more pixels than the limit of {MAX_PIXELS:,}") from error
+        limit, pillows = (bounds or limits()).pixels, Image.MAX_IMAGE_PIXELS or 0
+        if limit >= 2 * pillows:
+            raise ImageError(f"{name}: {first_line(error)}; raise PIL.Image.MAX_IMAGE_PIXELS, too") from error
+        raise ImageError(f"{name} announces more pixels than the limit of {limit:,}") from error
     except Exception as error:
+        if out_of_memory(error):
+            raise image_error(name, error) from error
         # Decoders raise many kinds on damaged files: OSError, SyntaxError, ValueError, struct.error, zlib.error ...
         raise ImageError(f"{name} is damaged or truncated ({first_line(error)})") from error
 
 
-def check_size(image: Image.Image, name: str) -> None:
-    """Raise ImageError for an image without pixels or with more than MAX_PIXELS."""
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError(f"{name} has no pixels ({width}x{height})")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name} has {width}x{height} pixels, over the limit of {MAX_PIXELS:,}")
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory was missing, which Pillow's decoders say in an OSError."""
+    return isinstance(error, MemoryError) or "out of memory" in first_line(error)
 
 
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Apply EXIF rotation and convert any mode to RGB. Raises ImageError for floating-point images."""
-    check_size(image, name)
-    image.load()
-    # Only where there is something to turn: the function copies every other image.
-    with contextlib.suppress(Exception):  # a broken EXIF block: show the image as it is stored, as viewers do
-        if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
-            image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ImageError(f"{name} holds floating-point values, whose range is not known; convert it to 8 bits")
-    if image.mode.startswith("I"):
-        # 16-bit greyscale, which Pillow opens as I;16 or I.
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        flat = Image.new("RGBA", image.size, (*WHITE, 255))
-        image = Image.alpha_composite(flat, image)
-    # Converting to the same mode would copy.
-    return image if image.mode == "RGB" else image.convert("RGB")
+def image_error(name: str, error: Exception) -> SacvitError:
+    """Return the error that answers for an image, whatever kept it from being prepared.
 
-
-def _from_array(array: npt.NDArray[Any]) -> Image.Image:
-    if array.dtype != np.uint8:
-        raise ImageError(f"an array image must be uint8, not {array.dtype}")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageError(f"an array image must be H x W or H x W x 1, 3 or 4, not {list(array.shape)}")
-    if 0 in array.shape:
-        raise ImageError(f"the array image has no pixels ({array.shape[1]}x{array.shape[0]})")
-    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the array image")
+    It may be kept for long, so it is given without the frames that hold the image's pixels.
+    """
+    if isinstance(error, SacvitError):
+        found = error
+    elif out_of_memory(error):
+        found = ImageError(f"not enough memory to decode {name}; it fits with fewer threads or a smaller image")
+    else:
+        found = ImageError(f"can't prepare {name} ({type(error).__name__}: {first_line(error)})")
+    link: BaseException | None = found
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return found

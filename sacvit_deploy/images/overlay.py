@@ -11,13 +11,13 @@ from sacvit_deploy.prediction import Prediction
 
 SHADE = 0.35  # brightness left to background tokens
 SIDE = 448  # px of the drawn square, so that tokens and caption can be read
-BAR = 26  # px of the caption
+BAR = 44  # px of the caption
 
 
-def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
+def draw_overlay(pixels: Pixels, prediction: Prediction, eta: float, alpha: float) -> Image.Image:
     """Draw the model's view [S,S,3] with background tokens darkened, targets outlined, and the answer as a caption.
 
-    An image that exited at stage 1 has no targets, so nothing is darkened.
+    An image that exited at stage 1 has no targets, so nothing is darkened. eta, alpha: what it was asked with.
     """
     image = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     mask = prediction.target_mask
@@ -25,10 +25,16 @@ def draw_overlay(pixels: Pixels, prediction: Prediction) -> Image.Image:
         image = shade(image, mask)
     sheet = Image.new("RGB", (SIDE, SIDE + BAR), "white")
     sheet.paste(image, (0, 0))
-    stage = "exit at stage 1" if mask is None else f"stage 2, {mask.sum()} targets"
-    caption = f"{prediction.label}  {prediction.probability:.0%}  ({stage})"
-    ImageDraw.Draw(sheet).text((8, SIDE + 5), caption, fill="black", font=ImageFont.load_default(size=14))
+    font = ImageFont.load_default(size=14)
+    for line, text in enumerate(caption(prediction, eta, alpha)):
+        ImageDraw.Draw(sheet).text((8, SIDE + 4 + 18 * line), text, fill="black", font=font)
     return sheet
+
+
+def caption(prediction: Prediction, eta: float, alpha: float) -> tuple[str, str]:
+    """Return two lines: the answer, and how it came about."""
+    stage = "exit at stage 1" if prediction.targets is None else f"stage 2, {len(prediction.targets)} targets"
+    return f"{prediction.label}  {prediction.probability:.0%}", f"{stage}; eta {eta:g}, alpha {alpha:g}"
 
 
 def shade(image: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:

@@ -3,35 +3,91 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.images.workers import Workers
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def prefetch(sources: Iterable[S], prepare: Callable[[S], T], *, limit: int, workers: int) -> Iterator[T]:
+class UntilFailure(Generic[S]):
+    """An iterable that simply ends where the user's own raises, and keeps the exception for after the last answer.
+
+    Raised where it happens, it would cost the images before it, which are still in a batch or a stage, their answers.
+    """
+
+    def __init__(self, items: Iterable[S]) -> None:
+        self._items = items
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[S]:
+        try:
+            yield from self._items
+        except Exception as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        """Raise the user's exception, if there was one."""
+        if self._failure is not None:
+            raise self._failure
+
+
+def prefetch(
+    sources: Iterable[S],
+    prepare: Callable[[S], T],
+    *,
+    limit: int,
+    workers: int,
+    claim: Callable[[S], tuple[S, int]] | None = None,
+    held: int = 0,
+) -> Iterator[T]:
     """Yield `prepare(source)` for every source, in order, computed by `workers` threads.
 
-    At most `limit` sources are taken before their results are used.
+    At most `limit` sources are taken before their results are used. claim: called in the taking thread where others
+    prepare; returns the source as it is to be prepared later, whatever its owner does to it, and the bytes copied for
+    that. Before it is called again, no more than `held` such bytes wait, or one source's. Raises UsageError in a forked
+    child that goes on with what its parent began.
     """
     if workers == 1:
         # A thread of its own would only add its start-up to the latency of one image.
         yield from map(prepare, sources)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="sacvit-decode")
     waiting: deque[Future[T]] = deque()
+    copies: deque[tuple[Future[T], int]] = deque()  # of those not known to be prepared, with their bytes
+    pool, owner = Workers(workers), os.getpid()
     try:
         for source in sources:
-            waiting.append(pool.submit(prepare, source))
+            _check_owner(owner)
+            size = 0
+            if claim is not None:
+                source, size = claim(source)
+            future = pool.submit(prepare, source)
+            del source  # the copy is the worker's
+            waiting.append(future)
+            if size:
+                copies.append((future, size))
+                while len(copies) > 1 and (copies[0][0].done() or sum(size for _, size in copies) > held):
+                    copies.popleft()[0].exception()  # waits; an error is raised in its place
             if len(waiting) >= limit:
                 yield waiting.popleft().result()
         while waiting:
+            _check_owner(owner)
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        if os.getpid() == owner:
+            pool.close()
+
+
+def _check_owner(process: int) -> None:
+    """Raise UsageError in another process than the one with this id: the threads did not come along."""
+    if os.getpid() != process:
+        raise UsageError("this stream was begun before the process was forked; begin another one in the child")
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

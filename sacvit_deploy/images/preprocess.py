@@ -18,32 +18,74 @@ from sacvit_deploy.config import Preprocessing
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 MAX_ASPECT = 16  # of a longer strip only the middle is resized: its ends would be cropped away anyway
+MAX_SIDE = 65_536  # px that are squashed; no JPEG has more, and a strip of 100 million takes gigabytes of weights
 
 
 def fit(image: Image.Image, size: int, preprocessing: Preprocessing) -> Pixels:
-    """Resize an RGB image to a shorter side of round(S / crop) and cut out the centre, [S,S,3] uint8.
+    """Resize an RGB image as `resized_shape` says and cut out the centre, [S,S,3] uint8.
 
-    Rounding follows the ImageNet evaluation recipe, so that a checkpoint sees what it was evaluated on.
+    This is the ImageNet evaluation recipe byte for byte, so that a checkpoint sees what it was evaluated on; strips
+    longer than MAX_ASPECT or MAX_SIDE, for which it would take gigabytes, are near it.
     """
-    width, height = image.size
-    short = min(width, height)
-    limit = MAX_ASPECT * short
-    if max(width, height) > limit:
-        limit += (max(width, height) - limit) % 2  # an even number of pixels goes, so that the centre stays the centre
-        width, height = min(width, limit), min(height, limit)
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-    resized = round(size / preprocessing.crop)
-    if short != resized:
-        scaled = (max(resized, resized * width // short), max(resized, resized * height // short))
+    if preprocessing.resize == "squash":
+        image = _shortened(image)
+    elif (box := middle_box(image.size)) != (0, 0, *image.size):
+        image = image.crop(box)
+    shape = resized_shape(image.size, size, preprocessing)
+    if shape != image.size:
         # Columns first, then rows, each rounded to 8 bits. In one call Pillow 13 chooses the order by the image's
         # shape, earlier ones don't, and the order changes last bits.
-        for step in ((scaled[0], image.height), scaled):
+        for step in ((shape[0], image.height), shape):
             image = image.resize(step, FILTERS[preprocessing.interpolation])
+    return cut_centre(image, size)
+
+
+def cut_centre(image: Image.Image, size: int) -> Pixels:
+    """Cut the middle out of an image of at least S x S pixels, [S,S,3] uint8."""
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     if (left, top) != (0, 0) or image.size != (size, size):
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image)
+
+
+def resized_side(size: int, preprocessing: Preprocessing) -> int:
+    """Return S / crop in whole pixels: what the shorter side becomes, or, squashed, both sides."""
+    side = size / preprocessing.crop
+    return int(side) if preprocessing.resize_rounding == "floor" else round(side)
+
+
+def resized_shape(shape: tuple[int, int], size: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Return the (width, height), px, that an image of (width, height) is resized to before its centre is cut out."""
+    side = resized_side(size, preprocessing)
+    if preprocessing.resize == "squash":
+        return side, side
+    # torchvision's int(side * length / short) in floats is the same for all lengths below 2^53 / side.
+    return side * shape[0] // min(shape), side * shape[1] // min(shape)
+
+
+def middle_box(shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the left, top, right and bottom of what is left of an image whose ends are cut off beyond MAX_ASPECT."""
+    width, height = shape
+    limit = MAX_ASPECT * min(width, height)
+    limit += (max(width, height) - limit) % 2  # an even number of pixels goes, so that the centre stays the centre
+    left, top = max(0, width - limit) // 2, max(0, height - limit) // 2
+    return left, top, left + min(width, limit), top + min(height, limit)
+
+
+def _shortened(image: Image.Image) -> Image.Image:
+    """Halve a side longer than MAX_SIDE, or divide it by 3, 4, ...: each pixel is the mean of so many neighbours."""
+    factors, box = shortening(image.size)
+    return image if factors == (1, 1) else image.reduce(factors, box)
+
+
+def shortening(shape: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Return how many pixels become one across and down, and the box of those that do; the rest is lost at two ends."""
+    width, height = shape
+    factor = -(-max(shape) // MAX_SIDE)
+    rest = max(shape) % factor
+    if width > height:
+        return (factor, 1), (rest // 2, 0, width - rest + rest // 2, height)
+    return (1, factor), (0, rest // 2, width, height - rest + rest // 2)
 
 
 def normalise(values: Float, preprocessing: Preprocessing) -> None:

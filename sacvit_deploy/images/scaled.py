@@ -8,7 +8,6 @@ pixels of the full view), so this is off unless asked for; `sacvit bench --scale
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,15 +16,19 @@ import numpy as np
 from sacvit_deploy.arrays import Float, Pixels
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.preprocess import normalise
+from sacvit_deploy.images.workers import Workers
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledImage:
-    """Half-resolution view [S/2,S/2,3] uint8 of an image; `load` decodes it in full, [S,S,3], or raises ImageError."""
+    """Half-resolution view [S/2,S/2,3] uint8 of an image; `load` decodes it in full, [S,S,3]. name: for its errors."""
 
     view: Pixels
     load: Callable[[], Pixels]
+    name: str = "the image"
 
 
 InputImage: TypeAlias = Pixels | ScaledImage
@@ -34,18 +37,26 @@ InputImage: TypeAlias = Pixels | ScaledImage
 def full_image(image: InputImage) -> Pixels:
     """Return the full view [S,S,3] of an image, decoding it now if only its half-resolution view is there.
 
-    Raises ImageError.
+    Raises what kept it from being decoded.
     """
     return image.load() if isinstance(image, ScaledImage) else image
 
 
-def full_images(images: Sequence[InputImage], rows: Sequence[int]) -> list[Pixels]:
-    """Return the full views of the images at `rows`, decoding several in a thread per core. Raises ImageError."""
+def full_images(images: Sequence[InputImage], rows: Sequence[int]) -> list[Pixels | SacvitError]:
+    """Return the full views of the images at `rows`, decoding several in a thread per core; an error in its place."""
     chosen = [images[row] for row in rows]
     if sum(isinstance(image, ScaledImage) for image in chosen) < 2:
-        return [full_image(image) for image in chosen]
-    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="sacvit-decode") as pool:
-        return list(pool.map(full_image, chosen))
+        return [_full_or_error(image) for image in chosen]
+    with Workers(usable_cores()) as pool:
+        futures = [pool.submit(_full_or_error, image) for image in chosen]
+        return [future.result() for future in futures]
+
+
+def _full_or_error(image: InputImage) -> Pixels | SacvitError:
+    try:
+        return full_image(image)
+    except Exception as error:
+        return image_error(image.name if isinstance(image, ScaledImage) else "the image", error)
 
 
 def half_view(image: ScaledImage, preprocessing: Preprocessing) -> Float:

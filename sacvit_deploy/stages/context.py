@@ -1,49 +1,64 @@
-"""The buffers, streams and engines that one thread uses on a device."""
+"""The buffers that one thread uses on a device, and the engine set its work goes into."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.device.protocol import Device, DeviceEngine, DeviceTensor, Event, Shape, size_of
+from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Shape, size_of
+from sacvit_deploy.stages.engine_set import STREAM_OF, EngineSet
 
 SLOTS = 2  # batches in flight in each stage
+SETS = 64  # sets of buffers that are remembered
 BYTE = np.dtype(np.uint8)
-
-# Stage 1 runs in the first stream, the rest in the second: the next batch's upload and EE overlap this one's SAC.
-STREAM_OF = {"view": 0, "ee": 0, "gather": 1, "sac": 1}
 
 
 class ExecutionContext:
-    """Buffers by name, two streams and the engines of one thread.
+    """Buffers by name, on one engine set. A buffer grows to the largest size asked for and stays."""
 
-    A buffer grows to the largest size asked for and stays; an engine is opened by its first use.
-    """
-
-    def __init__(self, device: Device, config: ModelConfig) -> None:
-        self.device, self.memory, self.config = device, device.memory, config
-        self.streams = (self.memory.stream(), self.memory.stream())
-        self._engines: dict[str, DeviceEngine] = {}
+    def __init__(self, engine_set: EngineSet, config: ModelConfig) -> None:
+        self.engine_set, self.memory, self.config = engine_set, engine_set.memory, config
+        self.streams = engine_set.streams
         self._buffers: dict[str, DeviceTensor] = {}
         self._pinned: dict[str, Array] = {}
+        self._sets: dict[tuple[Any, ...], dict[str, DeviceTensor]] = {}  # of `kept`, while no buffer changes
 
     def engine(self, role: str) -> DeviceEngine:
         """Return the engine of a role. Raises BackendError."""
-        if role not in self._engines:
-            self._engines[role] = self.device.engine(role, self.streams[STREAM_OF[role]])
-        return self._engines[role]
+        return self.engine_set.engine(role)
 
-    def buffer(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> DeviceTensor:
-        """Return the device memory kept under a name; its content is lost when it has to grow."""
-        nbytes = size_of(shape, dtype)
-        if name not in self._buffers or self._buffers[name].nbytes < nbytes:
-            if name in self._buffers:
+    def buffer(self, name: str, shape: Shape, dtype: np.dtype[Any], room: int = 0) -> DeviceTensor:
+        """Return the device memory kept under a name; its content is lost when it has to be another.
+
+        room: rows to make room for at once.
+        """
+        kept = self._buffers.get(name)
+        tensor = None if kept is None else self.memory.reshaped(kept, shape, dtype, room)
+        if tensor is None:
+            self._sets.clear()
+            if kept is not None:
                 self.memory.free(self._buffers.pop(name))
-            self._buffers[name] = self.memory.allocate((nbytes,), BYTE)
-        return self._buffers[name].view(shape, dtype)
+            kept = self._buffers[name] = self.memory.allocate(shape, dtype, room)
+            tensor = self.memory.reshaped(kept, shape, dtype, room)
+            assert tensor is not None
+        return tensor
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], dict[str, DeviceTensor]]) -> dict[str, DeviceTensor]:
+        """Return buffers that belong together, as `make` gets them: the same as long as no buffer had to be another.
+
+        key: all that their shapes depend on.
+        """
+        found = self._sets.get(key)
+        if found is None:
+            if len(self._sets) >= SETS:
+                self._sets.clear()
+            made = make()
+            found = self._sets[key] = made
+        return found
 
     def pinned(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """Return the page-locked host memory kept under a name."""
@@ -60,11 +75,14 @@ class ExecutionContext:
 
     def synchronize(self) -> None:
         """Wait for everything that was queued."""
-        for stream in self.streams:
-            self.memory.synchronize(self.memory.record_event(stream))
+        with self.engine_set:
+            events = [self.memory.record_event(stream) for stream in self.streams]
+        for event in events:
+            self.memory.synchronize(event)
 
     def close(self) -> None:
         """Free the device memory."""
-        self._engines.clear()
-        while self._buffers:
-            self.memory.free(self._buffers.popitem()[1])
+        with self.engine_set:
+            self._sets.clear()
+            while self._buffers:
+                self.memory.free(self._buffers.popitem()[1])

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Index
-from sacvit_deploy.contract import Sizes, engine_contract
 from sacvit_deploy.device.protocol import DeviceTensor, Event, batch_shape
 from sacvit_deploy.images.scaled import InputImage, full_image
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.protocol import InFlight
+from sacvit_deploy.stages.queue import RequestQueue
 
 INT64, FLOAT = np.dtype(np.int64), np.dtype(np.float32)
 
@@ -47,37 +47,48 @@ class DeviceStages:
 
     def __init__(self, context: ExecutionContext, count: int, batch: int) -> None:
         self._context, self._memory, self._config = context, context.memory, context.config
-        self._count, self._batch, self._room = count, batch, 2 * batch
-        self._enqueued1 = self._enqueued2 = self._waiting = 0
+        self._count, self._batch = count, batch
+        self._queue = RequestQueue(context, count, 2 * batch)
+        self._enqueued1 = self._enqueued2 = 0
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 was last enqueued
         self._slot_read: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Upload a batch; queue the view and the EE engine."""
+        with self._context.engine_set:
+            return self._enqueue_stage1(images)
+
+    def _enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         context, memory, slot = self._context, self._memory, self._enqueued1 % SLOTS
         self._enqueued1 += 1
-        size = len(images)
-        side = self._config.geometry.image_size
-        host = context.pinned(f"pictures {slot}", (self._batch, side, side, 3), BYTE)[:size]
-        np.stack([full_image(image) for image in images], out=host)
+        ee, view = context.engine("ee"), context.engine("view")
+        size, side = len(images), self._config.geometry.image_size
+        rows = ee.rows(size)
+        host = context.pinned(f"pictures {slot}", (max(self._batch, rows), side, side, 3), BYTE)[:rows]
+        for row, image in enumerate(images):
+            host[row] = full_image(image)
+        host[size:] = 0
         stream = context.streams[0]
         if (read := self._slot_read[slot]) is not None:
             memory.wait_event(stream, read)
-        ee, view = context.engine("ee"), context.engine("view")
-        specs = {**ee.outputs, "image": view.outputs["image"]}
-        tensors = {
-            name: context.buffer(f"{name} {slot}", batch_shape(spec, self._batch), spec.dtype).rows(0, size)
-            for name, spec in specs.items()
-        }
-        tensors["pictures"] = context.buffer(f"pictures {slot}", (self._batch, side, side, 3), BYTE).rows(0, size)
-        logits = context.pinned(f"logits {slot}", batch_shape(specs["logits"], self._batch), FLOAT)[:size]
+
+        def make() -> dict[str, DeviceTensor]:
+            specs = {**ee.outputs, "image": view.outputs["image"], "pictures": view.inputs["pictures"]}
+            return {
+                name: context.buffer(f"{name} {slot}", batch_shape(spec, rows), spec.dtype, self._batch)
+                for name, spec in specs.items()
+            }
+
+        tensors = context.kept(("stage 1", slot, rows, self._batch), make)
+        room = batch_shape(ee.outputs["logits"], max(self._batch, rows))
+        logits = context.pinned(f"logits {slot}", room, FLOAT)[:rows]
         start = memory.record_event(stream)
         memory.upload(tensors["pictures"], host, stream)
         viewed = context.run("view", tensors)
         classified = context.run("ee", tensors)
         memory.download(logits, tensors["logits"], stream)
         events = (start, viewed, classified, memory.record_event(stream))
-        return InFlight(size, private=StageOneBatch(tensors, logits, slot, events))
+        return InFlight(size, private=StageOneBatch(tensors, logits[:size], slot, events))
 
     def wait_stage1(self, in_flight: InFlight) -> Array:
         """Wait for the logits; they stay until the slot's next batch."""
@@ -91,50 +102,46 @@ class DeviceStages:
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the gather and append its outputs to those that wait; `wait_stage2` books its time."""
-        context, memory = self._context, self._memory
-        batch: StageOneBatch = in_flight.private
-        stream, size = context.streams[1], len(rows)
-        start = memory.record_event(stream)  # `wait_stage1` has waited for stage 1
-        tokens = self._config.geometry.tokens
-        indices = {"rows": rows, "slots": np.arange(self._count), "rest": np.arange(tokens - self._count)}
-        tensors = dict(batch.tensors)
-        for name, values in indices.items():
-            # A buffer of its own for each slot: from ordinary memory it is read before `upload` returns.
-            buffer = context.buffer(f"{name} {batch.slot}", (max(self._batch, tokens),), INT64)
-            tensors[name] = buffer.rows(0, len(values))
-            memory.upload(tensors[name], np.ascontiguousarray(values, INT64), stream)
-        gathered = self._request_buffers("gathered", self._batch, size)
-        self._slot_read[batch.slot] = context.run("gather", tensors | gathered)
-        queue = self._request_buffers("queue", self._room, self._room)
-        for name, tensor in gathered.items():
-            memory.copy(queue[name].rows(self._waiting, self._waiting + size), tensor, stream)
-        self._waiting += size
-        self._gathers.append((start, memory.record_event(stream)))
-        return InFlight(size)
+        with self._context.engine_set:
+            context, memory = self._context, self._memory
+            batch: StageOneBatch = in_flight.private
+            stream, size = context.streams[1], len(rows)
+            start = memory.record_event(stream)  # `wait_stage1` has waited for stage 1
+            tokens = self._config.geometry.tokens
+            indices = {"rows": rows, "slots": np.arange(self._count), "rest": np.arange(tokens - self._count)}
+            tensors = dict(batch.tensors)
+            for name, values in indices.items():
+                # A buffer of its own for each slot: from ordinary memory it is read before `upload` returns.
+                room = max(self._batch, tokens)
+                tensors[name] = context.buffer(f"{name} {batch.slot}", (len(values),), INT64, room)
+                memory.upload(tensors[name], np.ascontiguousarray(values, INT64), stream)
+            gathered = self._queue.gathered(size)
+            self._slot_read[batch.slot] = context.run("gather", tensors | gathered)
+            self._queue.append(gathered, size, stream)
+            self._gathers.append((start, memory.record_event(stream)))
+            return InFlight(size)
 
     def enqueue_stage2(self, size: int) -> InFlight:
         """Queue the SAC engine; what waits behind its batch moves to the front."""
-        context, memory, stream = self._context, self._memory, self._context.streams[1]
-        slot = self._enqueued2 % SLOTS
-        self._enqueued2 += 1
-        queue = self._request_buffers("queue", self._room, self._room)
-        tensors = {name: tensor.rows(0, size) for name, tensor in queue.items()}
-        spec = context.engine("sac").outputs["logits"]
-        shape = batch_shape(spec, self._room)
-        tensors["logits"] = context.buffer("answers", shape, spec.dtype).rows(0, size)
-        logits = context.pinned(f"answers {slot}", shape, FLOAT)[:size]
-        targets = context.pinned(f"targets {slot}", (self._room, self._count), INT64)[:size]
-        before = memory.record_event(stream)
-        after = context.run("sac", tensors)
-        memory.download(logits, tensors["logits"], stream)
-        memory.download(targets, tensors["targets"], stream)
-        end = memory.record_event(stream)
-        for tensor in queue.values():
-            # Fewer than a batch are left, so source and target do not overlap.
-            memory.copy(tensor, tensor.rows(size, self._waiting), stream)
-        self._waiting -= size
-        gathers, self._gathers = tuple(self._gathers), []
-        return InFlight(size, private=StageTwoBatch(logits, targets, (before, after, end), gathers))
+        with self._context.engine_set:
+            context, memory, stream = self._context, self._memory, self._context.streams[1]
+            slot = self._enqueued2 % SLOTS
+            self._enqueued2 += 1
+            sac = context.engine("sac")
+            rows, spec, room = sac.rows(size), sac.outputs["logits"], 2 * self._batch
+            tensors = self._queue.first(size, rows, stream)
+            tensors["logits"] = context.buffer(f"answers {slot}", batch_shape(spec, rows), spec.dtype, room)
+            logits = context.pinned(f"answers {slot}", batch_shape(spec, max(room, rows)), FLOAT)[:rows]
+            targets = context.pinned(f"targets {slot}", (max(room, rows), self._count), INT64)[:rows]
+            before = memory.record_event(stream)
+            after = context.run("sac", tensors)
+            memory.download(logits, tensors["logits"], stream)
+            memory.download(targets, tensors["targets"], stream)
+            end = memory.record_event(stream)
+            self._queue.drop(size, stream)
+            gathers, self._gathers = tuple(self._gathers), []
+            events = (before, after, end)
+            return InFlight(size, private=StageTwoBatch(logits[:size], targets[:size], events, gathers))
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
         """Wait for logits and targets."""
@@ -145,12 +152,3 @@ class DeviceStages:
         in_flight.book("sac", self._memory.elapsed(before, after))
         in_flight.book("answer", self._memory.elapsed(after, end))
         return batch.logits, batch.targets.copy()
-
-    def _request_buffers(self, name: str, capacity: int, size: int) -> dict[str, DeviceTensor]:
-        """Return buffers for the outputs of `gather` on `size` images, in memory for `capacity`."""
-        specs = self._context.engine("gather").outputs
-        sizes = Sizes(capacity, self._count, self._config.geometry.tokens - self._count, continuing=capacity)
-        return {
-            key: self._context.buffer(f"{name} {key}", tensor.at(sizes), specs[key].dtype).rows(0, size)
-            for key, tensor in engine_contract("gather", self._config).outputs.items()
-        }

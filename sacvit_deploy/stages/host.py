@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sacvit_deploy.arrays import Array, Index
+from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.glue import StageTwoRequest, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
 from sacvit_deploy.stages.protocol import InFlight
@@ -55,11 +56,18 @@ class HostStages:
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         clock, queued = Clock(), InFlight(len(rows))
         images, ee = in_flight.private
-        targets = self._cascade.targets(ee["scores"][rows], self._count)
-        decoded = dict(zip(rows.tolist(), full_images(images, rows.tolist()), strict=True))
+        decoded: dict[int, Pixels] = {}
+        for row, image in zip(rows.tolist(), full_images(images, rows.tolist()), strict=True):
+            if isinstance(image, SacvitError):
+                queued.errors[row] = image
+            else:
+                decoded[row] = image
         if any(isinstance(image, ScaledImage) for image in images):
             queued.book("decode", clock.lap())
-        self._requests.append(self._cascade.request(decoded, ee, rows, targets))
+        if decoded:
+            rows = np.array([row for row in rows.tolist() if row in decoded])
+            targets = self._cascade.targets(ee["scores"][rows], self._count)
+            self._requests.append(self._cascade.request(decoded, ee, rows, targets))
         queued.book("gather", clock.lap())
         return queued
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sacvit_deploy.arrays import Array, Index
+from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.images.scaled import InputImage
 
 
 @dataclass
 class InFlight:
-    """A batch in flight: image count, seconds per step, and the stage's private state."""
+    """A batch in flight: image count, seconds per step, errors by row, and the stage's private state."""
 
     size: int
     timing: dict[str, float] = field(default_factory=dict)
+    errors: dict[int, SacvitError] = field(default_factory=dict)
     private: Any = None
 
     def book(self, step: str, seconds: float) -> None:
@@ -45,7 +47,8 @@ class Stages(Protocol):
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the images `rows` of a batch for stage 2: select their targets and gather its inputs.
 
-        Returns a batch of these images alone, which times the queueing.
+        Returns a batch of these images alone, which times the queueing; its `errors` has those of `rows` that could not
+        be decoded in full and are not queued.
         """
 
     def enqueue_stage2(self, size: int) -> InFlight:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.geometry import num_targets
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
@@ -82,8 +81,7 @@ def _stages(
 ) -> list[float]:
     """Run both stages of both models on a batch; return each image's share of targets in common."""
     config, cascade = reference.config, reference.cascade
-    method = config.method
-    count = num_targets(method.alpha, config.geometry.tokens, method.rounding)
+    count = config.num_targets()
     wanted = cascade.run_both(images, [count])
     targets = wanted.sac[0].targets
     actual = model.cascade.run_both(images, [targets])

@@ -160,7 +160,7 @@ def test_words_and_numbers_that_mean_nothing(tiny_bundle: Path, tmp_path: Path) 
         (["--eta", "2"], "eta is 2.0"),
         (["--continue", "1.5", "--against", "deit"], "continue fraction of 1.5"),
         (["--alpha", "1"], "alpha is 1.0"),
-        (["--precision", "fp8"], "no fp8 variant"),
+        (["--precision", "fp8"], "unknown precision .fp8."),
         (["--png"], "--out"),
         (["--scaled"], "add --scope file"),
         (["--data", str(tmp_path)], "holds no"),

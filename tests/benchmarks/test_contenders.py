@@ -134,7 +134,7 @@ def test_equal_probabilities_leave_no_eta() -> None:
 
 
 def test_a_run_tells_what_happened(model: SACViT, images: list[Pixels]) -> None:
-    probabilities = stage_one_probabilities(model.cascade, images, batch=2)
+    probabilities = stage_one_probabilities(model, images, batch=2)
     eta = eta_for(probabilities, 3 / 7)
     truth = answers(CascadeContender(model, eta, 24), images, 2).argmax(axis=1)
     truth[0] += 1

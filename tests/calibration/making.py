@@ -21,7 +21,8 @@ from sacvit_deploy.calibration.cli import command
 from sacvit_deploy.calibration.linears import Models, linears
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.export.graph import OPSET
-from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.glue import build_request
+from sacvit_deploy.selection import select_targets
 
 ROLES = ("ee", "sac", "deit")
 Feed = Mapping[str, Any]

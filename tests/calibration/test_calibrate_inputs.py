@@ -40,13 +40,16 @@ def test_help_needs_no_libraries(command: Any) -> None:
     assert "--max-drop" in command("sacvit", "calibrate", "--help").stdout
 
 
-def test_a_limit_needs_labels(command: Any, bundle_copy: Path, pictures: Path, eval_set: Path) -> None:
+def test_a_limit_needs_labels(command: Any, bundle_copy: Path, pictures: Path, eval_set: Path, tmp_path: Path) -> None:
     before = snapshot(bundle_copy)
     done = command("sacvit", "calibrate", bundle_copy, "--calib", pictures, "--max-drop", 0.5, expect=2, forbid=NO)
     assert done.stderr.startswith("Error: --max-drop needs labelled images to judge on, and images from ")
     assert done.stderr.endswith("have no labels\n") and snapshot(bundle_copy) == before
     with pytest.raises(UsageError, match="--max-drop needs labelled images"):
         calibrate(bundle_copy, "--calib", eval_set, "--judge", pictures, "--max-drop", 0.5)
+    shutil.copytree(pictures, tmp_path / "images" / "cats")
+    with pytest.raises(UsageError, match=r"have no labels: .*images has 1 folder named after no class .*: cats; "):
+        calibrate(bundle_copy, "--calib", tmp_path / "images", "--max-drop", 0.5)
     # With others to judge on, those to calibrate with need none.
     output = calibrate(bundle_copy, "--calib", pictures, "--judge", eval_set, "--max-drop", 50)
     assert f"judged on 96 scenes from {eval_set.name}/\n" in output and "int8: largest loss" in output

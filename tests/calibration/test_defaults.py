@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ import pytest
 from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
 from sacvit_deploy.bundle.defaults import write_defaults
+from sacvit_deploy.bundle.manifest import Manifest
 from sacvit_deploy.errors import BundleError, UsageError
+from sacvit_deploy.locks import LOCK
 
 from .conftest import Calibrated
 
@@ -46,8 +50,7 @@ def test_a_changed_manifest_is_not_signed_again(bundle_copy: Path) -> None:
 
 def test_a_bundle_that_can_not_be_written(bundle_copy: Path) -> None:
     raw = (bundle_copy / MANIFEST).read_bytes()
-    # A folder where the new manifest would be written stops root as well, whom permissions don't.
-    (bundle_copy / f".{MANIFEST}.partial-{os.getpid()}").mkdir()
+    (bundle_copy / LOCK).mkdir()  # stops root as well, whom permissions don't
     with pytest.raises(BundleError, match=r"can't write .*manifest.json: .*; its defaults are unchanged"):
         write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
     assert (bundle_copy / MANIFEST).read_bytes() == raw
@@ -61,6 +64,19 @@ def test_a_read_only_bundle(bundle_copy: Path) -> None:
             write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x")
     finally:
         bundle_copy.chmod(0o755)
+
+
+def test_a_bundle_replaced_since_it_was_measured_keeps_its_defaults(
+    bundle_copy: Path, edit_manifest: Callable[[Path, Callable[[Manifest], Manifest]], None]
+) -> None:
+    measured = open_bundle(bundle_copy).variant("fp16")
+    edit_manifest(bundle_copy, lambda manifest: dataclasses.replace(manifest, eta=0.3))
+    write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="x", precision="fp16", measured=measured)
+    raw = (bundle_copy / MANIFEST).read_bytes()
+    other = open_bundle(bundle_copy).variant("fp32")
+    with pytest.raises(BundleError, match="was replaced while it was measured; its defaults are unchanged"):
+        write_defaults(bundle_copy, eta=0.6, alpha=0.5, reason="x", precision="fp16", measured=other)
+    assert (bundle_copy / MANIFEST).read_bytes() == raw
 
 
 def etas(bundle: Path) -> dict[str, float]:

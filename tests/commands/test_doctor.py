@@ -7,12 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
-import pytest
 
 import sacvit_deploy
-from sacvit_deploy.commands.doctor import doctor_table, tiny_model, try_provider, version
+from sacvit_deploy.commands.doctor import doctor_table, try_provider, version
 
 
 def test_json(command: Any) -> None:
@@ -70,10 +68,5 @@ def test_library_that_is_not_installed() -> None:
 
 
 def test_providers_are_tried_not_believed() -> None:
-    assert try_provider(onnxruntime, "CPUExecutionProvider") == "works"
-    with pytest.warns(UserWarning):
-        assert try_provider(onnxruntime, "NonsenseExecutionProvider").startswith(("fails", "listed"))
-
-
-def test_probe_model_is_onnx() -> None:
-    onnx.checker.check_model(onnx.load_from_string(tiny_model()), full_check=True)
+    assert try_provider("CPUExecutionProvider") == "works"
+    assert try_provider("NonsenseExecutionProvider").startswith("fails (this ONNX Runtime has no provider Nonsense")

@@ -19,7 +19,7 @@ def test_help_lists_the_commands_and_imports_none(command: Any) -> None:
     done = command("sacvit", "--help", forbid=("torch", "onnx", "onnxruntime", "safetensors"))
     listed = [line.split()[0] for line in done.stdout.partition("Commands:")[2].splitlines() if line.strip()]
     assert listed == list(COMMANDS)
-    assert {"export", "infer", "inspect", "verify", "doctor"} <= set(listed)
+    assert {"export", "infer", "inspect", "relabel", "verify", "doctor"} <= set(listed)
     for name, (_, text) in COMMANDS.items():
         assert text.split()[0] in done.stdout, name
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,16 @@ def test_one_image(command: Any, model: SACViT, tiny_bundle: Path, easy: Path, h
         assert row[0].endswith(image.name)
         assert done.stdout.splitlines()[-1].startswith("1 image; ")
         assert "fp32 on ONNX Runtime" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' names of files are text")
+def test_names_that_are_no_text(command: Any, tiny_bundle: Path, easy: Path, tmp_path: Path) -> None:
+    image = Path(shutil.copy(easy, tmp_path / os.fsdecode(b"gro\xdf.png")))
+    done = command("sacvit-infer", image, "--bundle", tiny_bundle)
+    assert rows(done.stdout)[0][0].endswith("gro\\udcdf.png")
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / os.fsdecode(b"gro\xdf.sacvit")))
+    done = command("sacvit-infer", image, "--bundle", folder)
+    assert rows(done.stdout)[0][0].endswith("gro\\udcdf.png")
 
 
 def test_folder_with_good_and_bad_images_as_json(
@@ -183,7 +195,7 @@ def test_overlay_folder(command: Any, model: SACViT, tiny_bundle: Path, easy: Pa
         (["--eta", "nan"], 2, ["eta is nan"]),
         (["--alpha", "0"], 2, ["alpha is 0"]),
         (["--precision", "int8"], 1, ["no int8 variant", "fp32, fp16"]),
-        (["--provider", "nonsense"], 1, ["no provider nonsense"]),
+        (["--device", "nonsense"], 1, ["no provider nonsense"]),
         (["--overlay", "cluster.txt"], 2, ["cluster.txt", ".png"]),
     ],
 )

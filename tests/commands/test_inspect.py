@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.commands.inspect import describe, inspect_table
+from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import UsageError
+from tests.data import record
 
 NO_ENGINE = ("torch", "onnx", "onnxruntime")
 
@@ -29,6 +33,15 @@ def test_json(command: Any, tiny_bundle: Path) -> None:
         "stage_1": 50,
         "stage_2": 122,
         "deit": 197,
+    }
+    assert facts["preprocessing"] == {
+        "interpolation": "bicubic",
+        "crop": 0.875,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "resize": "shortest_edge",
+        "resize_rounding": "floor",
+        "resized_to": 256,
     }
     count = costs(open_bundle(tiny_bundle).manifest.config)
     assert facts["gmacs"]["ee"] * 1e9 == pytest.approx(count.ee)
@@ -50,6 +63,34 @@ def test_text(command: Any, tiny_bundle: Path) -> None:
         assert words in done.stdout
 
 
+def test_preprocessing_in_words(tiny_bundle: Path) -> None:
+    opened = open_bundle(tiny_bundle)
+
+    def words(preprocessing: Preprocessing) -> str:
+        config = replace(opened.manifest.config, preprocessing=preprocessing)
+        table = inspect_table(describe(replace(opened, manifest=replace(opened.manifest, config=config)), None))
+        return next(line for line in table.splitlines() if line.startswith("  images "))
+
+    assert words(Preprocessing()) == (
+        "  images      shorter side to 256 (224 / 0.875, rounded down; bicubic), centre 224 x 224; "
+        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225"
+    )
+    assert "shorter side to 249 (224 / 0.9, rounded to the nearest;" in words(
+        Preprocessing(crop=0.9, resize_rounding="nearest")
+    )
+    squashed = words(Preprocessing("bilinear", 0.9, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), resize="squash"))
+    assert squashed == (
+        "  images      squashed to 248 x 248 (224 / 0.9, rounded down; bilinear), centre 224 x 224; "
+        "mean 0.5 0.5 0.5, std 0.5 0.5 0.5"
+    )
+
+
+def test_a_bundle_from_before_the_field_rounds_to_the_nearest() -> None:
+    facts = describe(open_bundle(Path(__file__).parents[1] / "data" / "before"), None)
+    assert facts["preprocessing"]["resize_rounding"] == "nearest"
+    assert "rounded to the nearest" in inspect_table(facts)
+
+
 def test_alpha_changes_the_counts(tiny_bundle: Path) -> None:
     opened = open_bundle(tiny_bundle)
     few, many = describe(opened, 0.3), describe(opened, 0.7)
@@ -58,6 +99,18 @@ def test_alpha_changes_the_counts(tiny_bundle: Path) -> None:
     assert "targets 14" in inspect_table(few)
     with pytest.raises(UsageError):
         describe(opened, 1.0)
+
+
+def test_a_window_is_shown_and_alpha_is_its_share() -> None:
+    opened = open_bundle(record.BEFORE)
+    method = dataclasses.replace(opened.manifest.config.method, selection="window", region_size=3, alpha=1.0)
+    config = dataclasses.replace(opened.manifest.config, method=method)
+    facts = describe(dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, config=config)), None)
+    tokens = facts["tokens"]
+    assert (tokens["low_res"], tokens["window"], tokens["targets"], tokens["background"]) == (16, 9, 9, 7)
+    text = inspect_table(facts)
+    assert "selection window, region_size 3" in text and "alpha 1.0 of the window's 9 tokens" in text
+    assert "alpha 0.5\n" in inspect_table(describe(opened, None))
 
 
 def test_no_bundle(command: Any, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.verification.golden import load_golden
 
 FILES = ("labels.txt", "golden.npz", "ee.fp32.onnx", "sac.fp32.onnx", "weights.fp32.bin", "weights.fp16.bin")
@@ -23,7 +24,7 @@ def test_whole_bundle_passes(command: Any, tiny_bundle: Path) -> None:
     done = command("sacvit", "verify", tiny_bundle, "--json")
     facts = json.loads(done.stdout, parse_constant=no_constant)
     assert facts["passed"] is True
-    assert facts["files"] == 14
+    assert facts["files"] == 17
     assert [(precision, parity["passed"]) for precision, parity in facts["parity"].items()] == [
         ("fp32", True),
         ("fp16", True),
@@ -36,7 +37,7 @@ def test_whole_bundle_passes(command: Any, tiny_bundle: Path) -> None:
             ("real", 2),
         }
     done = command("sacvit", "verify", tiny_bundle)
-    assert "14 files whole" in done.stdout
+    assert "17 files whole" in done.stdout
     assert "fp32: ok" in done.stdout
     assert "fp16: ok" in done.stdout
 
@@ -54,7 +55,7 @@ def test_flipped_bit_fails(command: Any, bundle_copy: Path, name: str) -> None:
 
 
 def test_other_answers_fail(command: Any, bundle_copy: Path, rehash: Callable[[Path], None]) -> None:
-    golden = load_golden(bundle_copy / "golden.npz")
+    golden = load_golden(bundle_copy / "golden.npz", open_bundle(bundle_copy).manifest.config)
     wrong = dataclasses.replace(golden, sac_logits=tuple(logits + 0.01 for logits in golden.sac_logits))
     wrong.save(bundle_copy / "golden.npz")
     rehash(bundle_copy)

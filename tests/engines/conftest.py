@@ -103,13 +103,14 @@ def rtx() -> Library:
 
 @pytest.fixture
 def onnx_file(tmp_path: Path) -> Callable[..., Path]:
-    """Write a small ONNX file from the text of its graph."""
+    """Write a small ONNX file from the text of its graph, and the names of its first nodes."""
 
-    def write(text: str) -> Path:
+    def write(text: str, *names: str) -> Path:
         path = tmp_path / "small.onnx"
-        path.write_bytes(
-            onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}').SerializeToString()
-        )
+        model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}')
+        for node, name in zip(model.graph.node, names, strict=False):
+            node.name = name  # old parsers don't read names
+        path.write_bytes(model.SerializeToString())
         return path
 
     return write

@@ -63,10 +63,17 @@ def test_a_plan_is_for_the_capabilities_asked_for(rtx: Library, variants: Varian
     assert [config.get_compute_capability(index).name for index in range(3)] == ["SM86", "SM89", "SM120"]
 
 
+def test_without_a_name_a_plan_is_for_the_gpu_at_hand(rtx: Library, variants: Variants) -> None:
+    """Also for one that the library has no name for. No plan can be built here: there is no GPU at hand."""
+    network = parse_network(rtx, variants(224, "fp16")["ee"])
+    config = make_config(network, [input_ranges("ee", tiny(), BATCH)], BuildOptions())
+    assert config.num_compute_capabilities == 1
+    assert config.get_compute_capability(0).name == "CURRENT"
+
+
 @pytest.mark.parametrize(
     ("capabilities", "kind", "match"),
     [
-        ([], UsageError, "name at least one compute capability"),
         (["sm86"], UsageError, "'sm86' is no compute capability; write it as 8.6"),
         (["8.6", "1.0"], BackendError, "can't build for compute capability 1.0; it offers .*8.6, 8.9"),
     ],

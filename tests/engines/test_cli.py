@@ -16,8 +16,11 @@ from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.bundle.plans import BuildTarget, find_plans, read_record
 from sacvit_deploy.commands.group import group
 from sacvit_deploy.contract import GLUE
+from sacvit_deploy.device.cuda import GPU
+from sacvit_deploy.engines.plan_folder import BuildRequest
 from sacvit_deploy.errors import BackendError, SacvitError, UsageError
 
+EXAMPLE = Path(__file__).parents[2] / "examples/int8/model.sacvit"
 RTX = ("--runtime", "tensorrt-rtx", "--compute-capability", "86,8.9")
 
 
@@ -44,7 +47,7 @@ def test_plans_are_built_recorded_found_and_shown(rtx: Library, bundle_copy: Pat
     assert [profile["image"][2][0] for profile in record.plans["ee"].profiles] == [1, 16]
     bundle = open_bundle(bundle_copy)
     plans = find_plans(bundle, "fp16", BuildTarget("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))
-    assert plans["sac"] == folder / "sac.plan"
+    assert plans["sac"].path == folder / "sac.plan"
     # Another build replaces the folder as a whole.
     assert sacvit("build", bundle_copy, *RTX, "--batch", "1,1,1", "--workspace", 512).exit_code == 0
     assert set(read_record(folder).plans) == {"view", "ee", "gather", "sac"}
@@ -109,3 +112,18 @@ def test_plans_survive_a_copy_of_the_bundle(rtx: Library, bundle_copy: Path, tmp
     sacvit("build", bundle_copy, *RTX, "--batch", "1,1,1")
     moved = Path(shutil.copytree(bundle_copy, tmp_path / "moved.sacvit"))
     assert find_plans(open_bundle(moved), "fp16", BuildTarget("tensorrt-rtx", rtx.version, "x", ("8.6",)))
+
+
+@pytest.mark.parametrize(("asked", "named"), [((), ()), (("--compute-capability", "8.9"), ("8.9",))])
+def test_without_a_name_the_library_is_asked_for_the_gpu_at_hand(
+    asked: tuple[str, ...], named: tuple[str, ...], rtx: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record names the GPU all the same, as plans for another are refused. The GPU is a stand-in."""
+    requests: list[BuildRequest] = []
+    monkeypatch.setattr("sacvit_deploy.engines.cli.find_gpu", lambda: GPU("a GPU", "10.3", 1, "13.0", "13.0"))
+    monkeypatch.setattr("sacvit_deploy.engines.cli._show", lambda request, as_json: requests.append(request))
+    sacvit("build", EXAMPLE, "--precision", "int8", "--runtime", "tensorrt-rtx", "--dry-run", *asked)
+    (request,) = requests
+    assert request.options.capabilities == named
+    assert request.record.place.capabilities == (named or ("10.3",))
+    assert request.here == (not named)

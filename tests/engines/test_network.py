@@ -49,7 +49,7 @@ def refuse(rtx: Library, path: Path) -> str:
 
 
 def test_every_objection_is_in_one_error(rtx: Library, onnx_file: Callable[[str], Path]) -> None:
-    path = onnx_file("g (float[3] x) => (float[3] a, float[3] b) {\n[first] a = Foo(x)\n[second] b = Bar(x)\n}")
+    path = onnx_file("g (float[3] x) => (float[3] a, float[3] b) {\na = Foo(x)\nb = Bar(x)\n}", "first", "second")
     message = refuse(rtx, path)
     assert "node first (Foo): " in message
     assert "node second (Bar): " in message
@@ -58,7 +58,7 @@ def test_every_objection_is_in_one_error(rtx: Library, onnx_file: Callable[[str]
 def test_objections_to_one_file_are_not_told_of_the_next(
     rtx: Library, onnx_file: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    refuse(rtx, onnx_file("g (float[3] x) => (float[3] a) {\n[first] a = Foo(x)\n}"))
+    refuse(rtx, onnx_file("g (float[3] x) => (float[3] a) {\na = Foo(x)\n}"))
     assert "Foo" not in refuse(rtx, tmp_path / "missing.onnx")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -86,6 +88,15 @@ def test_without_alphas_every_alpha_is_served(config: ModelConfig) -> None:
     targets = target_range(config)
     assert (targets.min, targets.max) == (1, config.geometry.tokens - 1)
     assert targets.opt == num_targets(config.method.alpha, config.geometry.tokens, config.method.rounding)
+
+
+def test_a_window_bounds_the_targets() -> None:
+    method = Method(selection="window", alpha=0.88, rounding="ceil")
+    config = ModelConfig(method=method)  # 25 of 49 tokens
+    assert tuple(target_range(config)) == (1, 22, 25)
+    assert tuple(target_range(config, (0.3, 1.0))) == (8, 22, 25)
+    whole = ModelConfig(method=dataclasses.replace(method, region_size=7))
+    assert tuple(target_range(whole)) == (1, 44, 48)
 
 
 def test_the_plan_is_fastest_at_the_models_own_alpha_or_the_nearest() -> None:

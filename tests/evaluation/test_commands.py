@@ -48,6 +48,17 @@ def test_eval_agrees_with_the_runtime(command: Any, tiny_bundle: Path, class_fol
     assert facts["size_buckets"]["rows"] == []
 
 
+def test_eval_finds_val_in_a_folder(command: Any, tiny_bundle: Path, class_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data/train/thing 1").mkdir(parents=True)
+    shutil.copytree(class_folder, tmp_path / "data/val")
+    base = ("sacvit", "eval", tiny_bundle, "--precision", "fp32", "--eta", "0.6", "--json")
+    found, named = (
+        json.loads(command(*base, "--data", folder).stdout) for folder in (tmp_path / "data", tmp_path / "data/val")
+    )
+    assert found["data"] == named["data"] == str(tmp_path / "data/val")
+    assert found["only"] == named["only"] and found["pictures"] == 28
+
+
 def test_eval_for_people(
     command: Any,
     bundle_copy: Path,

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sacvit_deploy import SACViT
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
 from sacvit_deploy.evaluation.labelled_images import spread_rows
-from sacvit_deploy.evaluation.open_images import open_folder, prepare_image
+from sacvit_deploy.evaluation.open_images import open_folder, open_images, prepare_image
 from sacvit_deploy.evaluation.scenes import open_scenes, size_buckets
+from tests.data import record
 
 from .making import write_scenes
 
@@ -67,6 +70,41 @@ def test_folders_refused(class_folder: Path, model: SACViT, tmp_path: Path) -> N
         open_folder(class_folder, [*LABELS, *LABELS], lambda path: prepare_image(model, path))
 
 
+def folders(folder: Path, *names: str) -> Path:
+    """Write a folder of one small image for each name."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (80, 80)).save(folder / name / "0.png")
+    return folder
+
+
+def test_folders_of_other_names_name_the_way_out(tmp_path: Path) -> None:
+    """Where the bundle's classes have numbers for names, above all."""
+    numbered = [f"class {number}" for number in range(3)]
+    same = folders(tmp_path / "same", "cat", "class", "owl")
+    relabel = f"if the model was trained on these folders, say: sacvit relabel BUNDLE --labels {same}$"
+    with pytest.raises(UsageError, match=rf"3 folders named after no class .*: cat, class, owl; .*; {relabel}"):
+        open_folder(same, numbered, lambda path: np.zeros((80, 80, 3), np.uint8))
+    fewer = folders(tmp_path / "fewer", "cat", "owl")
+    with pytest.raises(UsageError, match=r"sacvit relabel BUNDLE --labels FILE\|FOLDER with all names$"):
+        open_folder(fewer, numbered, lambda path: np.zeros((80, 80, 3), np.uint8))
+    slip = folders(tmp_path / "slip", "cat", "class 1", "clas 2")
+    with pytest.raises(UsageError, match=r"2 folders named after no class of the bundle: cat, clas 2; [^;]*$"):
+        open_folder(slip, numbered, lambda path: np.zeros((80, 80, 3), np.uint8))
+
+
+def test_images_to_calibrate_with_say_why_they_have_no_labels(tmp_path: Path) -> None:
+    model = SACViT(record.BEFORE, precision="fp32", threads=1)
+    images = open_images(model, folders(tmp_path / "foreign", "cat", "owl", ".cache"))
+    assert not images.labelled and images.notes[1:] == ("1 hidden file skipped: 0.png",)
+    assert len(images) == 2
+    assert "2 folders named after no class of the bundle: cat, owl" in images.notes[0]
+    assert "sacvit relabel" in images.notes[0]
+    flat = folders(tmp_path / "flat", model.labels[1])
+    assert open_images(model, flat).labelled
+    assert open_images(model, flat / model.labels[1]).notes == ()
+
+
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=120), st.integers(1, 130))
 def test_spread(labels: list[int], limit: int) -> None:
     truth = np.array(labels)
@@ -98,14 +136,17 @@ def test_sizes_outside_the_edges_have_their_own_buckets() -> None:
     assert list(size_buckets(np.array([3.0, 500.0]))) == ["< 16 px", ">= 151 px"]
 
 
-@pytest.mark.parametrize(("shape", "size"), [((300, 300), 224), ((100, 160), 64), ((224, 224), 288)])
-def test_boxes_follow_the_resized_scene(shape: tuple[int, int], size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resize", ["shortest_edge", "squash"])
+@pytest.mark.parametrize(("shape", "size"), [((300, 300), 224), ((100, 160), 64), ((224, 224), 288), ((400, 150), 64)])
+def test_boxes_follow_the_resized_scene(
+    shape: tuple[int, int], size: int, resize: Literal["shortest_edge", "squash"], tmp_path: Path
+) -> None:
     height, width = shape
     box = np.array([[width // 2, height // 3, width // 2 + 30, height // 3 + 24]])
     images = np.zeros((1, height, width, 3), np.uint8)
     images[0, box[0, 1] : box[0, 3], box[0, 0] : box[0, 2]] = 255
     write_scenes(tmp_path, images, np.zeros(1), boxes=box.astype(np.int16))
-    scenes = open_scenes(tmp_path, 10, size, Preprocessing())
+    scenes = open_scenes(tmp_path, 10, size, Preprocessing(resize=resize))
     rows, columns = np.nonzero(scenes.load(0)[..., 0] > 127)
     assert scenes.boxes is not None
     seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

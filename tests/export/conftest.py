@@ -13,9 +13,10 @@ import torch
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
+from sacvit_deploy.export.families import two_table_method
 from sacvit_deploy.export.model import ReferenceSACViT
 from sacvit_deploy.export.pipeline import ExportRequest, export_bundle
 from sacvit_deploy.export.reference import make_golden, shipped_images
@@ -76,10 +77,19 @@ def _write_other(path: Path) -> None:
     save_checkpoint(path, lively_model(config_of(width=64, heads=4, depth=2, **fields)))
 
 
+def _write_lf_vit(path: Path) -> None:
+    model = ReferenceSACViT(
+        ModelConfig(Geometry(288, width=128, depth=2, heads=2, classes=5), two_table_method("lf-vit"))
+    )
+    model.load_state_dict(cf_vit_weights(288, width=128))
+    save_checkpoint(path, model)
+
+
 # Between them: both sizes, both precisions, and every choice of the method that changes a graph.
 MODELS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...]]] = {
     "plain": (_write_plain, "plain.safetensors", ("fp32", "fp16")),
     "cf-vit-288": (_write_cf_vit, "cf_vit.pth", ("fp32",)),
+    "lf-vit-288": (_write_lf_vit, "lf_vit.safetensors", ("fp32",)),
     "deit": (_write_deit, "deit.pth", ("fp16",)),
     "union-features-expand": (_write_other, "other.safetensors", ("fp32",)),
 }
@@ -99,7 +109,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Exporte
             checkpoint = load_checkpoint(path)
             output = io.StringIO()
             target = path.with_suffix(".sacvit")
-            export_bundle(checkpoint, ExportRequest(path, target, precisions), Progress(output))
+            export_bundle(checkpoint, ExportRequest(target, precisions), Progress(output))
             golden = make_golden(checkpoint.model, shipped_images())
             done[name] = Exported(path, checkpoint.model, open_bundle(target), golden, output.getvalue())
         return done[name]

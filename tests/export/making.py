@@ -36,7 +36,7 @@ def lively(weights: Weights, seed: int = 0) -> Weights:
             out[name] = 0.2 * noise
         elif "norm" in name or name == "reuse_block.0.weight":
             out[name] = 1 + 0.3 * noise
-        elif name == "cls_token" or name.startswith("pos_embed"):
+        elif name in ("cls_token", "reg_token") or name.startswith("pos_embed"):
             out[name] = 0.7 * noise
         elif "qkv" in name:
             out[name] = 2.0 * noise / value.shape[1] ** 0.5

@@ -42,7 +42,10 @@ class Naive:
     def norm(self, name: str, x: Array) -> Array:
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = (centred**2).mean(axis=-1, keepdims=True)
-        return centred / np.sqrt(variance + 1e-6) * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
+        return (
+            centred / np.sqrt(variance + self.geometry.get("norm_eps", 1e-6)) * self.w[f"{name}.weight"]
+            + self.w[f"{name}.bias"]
+        )
 
     def mlp(self, name: str, x: Array) -> Array:
         hidden = self.linear(f"{name}.fc1", x)
@@ -58,6 +61,16 @@ class Naive:
                 window = image[:, top : top + self.patch, left : left + self.patch]
                 rows.append(np.tensordot(kernel, window, axes=3) + self.w["patch_embed.proj.bias"])
         return np.stack(rows)
+
+    def enter(self, tokens: Array) -> Array:
+        return self.norm("norm_pre", tokens) if self.geometry.get("pre_norm") else tokens
+
+    def leading(self, table: Array) -> Array:
+        """Return the class token and the registers, which both clusters see."""
+        rows = [self.w["cls_token"][0] + table[:1]]
+        if "reg_token" in self.w:
+            rows.append(self.w["reg_token"][0])
+        return self.enter(np.concatenate(rows))
 
     def attention(self, block: int, x: Array, allowed: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
         """Attend among tokens [T, D] where `allowed` [T, T]; returns updates [T, D] and head-averaged probabilities."""
@@ -120,8 +133,9 @@ class Naive:
 
     def stage_one(self, image: Array) -> NaiveStageOne:
         table = self.low_table()
-        embeddings = self.embed(self.half_size(image)) + table[1:]
-        x = np.concatenate([self.w["cls_token"][0] + table[:1], embeddings])
+        embeddings = self.enter(self.embed(self.half_size(image)) + table[1:])
+        leading = self.leading(table)
+        x = np.concatenate([leading, embeddings])
         scores = np.zeros(len(embeddings))
         depth, beta = self.geometry["depth"], self.method["score_beta"]
         first = self.method["score_first_block"]
@@ -129,14 +143,23 @@ class Naive:
         for number in range(depth):
             x, attention = self.block(number, x, self.everybody(len(x)))
             if number >= first:
-                scores = beta * scores + (1 - beta) * attention[0, 1:]
+                scores = beta * scores + (1 - beta) * attention[0, len(leading) :]
         x = self.norm("norm", x)
-        return NaiveStageOne(self.linear("head", x[0]), scores, x[1:], embeddings)
+        return NaiveStageOne(self.linear("head", x[0]), scores, x[len(leading) :], embeddings)
 
     def targets(self, scores: Array, alpha: float | None = None) -> list[int]:
-        product = Fraction(str(self.method["alpha"] if alpha is None else alpha)) * len(scores)
+        among = range(len(scores))
+        if self.method.get("selection") == "window":
+            among = max(self.windows(), key=lambda window: sum(scores[token] for token in window))
+        product = Fraction(str(self.method["alpha"] if alpha is None else alpha)) * len(among)
         count = math.floor(product) if self.method["rounding"] == "floor" else math.ceil(product)
-        return sorted(sorted(range(len(scores)), key=lambda token: (-scores[token], token))[:count])
+        return sorted(sorted(among, key=lambda token: (-scores[token], token))[:count])
+
+    def windows(self) -> list[list[int]]:
+        """Return the tokens of every window of LF-ViT's, row by row."""
+        side = self.method.get("region_size", 5)
+        corners = [(y, x) for y in range(self.grid - side + 1) for x in range(self.grid - side + 1)]
+        return [[(y + i) * self.grid + x + j for i in range(side) for j in range(side)] for y, x in corners]
 
     def children(self, parent: int) -> list[int]:
         """Return the four hi-res tokens over the same part of the image, row by row."""
@@ -145,40 +168,42 @@ class Naive:
 
     def stage_two(self, image: Array, one: NaiveStageOne, targets: list[int], *, clusters: bool = True) -> Array:
         table, everything = self.high_table(), self.embed(image)
-        rows = [self.w["cls_token"][0, 0] + table[0]]
+        leading = self.leading(table)
+        rows = list(leading)
         for target in targets:
             fused = np.zeros((4, self.geometry["width"]))
             if self.method["fusion"] != "none":
                 given = self.mlp("reuse_block.1", self.norm("reuse_block.0", one.features[target]))
                 fused = np.tile(given, (4, 1)) if self.method["fusion"] == "repeat" else np.split(given, 4)
             for child, extra in zip(self.children(target), fused, strict=True):
-                rows.append(everything[child] + table[1 + child] + extra)
+                rows.append(self.enter(everything[child] + table[1 + child]) + extra)
         source = one.embeddings if self.method["background"] == "embeddings" else one.features
         rows += [source[token] for token in range(len(source)) if token not in targets]
         x = np.stack(rows)
-        masks = self.cluster_masks(len(x), 4 * len(targets)) if clusters else self.everybody(len(x))
+        masks = self.cluster_masks(len(x), len(leading), 4 * len(targets)) if clusters else self.everybody(len(x))
         for number in range(self.geometry["depth"]):
             x, _ = self.block(number, x, masks)
         return self.linear("head", self.norm("norm", x)[0])
 
-    def cluster_masks(self, tokens: int, count: int) -> list[npt.NDArray[np.bool_]]:
-        """Make masks for the class token 0, targets 1..count, then the background."""
+    def cluster_masks(self, tokens: int, shared: int, count: int) -> list[npt.NDArray[np.bool_]]:
+        """Make masks for the shared tokens (class token and registers), then `count` targets, then the background."""
         if self.method["attention"] == "global":
             return self.everybody(tokens)
-        kind = np.where(np.arange(tokens) <= count, 1, 2)
-        with_targets = (kind[:, None] == kind[None, :]) | (np.arange(tokens) == 0)[None, :]
+        at = np.arange(tokens)
+        kind = np.where(at < shared, 0, np.where(at < shared + count, 1, 2))
+        with_targets = (kind[:, None] == kind[None, :]) | (kind == 0)[None, :]
         with_background = with_targets.copy()
         if self.method["class_token"] == "union":
-            with_targets[0] = True
+            with_targets[kind == 0] = True
             return [with_targets]
-        with_targets[0] = (kind == 1) | (np.arange(tokens) == 0)
-        with_background[0] = (kind == 2) | (np.arange(tokens) == 0)
+        with_targets[kind == 0] = kind != 2
+        with_background[kind == 0] = kind != 1
         return [with_targets, with_background]
 
     def deit(self, image: Array) -> Array:
         """Classify an image by the weights as a plain DeiT at full resolution."""
         table = self.high_table()
-        x = np.concatenate([self.w["cls_token"][0] + table[:1], self.embed(image) + table[1:]])
+        x = np.concatenate([self.leading(table), self.enter(self.embed(image) + table[1:])])
         for number in range(self.geometry["depth"]):
             x, _ = self.block(number, x, self.everybody(len(x)))
         return self.linear("head", self.norm("norm", x)[0])

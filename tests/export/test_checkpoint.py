@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
+from sacvit_deploy.errors import CheckpointError
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.modules import PlainDeiT
 
@@ -74,17 +75,44 @@ def test_safetensors_without_our_metadata_are_read_like_a_bare_state_dict(prefix
     assert same(loaded.model, weights)
 
 
-@pytest.mark.parametrize(("averaged", "plain"), [("model_ema", "model"), ("state_dict_ema", "state_dict")])
-def test_averaged_weights_win_and_are_mentioned(averaged: str, plain: str, tmp_path: Path) -> None:
-    first, second = deit_weights(64, depth=1, seed=1), deit_weights(64, depth=1, seed=2)
-    torch.save({plain: first, averaged: second}, tmp_path / "a.pth")
+# As each family's own evaluation takes them: timm prefers the average, DeiT, CF-ViT and LF-ViT the weights as trained.
+PAIRS = [
+    ("state_dict", "state_dict_ema", "ema"),
+    ("student", "teacher", "ema"),
+    ("model", "model_ema", "model"),
+    ("model", "ema", "model"),
+]
+
+
+@pytest.mark.parametrize(("plain", "averaged", "published"), PAIRS)
+def test_of_two_sets_of_weights_the_published_one_is_taken_and_said(
+    plain: str, averaged: str, published: str, tmp_path: Path
+) -> None:
+    sets = {"model": deit_weights(64, depth=1, seed=1), "ema": deit_weights(64, depth=1, seed=2)}
+    torch.save({plain: sets["model"], averaged: sets["ema"], "epoch": 3}, tmp_path / "a.pth")
     loaded = load_checkpoint(tmp_path / "a.pth")
-    assert same(loaded.model, second)
-    assert any(averaged in note for note in loaded.notes)
-    torch.save({plain: first, averaged: None}, tmp_path / "b.pth")
-    loaded = load_checkpoint(tmp_path / "b.pth")
-    assert same(loaded.model, first)
-    assert not any("averaged" in note for note in loaded.notes)
+    assert same(loaded.model, sets[published])
+    other = "model" if published == "ema" else "ema"
+    assert any("which differ" in note and f"--weights {other} takes the others" in note for note in loaded.notes)
+    assert same(load_checkpoint(tmp_path / "a.pth", weights="ema").model, sets["ema"])
+    assert same(load_checkpoint(tmp_path / "a.pth", weights="model").model, sets["model"])
+
+
+@pytest.mark.parametrize(("plain", "averaged", "published"), PAIRS)
+def test_equal_sets_of_weights_need_no_word(plain: str, averaged: str, published: str, tmp_path: Path) -> None:
+    weights = deit_weights(64, depth=1)
+    torch.save(
+        {plain: weights, averaged: {f"module.{key}": value for key, value in weights.items()}}, tmp_path / "a.pth"
+    )
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert same(loaded.model, weights)
+    assert not any("differ" in note for note in loaded.notes)
+
+
+def test_weights_of_a_kind_that_is_not_there(tmp_path: Path) -> None:
+    torch.save({"model": deit_weights(64, depth=1), "model_ema": None}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="--weights ema: this checkpoint has nothing but weights as trained"):
+        load_checkpoint(tmp_path / "a.pth", weights="ema")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -372,7 +400,7 @@ def test_without_args_the_notes_point_at_the_family_option(tmp_path: Path) -> No
 def test_lf_vit_is_told_by_its_args_or_by_the_user(
     name: str, asked: str | None, family: str, kind: str, tmp_path: Path
 ) -> None:
-    content = cf_vit_file(cf_vit_weights(64, depth=1), name)
+    content = cf_vit_file(cf_vit_weights(224, depth=1), name)
     if kind == "dict":
         content["args"] = vars(content["args"])
     torch.save(content, tmp_path / "a.pth")

@@ -20,8 +20,9 @@ from sacvit_deploy.errors import ExportError
 from sacvit_deploy.export.glue import GatherStage, ViewStage
 from sacvit_deploy.export.graph import trace
 from sacvit_deploy.export.pipeline import check_glue
-from sacvit_deploy.glue import build_request, select_targets
+from sacvit_deploy.glue import build_request
 from sacvit_deploy.images.preprocess import low_view
+from sacvit_deploy.selection import choose_targets, select_targets
 from sacvit_deploy.verification.golden import load_golden
 
 CONFIGS = {
@@ -30,6 +31,9 @@ CONFIGS = {
         Geometry(288, width=64, depth=1, heads=1, classes=10),
         Method(downsample="bilinear_corners", background="features"),
     ),
+    "288, window": ModelConfig(
+        Geometry(288, width=64, depth=1, heads=1, classes=10), Method(selection="window", region_size=5)
+    ),
 }
 
 
@@ -37,7 +41,7 @@ CONFIGS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype, tmp_path: Path) -> None:
-    """Every batch size, every number of continuing images and targets, scores full of ties."""
+    """Batches, continuing images and targets of all numbers, more than a window has, too; scores full of ties."""
     view, gather = (
         onnxruntime.InferenceSession(str(write_graph(tmp_path / f"{stage.role}.onnx", trace(stage))))
         for stage in (ViewStage(config, dtype), GatherStage(config, dtype))
@@ -55,7 +59,7 @@ def test_graphs_equal_the_runtimes_glue(config: ModelConfig, dtype: torch.dtype,
         feed |= {"slots": np.arange(count), "rest": np.arange(tokens - count)}
         expected_names = [item.name for item in gather.get_outputs()]
         outputs = gather.run(None, {item.name: feed[item.name] for item in gather.get_inputs()})
-        targets = select_targets(scores[rows], count)
+        targets = choose_targets(scores[rows], count, config)
         request = build_request(images, out, np.array(rows), targets, config).inputs(config) | {"targets": targets}
         for name, value in zip(expected_names, outputs, strict=True):
             np.testing.assert_array_equal(value, request[name].astype(value.dtype), err_msg=name)
@@ -71,6 +75,22 @@ def test_selection_with_ties(scores: list[float], count: int) -> None:
     np.testing.assert_array_equal(targets.numpy(), select_targets(given_scores[rows].numpy(), count))
 
 
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([0.0, 1e-38, 1 / 3, 0.5, 0.5 + 2**-24, 1.0]), min_size=49, max_size=49),
+    st.integers(1, 7),
+    st.integers(1, 48),
+)
+def test_selection_in_a_window_with_ties(scores: list[float], side: int, count: int) -> None:
+    method = Method(selection="window", region_size=side, alpha=0.5, rounding="ceil")
+    config = ModelConfig(CONFIGS["224"].geometry, method)
+    stage = GatherStage(config, torch.float32)
+    images, _, rows, _, _, features, embeddings = stage.example()
+    given_scores = torch.tensor([scores, scores[::-1], [1 / 3] * 49])
+    *_, targets = stage(images, given_scores, rows, torch.arange(count), torch.arange(49 - count), features, embeddings)
+    np.testing.assert_array_equal(targets.numpy(), choose_targets(given_scores[rows].numpy(), count, config))
+
+
 def test_every_variant_of_a_bundle_has_them(tiny_bundle: Path) -> None:
     for variant in open_bundle(tiny_bundle).manifest.variants.values():
         assert set(GLUE) <= set(variant.files)
@@ -79,7 +99,8 @@ def test_every_variant_of_a_bundle_has_them(tiny_bundle: Path) -> None:
 def test_export_fails_where_they_differ(tiny_bundle: Path, tmp_path: Path) -> None:
     """Graphs of a model with another background, and of one that preprocesses images in another way."""
     bundle = open_bundle(tiny_bundle)
-    golden, config = load_golden(tiny_bundle / "golden.npz"), bundle.manifest.config
+    config = bundle.manifest.config
+    golden = load_golden(tiny_bundle / "golden.npz", config)
     backend = OnnxRuntimeBackend("cpu", 1)
     paths = bundle.checked_files("fp32")
     check_glue(paths, golden, config, backend)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 import sacvit_deploy
-from sacvit_deploy.export.graph import reshape_target
+from sacvit_deploy.export.graph import TRIED_TORCH, reshape_target, untried_torch
 from sacvit_deploy.export.modules import halve
 
 from .conftest import VARIANTS, Exported
@@ -198,7 +198,8 @@ def test_all_engines_point_into_one_weights_file(name: str, precision: str, expo
     weights = exported.file("weights", precision)
     size = weights.stat().st_size
     ranges: dict[str, dict[str, tuple[int, int]]] = {}
-    for role in ("ee", "sac", "deit"):
+    engines = ("ee", "sac", "deit", *(role for role in exported.bundle.variant(precision).files if "-gpu" in role))
+    for role in engines:
         ranges[role] = {}
         for tensor in load(exported.file(role, precision)).graph.initializer:
             location = {entry.key: entry.value for entry in tensor.external_data}
@@ -219,7 +220,7 @@ def test_all_engines_point_into_one_weights_file(name: str, precision: str, expo
     blocks = range(exported.config.geometry.depth)
     shared = {f"blocks.{block}.{layer}.weight.T" for block in blocks for layer in layers}
     assert shared | {"patch_embed.proj.weight.T", "head.weight"} <= both
-    assert all(ranges["deit"][name] == ranges["ee"][name] for name in shared)
+    assert all(ranges[role][name] == ranges["ee"][name] for name in shared for role in engines)
     # No two tensors overlap, and nothing but alignment lies between them.
     places = sorted({place for tensors in ranges.values() for place in tensors.values()})
     assert all(start + length <= after for (start, length), (after, _) in itertools.pairwise(places))
@@ -316,3 +317,15 @@ def test_a_reshape_target_means_the_same_for_every_size(
     # ONNX: 0 copies the input's dimension in that place, -1 takes what is left.
     filled = [shape[index] if value == 0 else value for index, value in enumerate(target)]
     assert list(np.zeros(shape).reshape(filled).shape) == wanted
+
+
+@pytest.mark.parametrize("version", ["2.9.0", "2.13.0+cpu", "2.14.1+cu130", torch.__version__])
+def test_a_tried_torch_is_not_remarked_on(version: str) -> None:
+    assert untried_torch(version) is None
+
+
+@pytest.mark.parametrize("version", ["2.1.4", "2.12.1", "2.140.0", "2.15.0.dev20270101", "3.9.0"])
+def test_an_untried_torch_is_named_beside_the_tried(version: str) -> None:
+    note = untried_torch(version)
+    assert note is not None and note.startswith(f"torch {version} has not been tried")
+    assert all(tried in note for tried in TRIED_TORCH) and note.endswith("parity decides")

@@ -9,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.export.blocks import patchify
 from sacvit_deploy.export.model import (
     ReferenceSACViT,
-    background_tokens,
     child_positions,
     gather,
     score_weights,
-    select_targets,
 )
+from sacvit_deploy.export.policies import select_targets
 
 from .making import config_of, images_for, lively_model
 from .naive import Naive
@@ -56,6 +53,17 @@ CASES: dict[str, dict[str, Any]] = {
     "features": {"background": "features"},
     "union": {"class_token": "union"},
     "global": {"attention": "global"},
+    "window": {"selection": "window", "region_size": 3},
+    "whole-window": {"selection": "window", "region_size": 4, "alpha": 1.0},
+    "lf-vit-288": {
+        "image_size": 288,
+        "downsample": "bilinear_corners",
+        "positions": "separate",
+        "attention": "global",
+        "rounding": "ceil",
+        "selection": "window",
+        "alpha": 0.88,
+    },
     "cf-vit-288": {
         "image_size": 288,
         "downsample": "bilinear_corners",
@@ -63,6 +71,13 @@ CASES: dict[str, dict[str, Any]] = {
         "attention": "global",
         "rounding": "ceil",
     },
+    "registers": {"registers": 4},
+    "registers-union": {"registers": 2, "class_token": "union"},
+    "registers-global": {"registers": 1, "attention": "global"},
+    "registers-separate": {"registers": 3, "positions": "separate"},
+    "pre-norm": {"pre_norm": True},
+    "pre-norm-registers": {"pre_norm": True, "registers": 2},
+    "large-eps": {"norm_eps": 0.1},
     "all-the-other-choices": {
         "downsample": "bilinear_corners",
         "positions": "separate",
@@ -88,6 +103,8 @@ VISIBLE = [
     "features",
     "union",
     "global",
+    "window",
+    "large-eps",
 ]
 
 
@@ -215,35 +232,6 @@ def test_scores_stay_in_fp32_where_the_network_is_half() -> None:
     with torch.no_grad():
         out = model.stage_one(torch.zeros(1, 3, 112, 112, dtype=torch.float16))
     assert out.scores.dtype == out.logits.dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("scores", "count", "expected"),
-    [
-        ([0.1, 0.9, 0.5, 0.7], 2, [1, 3]),
-        ([0.9, 0.1, 0.5, 0.7], 3, [0, 2, 3]),
-        ([0.5, 0.5, 0.5, 0.5], 2, [0, 1]),
-        ([0.1, 0.5, 0.5, 0.5], 2, [1, 2]),
-        ([0.5, 0.1, 0.5, 0.9], 2, [0, 3]),
-        ([0.0, -0.0, 0.0, -0.0], 3, [0, 1, 2]),
-    ],
-)
-def test_selection_breaks_ties_towards_the_lower_index(scores: list[float], count: int, expected: list[int]) -> None:
-    assert select_targets(torch.tensor([scores]), count).tolist() == [expected]
-
-
-@given(
-    # Few different values over many tokens, so that most selections cut through a tie.
-    scores=st.lists(st.lists(st.integers(0, 3), min_size=49, max_size=49), min_size=1, max_size=3),
-    count=st.integers(1, 48),
-)
-def test_selection_is_what_sorting_by_score_and_index_gives(scores: list[list[int]], count: int) -> None:
-    targets = select_targets(torch.tensor(scores, dtype=torch.float32), count)
-    rest = background_tokens(targets, 49)
-    for row, values in enumerate(scores):
-        order = sorted(range(49), key=lambda token: (-values[token], token))
-        assert targets[row].tolist() == sorted(order[:count])
-        assert rest[row].tolist() == sorted(order[count:])
 
 
 @pytest.mark.parametrize("grid", [2, 7, 9])

@@ -26,15 +26,10 @@ from sacvit_deploy.export import pipeline
 from sacvit_deploy.export.blocks import patchify
 from sacvit_deploy.export.checkpoint import load_checkpoint, save_checkpoint
 from sacvit_deploy.export.graph import trace
-from sacvit_deploy.export.model import (
-    ReferenceSACViT,
-    background_tokens,
-    child_positions,
-    gather,
-    select_targets,
-)
+from sacvit_deploy.export.model import ReferenceSACViT, background_tokens, child_positions, gather
 from sacvit_deploy.export.modules import EEStage, PlainDeiT, SACStage, StageModule
 from sacvit_deploy.export.pipeline import ExportRequest, check_parity, export_bundle
+from sacvit_deploy.export.policies import select_targets
 from sacvit_deploy.export.reference import (
     ALPHAS,
     BATCHES,
@@ -212,7 +207,7 @@ def test_targets_may_be_any_tokens_in_any_order(plain: Exported) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bundle_carries_two_random_and_two_real_images_with_the_right_answers(name: str, exports: Export) -> None:
     exported = exports(name)
-    golden = load_golden(exported.bundle.path / "golden.npz")
+    golden = load_golden(exported.bundle.path / "golden.npz", exported.bundle.manifest.config)
     assert golden.kinds == ("random", "random", "real", "real")
     image = normalised(golden.images, exported.config)
     with torch.no_grad():
@@ -316,7 +311,7 @@ def test_a_wrongly_traced_engine_fails_the_export_and_leaves_nothing(
         return trace(which(wrong(stage.model, "blocks.0.mlp.fc2.weight", 0.2)) if isinstance(stage, which) else stage)
 
     monkeypatch.setattr(pipeline, "trace", careless)
-    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"))
+    request = ExportRequest(small_checkpoint.with_suffix(".sacvit"))
     with pytest.raises(ExportError, match="do not do what the checkpoint does|differs from the checkpoint"):
         export_bundle(load_checkpoint(small_checkpoint), request, Progress(io.StringIO()))
     assert list(small_checkpoint.parent.iterdir()) == [small_checkpoint]
@@ -334,7 +329,7 @@ def test_whatever_stops_an_export_leaves_what_was_there(
         raise stopped_by
 
     monkeypatch.setattr(pipeline, "export_variant", stop)
-    request = ExportRequest(small_checkpoint, small_checkpoint.with_suffix(".sacvit"), replace=True)
+    request = ExportRequest(small_checkpoint.with_suffix(".sacvit"), replace=True)
     expected = {small_checkpoint}
     if over == "an older bundle":
         shutil.copytree(plain.bundle.path, request.target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.open import BACKENDS
 from sacvit_deploy.backends.protocol import as_taken
 from sacvit_deploy.bundle.bundle import Bundle
+from sacvit_deploy.bundle.external_weights import with_weights_inside
+from sacvit_deploy.bundle.held import Held
 from sacvit_deploy.commands import infer, verify
 from tests.data import record
 
@@ -26,8 +27,8 @@ NAME = "onnx-reference"
 class EvaluatorEngine:
     """onnx's own evaluator, written in Python: another library that runs the same files."""
 
-    def __init__(self, path: Path) -> None:
-        model = onnx.load(path)
+    def __init__(self, file: bytes) -> None:
+        model = onnx.load_from_string(file)
         self._evaluator = ReferenceEvaluator(model)
         types = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
         self._dtypes = {name: onnx.helper.tensor_dtype_to_np_dtype(kind) for name, kind in types.items()}
@@ -48,20 +49,20 @@ class EvaluatorBackend:
     def precisions(self, bundle: Bundle) -> list[str]:
         return [name for name in bundle.manifest.variants if name != "int8"]
 
-    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        return bundle.checked_files(precision)
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Held]:
+        return bundle.held_files(precision)
 
-    def open(self, stage: Path, weights: Path | None) -> EvaluatorEngine:
-        return EvaluatorEngine(stage)
+    def open(self, stage: Held, weights: Held | None) -> EvaluatorEngine:
+        return EvaluatorEngine(with_weights_inside(stage, weights))
 
-    def device(self, files: Mapping[str, Path]) -> None:
+    def device(self, files: Mapping[str, Held]) -> None:
         return None
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The one change to the package: a name in a table."""
-    monkeypatch.setitem(BACKENDS, NAME, lambda provider, threads, weights: EvaluatorBackend())
+    monkeypatch.setitem(BACKENDS, NAME, lambda options: EvaluatorBackend())
     yield
 
 

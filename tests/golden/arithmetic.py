@@ -6,6 +6,7 @@ file is what Python and C++ must agree on, and what keeps both as they are.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -16,15 +17,26 @@ import numpy.typing as npt
 from PIL import Image
 
 from sacvit_deploy.backends.choose import choose_precision
-from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions, num_targets
-from sacvit_deploy.glue import gather_patches, select_targets, softmax
+from sacvit_deploy.glue import gather_patches, softmax
 from sacvit_deploy.images.preprocess import fit, low_view, scale_and_shift
+from sacvit_deploy.selection import choose_targets, select_targets, window_sums
 
 GOLDEN = Path(__file__).with_name("arithmetic.json")
-RECIPES = (Preprocessing(), Preprocessing("bilinear", 0.9), Preprocessing(crop=1.0, mean=(0.5,) * 3, std=(0.25,) * 3))
+RECIPES = (
+    Preprocessing(resize_rounding="nearest"),
+    Preprocessing("bilinear", 0.9, resize_rounding="nearest"),
+    Preprocessing(crop=1.0, mean=(0.5,) * 3, std=(0.25,) * 3, resize_rounding="nearest"),
+)
+# Sizes at which the two ways of rounding S / crop differ.
+ROUNDED = [(size, Preprocessing(crop=crop, resize_rounding=way)) for way in ("floor", "nearest")
+           for size, crop in ((160, 0.9), (256, 0.875), (384, 0.9))]  # fmt: skip
+SQUASHED = [(160, Preprocessing("bilinear", 0.9, resize="squash")), (224, Preprocessing(resize="squash")),
+            (288, Preprocessing(crop=1.0, resize="squash", resize_rounding="nearest"))]  # fmt: skip
 SIZES = ((500, 375), (375, 500), (224, 224), (256, 256), (640, 480), (31, 400), (400, 31), (5, 300), (1, 1), (90, 1000))
+STRIPS = ((65_536, 2), (70_001, 3), (2, 140_000), (200_001, 1))  # so long that a squashed one is averaged first
 
 
 def made_up(width: int, height: int, channels: int = 3) -> npt.NDArray[np.uint8]:
@@ -43,13 +55,19 @@ def sha256(array: npt.NDArray[Any]) -> str:
 def compute() -> dict[str, Any]:
     """Everything in the file."""
     return {
-        "fit": [_fit(*shape, size, recipe) for shape in SIZES for size in (224, 288) for recipe in RECIPES],
+        "fit": [_fit(*shape, size, recipe) for shape in SIZES for size in (224, 288) for recipe in RECIPES]
+        + [_fit(*shape, *case) for shape in SIZES for case in (*ROUNDED, *SQUASHED)]
+        + [_fit(*shape, 224, Preprocessing(resize="squash")) for shape in STRIPS],
         "low_view": [_low_view(size, way, recipe) for size in (32, 224, 288) for way in ("area", "bilinear_corners")
                      for recipe in RECIPES],
         "targets": [_targets(alpha, tokens, way) for alpha in (0.001, 0.3, 0.5, 0.7, 0.9, 0.995, 1 / 3, 0.0, 1.0)
                     for tokens in (4, 49, 81) for way in ("floor", "ceil")],
+        "window_targets": [_targets(alpha, tokens, way, side**2) for alpha in (0.001, 0.04, 0.88, 1.0, 1.01)
+                           for tokens, side in ((4, 1), (4, 2), (49, 5), (81, 9)) for way in ("floor", "ceil")],
         "select": [_select(tokens, count, seed) for tokens in (4, 49, 81) for count in (1, 3, tokens // 2, tokens - 1)
                    for seed in range(4)],
+        "window": [_window(grid, side, alpha, values) for grid, side in ((2, 1), (3, 3), (7, 3), (7, 5), (9, 5), (9, 8))
+                   for alpha in (0.12, 0.88) for values in (2, 5, 256)],
         "gather": [_gather(size, patch) for size, patch in ((224, 16), (288, 16), (64, 8))],
         "softmax": [_softmax(seed) for seed in range(6)],
         "precision": [
@@ -69,7 +87,7 @@ def compute() -> dict[str, Any]:
 
 
 def _recipe(recipe: Preprocessing) -> dict[str, Any]:
-    return {name: getattr(recipe, name) for name in ("interpolation", "crop", "mean", "std")}
+    return dataclasses.asdict(recipe)
 
 
 def _fit(width: int, height: int, size: int, recipe: Preprocessing) -> dict[str, Any]:
@@ -84,11 +102,11 @@ def _low_view(size: int, way: str, recipe: Preprocessing) -> dict[str, Any]:
             "scale": scale.tolist(), "shift": shift.tolist()}  # fmt: skip
 
 
-def _targets(alpha: float, tokens: int, rounding: str) -> list[Any]:
+def _targets(alpha: float, tokens: int, rounding: str, *window: int) -> list[Any]:
     try:
-        return [alpha, tokens, rounding, num_targets(alpha, tokens, rounding), None]
+        return [alpha, tokens, rounding, *window, num_targets(alpha, tokens, rounding, *window), None]
     except UsageError as error:
-        return [alpha, tokens, rounding, None, str(error)]
+        return [alpha, tokens, rounding, *window, None, str(error)]
 
 
 def _select(tokens: int, count: int, seed: int) -> dict[str, Any]:
@@ -98,6 +116,17 @@ def _select(tokens: int, count: int, seed: int) -> dict[str, Any]:
     grid = round(tokens**0.5)
     return {"scores": scores.tolist(), "count": count, "targets": chosen[0].tolist(), "grid": grid,
             "children": child_positions(chosen, grid)[0].tolist()}  # fmt: skip
+
+
+def _window(grid: int, side: int, alpha: float, values: int) -> dict[str, Any]:
+    # Thirds, so that sums round and their order shows; of few different values, so that windows are equal.
+    scores = (made_up(grid * grid, 1, 1).ravel().astype(np.float32) % values) / np.float32(3)
+    method = Method(selection="window", region_size=side, alpha=alpha, rounding="ceil")
+    config = ModelConfig(Geometry(image_size=32 * grid), method)
+    count = config.num_targets()
+    return {"scores": scores.tolist(), "grid": grid, "side": side, "alpha": alpha, "count": count,
+            "sums": window_sums(scores, grid, side)[0].tolist(),
+            "targets": choose_targets(scores[None], count, config)[0].tolist()}  # fmt: skip
 
 
 def _gather(size: int, patch: int) -> dict[str, Any]:

@@ -77,19 +77,19 @@ def test_description_names_library_device_and_threads(name: str, title: str) -> 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", None])
 def test_names_of_the_cpu(name: str | None) -> None:
-    assert isinstance(backend := open_backend(provider=name), OnnxRuntimeBackend)
+    assert isinstance(backend := open_backend(device=name), OnnxRuntimeBackend)
     assert backend.provider == "CPUExecutionProvider"
 
 
 def test_provider_that_is_not_there() -> None:
     with pytest.raises(BackendError, match="no provider NonsenseProvider; it offers .*CPUExecutionProvider"):
-        open_backend(provider="NonsenseProvider")
+        open_backend(device="NonsenseProvider")
 
 
 def test_cuda_runs_or_is_refused(files: dict[str, dict[str, Path]]) -> None:
     # The GPU build of ONNX Runtime lists CUDA even where it can't load; then the session must be refused.
     try:
-        engine = open_backend(provider="cuda", threads=1).open(files["fp32"]["ee"], None)
+        engine = open_backend(device="cuda", threads=1).open(files["fp32"]["ee"], None)
     except BackendError as error:
         assert "CUDAExecutionProvider" in str(error) or "no provider cuda" in str(error)
     else:
@@ -97,10 +97,13 @@ def test_cuda_runs_or_is_refused(files: dict[str, dict[str, Path]]) -> None:
 
 
 def test_backend_and_settings_that_do_not_exist() -> None:
-    with pytest.raises(BackendError, match="unknown backend 'abacus'; there are: auto, onnxruntime"):
+    with pytest.raises(UsageError, match="unknown backend 'abacus'; there are: auto, onnxruntime"):
         open_backend("abacus")
-    with pytest.raises(UsageError, match="--provider cpu is ONNX Runtime's; openvino has none"):
-        open_backend("openvino", provider="cpu")
+    with pytest.raises(UsageError, match="--device cuda: openvino runs on cpu"):
+        open_backend("openvino", device="cuda")
+    for where in ({}, {"device": "cpu"}, {"device": "cuda"}):
+        with pytest.raises(UsageError, match="--capture is for --device webgpu"):
+            open_backend(capture=True, **where)
     with pytest.raises(UsageError, match="threads is 0"):
         open_backend(threads=0)
     with pytest.raises(UsageError, match="weights is 'lost'"):

@@ -51,6 +51,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         crop=draw(st.floats(0.1, 1.0)),
         mean=draw(st.tuples(numbers, numbers, numbers)),
         std=draw(st.tuples(positive, positive, positive)),
+        resize=draw(st.sampled_from(["shortest_edge", "squash"])),
+        resize_rounding=draw(st.sampled_from(["floor", "nearest"])),
     )
     return ModelConfig(geometry, method, preprocessing)
 
@@ -103,11 +105,22 @@ def test_defaults_are_the_papers() -> None:
         ({"method": {"alpha": math.nan}}, "method.alpha"),
         ({"method": {"alpha": 0.01}}, "at least 1"),
         ({"method": {"alpha": 0.99, "rounding": "ceil"}}, "at least 1"),
+        ({"method": {"selection": "windows"}}, "selection is 'windows'; it must be one of top_m, window"),
+        ({"method": {"selection": 3}}, "method.selection"),
+        ({"method": {"region_size": 0}}, "region_size must be positive, not 0"),
+        ({"method": {"region_size": 5.0}}, "method.region_size"),
+        ({"method": {"selection": "window", "region_size": 8}}, "region_size 8 is more than the 7 low-res tokens"),
+        ({"method": {"selection": "window", "alpha": 1.1}}, "alpha is 1.1"),
+        ({"method": {"selection": "window", "alpha": 0.0}}, "alpha is 0.0"),
+        ({"method": {"selection": "window", "alpha": 0.03}}, "selects 0 of 49"),
+        ({"method": {"selection": "window", "region_size": 7, "alpha": 1.0}}, "leave at least 1"),
         ({"method": {"score_beta": 1.0}}, "score_beta is 1.0"),
         ({"method": {"score_first_block": 12}}, "outside the 12 blocks"),
         ({"method": {"score_first_block": -1}}, "outside the 12 blocks"),
         ({"method": {"score_first_block": 1.5}}, "score_first_block"),
         ({"preprocessing": {"interpolation": "lanczos"}}, "lanczos"),
+        ({"preprocessing": {"resize": "longest_edge"}}, "unknown resize 'longest_edge'"),
+        ({"preprocessing": {"resize_rounding": "ceil"}}, "unknown resize_rounding 'ceil'"),
         ({"preprocessing": {"crop": 0.0}}, "crop is 0"),
         ({"preprocessing": {"crop": 1.1}}, "crop is 1.1"),
         ({"preprocessing": {"mean": [0.5, 0.5]}}, "mean must be three"),
@@ -119,6 +132,26 @@ def test_defaults_are_the_papers() -> None:
 def test_unknown_fields_and_values_are_refused_by_name(data: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ModelConfig.from_dict(data)
+
+
+def test_the_window_counts_only_where_it_is_used() -> None:
+    small = Geometry(image_size=64)  # 2 x 2 tokens, fewer than the default window has
+    assert ModelConfig(small).window is None
+    config = ModelConfig(method=Method(selection="window", alpha=1.0))
+    assert (config.window, config.num_targets(), config.num_targets(0.5)) == (25, 25, 12)
+    assert config.to_dict()["method"]["selection"] == "window"
+    assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(UsageError, match="alpha is 1.0"):
+        ModelConfig().num_targets(1.0)
+
+
+def test_what_older_files_leave_out_means_what_it_meant() -> None:
+    new = ModelConfig().to_dict()["preprocessing"]
+    assert new["resize_rounding"] == "floor" and "resize" not in new
+    old = {key: value for key, value in new.items() if key != "resize_rounding"}
+    config = ModelConfig.from_dict({"preprocessing": old})
+    assert config.preprocessing == Preprocessing(resize="shortest_edge", resize_rounding="nearest")
+    assert config.to_dict()["preprocessing"] == old  # readers of older versions refuse fields that they don't know
 
 
 def test_numbers_too_large_for_a_float_are_refused() -> None:

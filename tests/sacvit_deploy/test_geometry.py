@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.geometry import child_positions, num_targets
+from sacvit_deploy.geometry import child_positions, num_targets, window_cover
 
 
 @given(grid=st.integers(2, 24), data=st.data())
@@ -65,6 +65,32 @@ def test_number_of_targets_is_that_of_exact_arithmetic(percent: int, tokens: int
     assert num_targets(percent / 100, tokens, "floor") == math.floor(exact)
     if math.ceil(exact) < tokens:
         assert num_targets(percent / 100, tokens, "ceil") == math.ceil(exact)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "window", "floor", "ceil"),
+    [(0.88, 25, 22, 22), (0.9, 25, 22, 23), (1.0, 25, 25, 25), (0.29, 100, 29, 29)],
+)
+def test_alpha_is_the_share_of_a_window(alpha: float, window: int, floor: int, ceil: int) -> None:
+    assert [num_targets(alpha, 144, way, window) for way in ("floor", "ceil")] == [floor, ceil]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "window", "message"), [(0.0, 25, "alpha is"), (1.01, 25, "alpha is"), (1.0, 49, "49 of 49")]
+)
+def test_alpha_of_a_window_is_refused_too(alpha: float, window: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        num_targets(alpha, 49, "floor", window)
+
+
+@given(grid=st.integers(1, 9), data=st.data())
+def test_windows_cover_squares_row_by_row(grid: int, data: st.DataObject) -> None:
+    side = data.draw(st.integers(1, grid))
+    squares = window_cover(grid, side).reshape(-1, grid, grid)
+    corners = [(y, x) for y in range(grid - side + 1) for x in range(grid - side + 1)]
+    assert len(squares) == len(corners)
+    for (y, x), square in zip(corners, squares, strict=True):
+        assert square[y : y + side, x : x + side].all() and square.sum() == side**2
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf, -math.inf])

@@ -23,7 +23,6 @@ from sacvit_deploy.glue import (
     continuing,
     gather_patches,
     join,
-    select_targets,
     softmax,
 )
 from sacvit_deploy.images.preprocess import normalise
@@ -71,29 +70,7 @@ def test_softmax_is_a_distribution_and_keeps_the_order(logits: list[float]) -> N
     assert probabilities[0, array.argmax()] == probabilities.max()
 
 
-# --- selection
-
-
-def naive_selection(scores: list[float], count: int) -> list[int]:
-    """Highest first, the earlier of equals first; then by index."""
-    return sorted(sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:count])
-
-
-@given(
-    # Few different values, so that ties are the rule; enough of them that an unstable sort would show.
-    rows=st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=49, max_size=49), min_size=1, max_size=3),
-    count=st.integers(1, 48),
-)
-def test_selection_with_ties(rows: list[list[float]], count: int) -> None:
-    selected = select_targets(np.array(rows, dtype=np.float32), count)
-    assert selected.tolist() == [naive_selection(row, count) for row in rows]
-
-
-@given(row=st.lists(st.floats(0, 1, width=32), min_size=4, max_size=81), data=st.data())
-def test_selection_of_any_scores(row: list[float], data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, len(row) - 1))
-    selected = select_targets(np.array([row], dtype=np.float32), count)
-    assert selected.tolist() == [naive_selection(row, count)]
+# --- background
 
 
 @given(tokens=st.integers(2, 81), data=st.data())

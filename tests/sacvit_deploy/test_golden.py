@@ -12,14 +12,22 @@ import numpy as np
 import pytest
 
 from sacvit_deploy import BundleError, SACViT
+from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.config import Geometry, Method, ModelConfig
+from sacvit_deploy.selection import choose_targets
 from sacvit_deploy.verification.golden import Golden, load_golden
-from sacvit_deploy.verification.parity import Parity, ParityCase, measure_parity
+from sacvit_deploy.verification.parity import Parity, ParityCase, _same_but_ties, measure_parity
 
 
 @pytest.fixture(scope="module")
-def golden(tiny_bundle: Path) -> Golden:
-    return load_golden(tiny_bundle / "golden.npz")
+def config(tiny_bundle: Path) -> ModelConfig:
+    return open_bundle(tiny_bundle).manifest.config
+
+
+@pytest.fixture(scope="module")
+def golden(tiny_bundle: Path, config: ModelConfig) -> Golden:
+    return load_golden(tiny_bundle / "golden.npz", config)
 
 
 def case(**changes: Any) -> ParityCase:
@@ -84,6 +92,21 @@ def test_exact_ties_may_change_places(model: SACViT, golden: Golden) -> None:
     assert all(c.identical for c in parity.cases)
 
 
+@pytest.mark.parametrize(("gap", "same"), [(0.0, True), (1e-6, True), (1e-3, False)])
+def test_of_windows_with_equal_sums_either_may_win(gap: float, same: bool) -> None:
+    """The reference takes the window in the upper left corner, by a gap that may be too small for an engine to see."""
+    config = ModelConfig(Geometry(image_size=160), Method(selection="window", region_size=2, alpha=0.5))
+    scores = np.zeros((5, 5), np.float32)
+    scores[:2, :2], scores[3:, 3:] = [[0.5, 0.25], [0.25, 0.125]], [[0.0, 0.25], [0.5, 0.375]]
+    scores[0, 0] += gap
+    (targets,) = choose_targets(scores.reshape(1, -1), 2, config)
+    assert targets.tolist() == [0, 1]
+    assert _same_but_ties(np.array([19, 23]), targets, scores.ravel(), config) is False  # not the highest of a window
+    assert _same_but_ties(np.array([0, 5]), targets, scores.ravel(), config)  # a tie inside the window
+    assert _same_but_ties(np.array([23, 24]), targets, scores.ravel(), config) is same
+    assert _same_but_ties(np.array([7, 8]), targets, scores.ravel(), config) is False
+
+
 @pytest.mark.parametrize("stage", ["ee_error", "sac_error"])
 @pytest.mark.parametrize("error", [math.nan, math.inf, 1e-3])
 def test_one_bad_case_fails_all(stage: str, error: float) -> None:
@@ -109,11 +132,11 @@ def test_half_precision_may_select_others_and_full_may_not() -> None:
     assert not Parity("fp32", cases).passed
 
 
-def test_save_and_load(golden: Golden, tmp_path: Path) -> None:
+def test_save_and_load(golden: Golden, config: ModelConfig, tmp_path: Path) -> None:
     golden.save(tmp_path / "a.npz")
     golden.save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    again = load_golden(tmp_path / "a.npz")
+    again = load_golden(tmp_path / "a.npz", config)
     for field in dataclasses.fields(Golden):
         one, two = getattr(golden, field.name), getattr(again, field.name)
         if field.name in ("alphas", "kinds"):
@@ -132,7 +155,7 @@ def test_pick_keeps_rows_together(golden: Golden) -> None:
         np.testing.assert_array_equal(one, two[[3, 1]])
 
 
-def test_files_without_golden_vectors(golden: Golden, tmp_path: Path) -> None:
+def test_files_without_golden_vectors(golden: Golden, config: ModelConfig, tmp_path: Path) -> None:
     golden.save(tmp_path / "whole.npz")
     raw = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "empty").touch()
@@ -146,4 +169,4 @@ def test_files_without_golden_vectors(golden: Golden, tmp_path: Path) -> None:
         pass
     for name in ("none", "empty", "text", "half", "flipped", "plain.npy", "pickled.npz", "other.npz", "nothing"):
         with pytest.raises(BundleError, match="golden"):
-            load_golden(tmp_path / name)
+            load_golden(tmp_path / name, config)

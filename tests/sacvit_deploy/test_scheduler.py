@@ -166,5 +166,5 @@ def test_a_batchs_time_is_shared_by_its_pictures() -> None:
     for step, seconds in (("gate", 0.5), ("ee", 2.0), ("gate", 0.25)):
         in_flight.book(step, seconds)
     timing = {"gate": 1.0, "decode": 5.0}
-    share_time(in_flight, timing)
+    share_time(in_flight, [timing])
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.export.checkpoint import load_checkpoint
 from sacvit_deploy.training.folder_set import split_files
 
@@ -24,6 +25,12 @@ KINDS = ("bar", "disc", "frame")
 SMALL = ["--image-size", "96", "--width", "64", "--depth", "2", "--batch", "24", "--lr", "4e-3", "--average", "0.9"]
 SMALL += ["--ee-loss", "ce", "--smoothing", "0", "--threads", "1", "--log-every", "5", "--no-amp"]
 BUDGET = [*SMALL, "--steps", "40", "--stage-one", "40", "--dense", "0.5"]
+
+
+def of_batch(size: int) -> list[str]:
+    """SMALL with another batch size."""
+    at = SMALL.index("--batch") + 1
+    return [*SMALL[:at], str(size), *SMALL[at + 1 :]]
 
 
 def draw(kind: str, rng: np.random.Generator) -> Image.Image:
@@ -79,13 +86,16 @@ def test_it_learns_and_reports(finished: tuple[Path, str]) -> None:
 
 def test_the_bundle_agrees_with_the_trainers_own_accuracy(finished: tuple[Path, str], images: Path) -> None:
     out, _ = finished
-    provenance = load_checkpoint(out / "model.safetensors").provenance
+    checkpoint = load_checkpoint(out / "model.safetensors")
+    assert checkpoint.model.config.preprocessing == Preprocessing(resize_rounding="floor")
+    provenance = checkpoint.provenance
     exported = subprocess.run(
         [*SACVIT, "export", "--ckpt", str(out / "model.safetensors"), "--force"], capture_output=True, text=True
     )
     assert exported.returncode == 0, exported.stderr
     model = SACViT(out / "model.sacvit")
     assert list(model.labels) == list(KINDS)
+    assert model.config.preprocessing == checkpoint.model.config.preprocessing
     _, val = split_files(images, 0.1, seed=0)
     for eta, name in ((0.0, "held_ee"), (1.0, "held_sac")):
         answers = list(model.stream(val.paths, eta=eta))
@@ -124,7 +134,7 @@ def test_two_processes_take_the_steps_of_one(images: Path, tmp_path: Path) -> No
     assert "2 processes" in result.stdout and result.stdout.count("next: ") == 1
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["progress"][:2] == (1, 5)
-    refused = train("--data", images, "--out", tmp_path / "odd", *SMALL, "--batch", 5, launcher=launcher)
+    refused = train("--data", images, "--out", tmp_path / "odd", *of_batch(5), launcher=launcher)
     assert refused.returncode != 0 and "a batch of 5 can't be shared by 2 processes" in refused.stderr
 
 
@@ -138,10 +148,15 @@ def test_a_run_starts_from_weights_of_another_model(finished: tuple[Path, str], 
     result = train("--data", images, "--out", out, "--init", tmp_path / "deit.pth", *SMALL[6:], "--steps", 0)
     assert result.returncode == 0, result.stderr
     assert "these start fresh: head, reuse_block" in result.stdout
-    refused = train("--data", images, "--out", out, "--init", tmp_path / "deit.pth", "--image-size", 224)
-    assert refused.returncode == 2 and "--image-size 224: the checkpoint of --init has 96" in refused.stderr
     began = load_checkpoint(out / "model.safetensors").model
     torch.testing.assert_close(began.state_dict()["blocks.0.attn.qkv.weight"], weights["blocks.0.attn.qkv.weight"])
+    # At another size the position table is resampled; width and depth are the checkpoint's.
+    larger = ["--image-size", 160, *SMALL[6:], "--steps", 0]
+    result = train("--data", images, "--out", tmp_path / "larger", "--init", tmp_path / "deit.pth", *larger)
+    assert result.returncode == 0, result.stderr
+    assert load_checkpoint(tmp_path / "larger/model.safetensors").model.config.geometry.image_size == 160
+    refused = train("--data", images, "--out", out, "--init", tmp_path / "deit.pth", *SMALL[6:], "--depth", 3)
+    assert refused.returncode == 2 and "--depth 3: the checkpoint of --init has 2" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -151,6 +166,7 @@ def test_a_run_starts_from_weights_of_another_model(finished: tuple[Path, str], 
         (["--out", "run", "--data", "a", "--scenes", "b"], "give either --data"),
         (["--out", "run", "--data", "a", "--steps", "3", "--epochs", "1"], "give one of --epochs, --steps and"),
         (["--out", "run", "--data", "a", "--eta", "1.5"], "eta is 1.5"),
+        (["--out", "run", "--data", "a", "--family", "deit"], "--family is for reading the checkpoint of --init"),
         (["--out", "run", "--data", "a", "--lr", "0"], "must be positive"),
         (["--out", "run", "--data", "nowhere"], "nowhere is not a folder"),
         (["--out", "run", "--scenes", "nowhere"], "holds no finished scenes"),
@@ -165,7 +181,7 @@ def test_wrong_options_are_refused(arguments: list[str], message: str) -> None:
 def test_wrong_method_fields_and_batches_are_refused(images: Path, tmp_path: Path) -> None:
     result = train("--data", images, "--out", tmp_path, *SMALL, "--method", "colour=red")
     assert result.returncode == 2 and "--method colour=red: write FIELD=VALUE" in result.stderr
-    result = train("--data", images, "--out", tmp_path, *SMALL, "--batch", 100)
+    result = train("--data", images, "--out", tmp_path, *of_batch(100))
     assert result.returncode == 2 and "don't fill a batch of 100; choose a smaller --batch" in result.stderr
     result = train("--data", images, "--out", tmp_path, *SMALL, "--method", "class_token=sum")
     assert result.returncode == 2 and "class_token" in result.stderr

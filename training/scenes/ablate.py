@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scores from the last block": {"score_beta": 0.0},
     "random targets": {"random_targets": True},
     "attention = global": {"attention": "global"},
+    "selection = window": {"selection": "window"},
     "stage 1 learns from labels, too": {"ee_loss": "ce"},
     "clusters from the start": {"dense": 0.0},
     "no loss on where it looks": {"attention_loss_weight": 0.0},

@@ -1,6 +1,7 @@
 /* The C interface of the runtime, for other languages. Every function that can fail returns a status, and
  * sacvit_last_error() has the message; no exception gets out. Handles are safe to use from several threads. Pointers
- * got from a handle are valid as long as the handle. */
+ * got from a handle are valid as long as the handle. NULL in place of a handle gives an error, or, from functions
+ * without a status, NULL or 0. */
 #ifndef SACVIT_H
 #define SACVIT_H
 
@@ -42,11 +43,14 @@ typedef struct sacvit_prediction sacvit_prediction;
 /* How a bundle is opened. Set members that you don't need to zero. */
 typedef struct sacvit_options {
     const char* precision; /* "fp32", "fp16", "int8"; NULL: the best for this processor */
-    const char* provider;  /* an ONNX Runtime execution provider; NULL: the CPU */
+    const char* device;    /* "cpu", "cuda:N", "webgpu", or an ONNX Runtime execution provider; NULL: the CPU */
     const char* library;   /* libonnxruntime.so or its folder; NULL: search for it */
     int threads;           /* CPU threads of an engine call; 0: one for each core */
-    int mapped;            /* not 0: read the weights in place, which opens at once; 0: pack them for speed */
-    const char* backend;   /* "tensorrt" where it was built in; NULL: "onnxruntime" */
+    int mapped;          /* not 0: read the weights as the file has them, which opens at once; 0: pack them for speed */
+    const char* backend; /* "tensorrt" where it was built in; NULL: "onnxruntime" */
+    int max_pixels;      /* of an image; 0: 110 million */
+    int max_memory;      /* MB for all images being decoded; 0: 600 for one, 2400 or half of what is free for all */
+    const char* ep_library; /* the file of a provider that is a plugin, such as webgpu; NULL: search for it */
 } sacvit_options;
 
 /* The source of an image: the file `path`; else, if `width` is not 0, pixels at `data`; else a JPEG or PNG file of
@@ -60,19 +64,23 @@ typedef struct sacvit_source {
     int format;        /* a sacvit_format */
 } sacvit_source;
 
-/* Opens a bundle folder. options may be NULL. *out is NULL after a failure. */
+/* Opens a bundle folder. options may be NULL. *out is NULL after a failure. The bundle's files are read now: what
+ * happens to them later changes no answer. */
 SACVIT_C_API sacvit_status sacvit_open(const char* bundle, const sacvit_options* options, sacvit_model** out);
+/* Opens the bundle again at its place, with the same options, and answers by it from now on. Calls that have begun end
+ * with the old one, which stays after a failure. */
+SACVIT_C_API sacvit_status sacvit_reload(sacvit_model* model);
 /* Releases a model; NULL is allowed. */
 SACVIT_C_API void sacvit_close(sacvit_model* model);
 
 /* Classifies one image. It exits after stage 1 above the probability eta, 0 to 1; alpha is the share of tokens that
- * stage 2 sees at full resolution, above 0 and below 1. Values below 0 are the bundle's defaults. *out is NULL after a
- * failure. */
+ * stage 2 sees at full resolution, above 0 and below 1, or, if the model has a window, the share of the window's, up to
+ * 1. Values below 0 are the bundle's defaults. *out is NULL after a failure. */
 SACVIT_C_API sacvit_status sacvit_predict(const sacvit_model* model, const sacvit_source* source, double eta,
                                           double alpha, sacvit_prediction** out);
 /* Classifies images in one EE call and at most one SAC call. statuses[i] and out[i], each [count], belong to
- * sources[i]. A bad image doesn't affect the others, and the result is OK unless the whole batch failed. The last error
- * is that of the last bad image. */
+ * sources[i]. A bad image, or a source without a path and data, doesn't affect the others, and the result is OK unless
+ * the whole batch failed. The last error is that of the last bad image. */
 SACVIT_C_API sacvit_status sacvit_predict_batch(const sacvit_model* model, const sacvit_source* sources, size_t count,
                                                 double eta, double alpha, sacvit_status* statuses,
                                                 sacvit_prediction** out);

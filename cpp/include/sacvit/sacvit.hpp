@@ -1,7 +1,8 @@
 // The runtime of SAC-ViT bundles: sacvit::Model("model.sacvit").predict("image.jpg", {0.6}).
 //
 // It gives the same answers as the Python package sacvit_deploy. Functions throw sacvit::Error, and std::bad_alloc
-// where memory runs out. sacvit.h is the interface for other languages, with statuses instead of exceptions.
+// where memory runs out outside of an image. sacvit.h is the interface for other languages, with statuses instead of
+// exceptions.
 #pragma once
 
 #include <array>
@@ -66,25 +67,36 @@ using Source = std::variant<std::string, Bytes, ImageView>;
 
 enum class Weights {
     packed,  // rearranged for speed, one copy shared by both engines
-    mapped,  // read in place from the file: opens at once
+    mapped,  // read in place, as the file has them: opens at once
 };
 
 // How a bundle is opened.
 struct Options {
     std::string precision = "auto";       // fp32, fp16 or int8; auto is the best variant for this processor
     std::string backend = "onnxruntime";  // or "tensorrt", for plans by `sacvit build`, where it was built in
-    std::string provider = "cpu";  // an ONNX Runtime execution provider, in full or in short (cpu, cuda, tensorrt)
-    int threads = 0;               // CPU threads of an engine call; 0: one for each core this process may use
+    // cpu, cuda, cuda:N, webgpu, or an execution provider as ONNX Runtime lists it, in full or without
+    // `ExecutionProvider`. Empty: the CPU; with the backend "tensorrt", the first GPU.
+    std::string device;
+    int threads = 0;  // CPU threads of an engine call; 0: one for each core this process may use
     Weights weights = Weights::packed;
     // libonnxruntime.so, or a folder with it; empty: $SACVIT_ORT_LIBRARY, $ORT_ROOT, then the system's. A process has
     // one such library: the first one opened.
     std::string library;
+    // The file of a provider that is a plugin, such as webgpu; empty: $SACVIT_EP_LIBRARY, then beside libonnxruntime
+    // and in the folder of the provider's Python package beside ONNX Runtime's.
+    std::string ep_library;
+    // What an image may have; more is refused by its header. 0 is the default: 110 million pixels, and 600 MB for one
+    // image and 2.4 GB, or half of what is free, for all of the process. A max_memory in MB is for all images of this
+    // model that are decoded at a time, and a single one may take all of it.
+    int max_pixels = 0;
+    int max_memory = 0;
 };
 
 // The thresholds of one call; by default the bundle's.
 struct Gate {
-    std::optional<double> eta = std::nullopt;    // exit after stage 1 above this probability, 0 to 1
-    std::optional<double> alpha = std::nullopt;  // share of tokens that stage 2 sees at full resolution, 0 to 1
+    std::optional<double> eta = std::nullopt;  // exit after stage 1 above this probability, 0 to 1
+    // Share of tokens, or of the window's if the model has one, that stage 2 sees at full resolution, 0 to 1.
+    std::optional<double> alpha = std::nullopt;
 };
 
 // Seconds per image and step; the time of an engine call is divided equally among the images of its batch.
@@ -121,8 +133,8 @@ using Result = std::variant<Prediction, Error>;
 // Answers in the order of the images, made by Model::stream. Not safe to use from several threads.
 class SACVIT_API Stream {
 public:
-    // The next answer; nothing at the end. Throws the errors of the engines and what `sources` throws; an image's own
-    // error is in the Result.
+    // The next answer; nothing at the end. Throws the errors of the engines and, behind the answers for the images
+    // before it, what `sources` throws; an image's own error is in the Result.
     std::optional<Result> next();
 
     Stream(Stream&&) noexcept;
@@ -141,7 +153,8 @@ struct StreamOptions {
     int workers = 0;      // threads that decode and resize in advance; 0: one for each core
 };
 
-// A bundle opened for inference. Copies share the engines; safe to use from several threads.
+// A bundle opened for inference. Copies share the engines; safe to use from several threads. The bundle's files are
+// read when it is opened: what happens to them later changes no answer.
 class SACVIT_API Model {
 public:
     // Opens a bundle folder. Throws Error (bundle, backend, usage).
@@ -157,18 +170,26 @@ public:
     Stream stream(std::function<std::optional<Source>()> sources, const StreamOptions& options = {},
                   const Gate& gate = {}) const;
 
-    const std::vector<std::string>& labels() const;
-    double eta() const;                      // default eta of the loaded variant
-    double alpha() const;                    // default share of target tokens
-    int image_size() const;                  // S, pixels
-    const std::string& precision() const;    // of the loaded variant
-    const std::string& description() const;  // library, version, device and threads
+    // Opens the bundle again at its place, with the same options, and answers by it from now on, as all copies do;
+    // calls and streams that have begun end with the old one. Throws Error (bundle, backend), and the old one stays.
+    void reload();
+
+    std::vector<std::string> labels() const;
+    double eta() const;               // default eta of the loaded variant
+    double alpha() const;             // default share of target tokens
+    int image_size() const;           // S, pixels
+    std::string precision() const;    // of the loaded variant
+    std::string description() const;  // library, version, device and threads
 
 private:
+    struct Opened;
     struct Impl;
-    std::shared_ptr<const Impl> impl_;
+    std::shared_ptr<Impl> impl_;
     friend class Stream;
 };
+
+// The text with line breaks and other control characters escaped, for a terminal or a log.
+SACVIT_API std::string printable(const std::string& value);
 
 // A JSON string, quotes included, ASCII only.
 SACVIT_API std::string json_string(const std::string& value);

@@ -1,3 +1,4 @@
+#include "backends/device_name.hpp"
 #include "backends/engine.hpp"
 #include "text.hpp"
 
@@ -10,8 +11,10 @@ std::unique_ptr<Backend> open_backend(const Options& options, int threads) {
     if (options.backend != "tensorrt") {
         fail(ErrorCode::backend, "unknown backend '", options.backend, "'; there are: onnxruntime, tensorrt");
     }
-    if (options.provider != "cpu") {
-        fail(ErrorCode::usage, "--provider ", options.provider, " is ONNX Runtime's; tensorrt has none");
+    const DeviceName device = parse_device(options.device);
+    if (!options.device.empty() && (device.provider != "cuda" || device.number != 0)) {
+        fail(ErrorCode::usage, "tensorrt runs on the first GPU, --device cuda, not on ", options.device,
+             "; CUDA_VISIBLE_DEVICES=N makes another one the first");
     }
 #if defined(SACVIT_TENSORRT)
     return open_trt_backend();

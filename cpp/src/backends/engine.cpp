@@ -26,7 +26,8 @@ TensorView input_for(const TensorSpec& spec, const std::map<std::string, TensorV
     }
     TensorView view = given->second;
     if (view.type != spec.type) {
-        if (view.type == ElementType::int64 || spec.type == ElementType::int64) {
+        const auto whole = [](ElementType type) { return type == ElementType::int64 || type == ElementType::uint8; };
+        if (whole(view.type) || whole(spec.type) || view.device) {
             fail(ErrorCode::backend, file, " takes `", spec.name, "` in another element type");
         }
         storage.push_back(view.type == ElementType::float16 ? cast<Ort::Float16_t, float>(view)

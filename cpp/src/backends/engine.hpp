@@ -1,13 +1,16 @@
 // Backends: one interface, one implementation for each inference library.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "bundle/held.hpp"
 #include "sacvit/sacvit.hpp"
 
 namespace sacvit::detail {
@@ -16,17 +19,29 @@ struct Bundle;
 
 using Shape = std::vector<std::int64_t>;
 
-enum class ElementType { float32, float16, int64 };
+enum class ElementType { float32, float16, int64, uint8 };
 
 inline std::size_t element_size(ElementType type) {
-    return type == ElementType::float32 ? 4 : type == ElementType::float16 ? 2 : 8;
+    switch (type) {
+        case ElementType::float32: return 4;
+        case ElementType::float16: return 2;
+        case ElementType::int64: return 8;
+        default: return 1;
+    }
 }
 
-// Values whose memory belongs to somebody else, row-major without gaps.
+// A tensor in a device's memory, in the form its backend keeps it; released with the last view of it.
+class DeviceTensor {
+public:
+    virtual ~DeviceTensor() = default;
+};
+
+// Values whose memory belongs to somebody else, row-major without gaps: on the host, or on the backend's device.
 struct TensorView {
     ElementType type = ElementType::float32;
-    const void* data = nullptr;
+    const void* data = nullptr;  // null where they are on the device
     Shape shape;
+    std::shared_ptr<const DeviceTensor> device{};
 
     std::size_t count() const {
         std::size_t out = 1;
@@ -41,6 +56,7 @@ struct TensorView {
 struct TensorSpec {
     std::string name;
     ElementType type;
+    Shape shape{};  // of an input; -1 for a length that is open
 };
 
 // An engine's outputs by the contract's names, and the owner of their memory.
@@ -55,9 +71,28 @@ struct Outputs {
 class Engine {
 public:
     virtual ~Engine() = default;
-    // Runs the stage. Inputs have the contract's names, and are cast to the element types that the engine takes. Throws
-    // Error (backend).
-    virtual Outputs run(const std::map<std::string, TensorView>& inputs) const = 0;
+    virtual const std::vector<TensorSpec>& inputs() const = 0;
+    // Runs the stage. Inputs have the contract's names, and are cast to the element types that the engine takes; those
+    // on a device already have them. Outputs named by `kept` stay on the device, where the backend keeps tensors there.
+    // Throws Error (backend).
+    virtual Outputs run(const std::map<std::string, TensorView>& inputs,
+                        const std::set<std::string>& kept = {}) const = 0;
+};
+
+// Bytes that have crossed between the host and a device, shape arithmetic inside the engines apart.
+struct Traffic {
+    std::atomic<std::uint64_t> up{0}, down{0};
+};
+
+// A device on which tensors stay between engine calls. Safe to use from several threads.
+class DeviceMemory {
+public:
+    virtual ~DeviceMemory() = default;
+    // Copies host values to the device. Throws Error (backend).
+    virtual TensorView upload(const TensorView& values) = 0;
+    // Puts the rows of the second tensor behind those of the first. Throws Error (backend).
+    virtual TensorView join(const TensorView& first, const TensorView& second) = 0;
+    virtual const Traffic& traffic() const = 0;
 };
 
 // A library that runs engines on one device. One backend serves both stages, so that they share weights.
@@ -68,11 +103,13 @@ public:
     virtual const std::string& description() const = 0;
     // The variants of a bundle that this backend can open. Throws Error (bundle).
     virtual std::vector<std::string> precisions(const Bundle& bundle) const = 0;
-    // A variant's files by role, checked, in the form this backend opens. Throws Error (bundle).
-    virtual std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) = 0;
-    // Loads one stage from its file; `weights` is the file with its external weights, or empty. Throws Error
-    // (backend).
-    virtual std::unique_ptr<Engine> open(const std::string& stage, const std::string& weights) = 0;
+    // A variant's files by role, held, in the form this backend opens. Throws Error (bundle).
+    virtual HeldFiles hold(const Bundle& bundle, const std::string& precision) = 0;
+    // The device memory behind this backend; null where engines take and give host memory alone.
+    virtual DeviceMemory* memory() { return nullptr; }
+    // Loads one stage from its file's bytes; `weights` is the file with its external weights, or null. Throws Error
+    // (backend, bundle).
+    virtual std::unique_ptr<Engine> open(const HeldFile& stage, const HeldFile* weights) = 0;
 };
 
 // Looks up an input and gives it in the element type that the engine takes: where it is, or copied into `storage`.

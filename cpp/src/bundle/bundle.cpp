@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "bundle/seal.hpp"
 #include "files.hpp"
@@ -17,12 +18,15 @@ using json = nlohmann::ordered_json;
 constexpr std::int64_t kSchema = 1;
 constexpr const char* kName = "manifest.json";
 constexpr const char* kRemedy = "export the bundle again";
+
+bool is_precision(const std::string& name) { return name == "fp32" || name == "fp16" || name == "int8"; }
 constexpr std::size_t kManifestLimit = 16 << 20;  // bytes; a larger file is no manifest
+constexpr std::int64_t kLabelsLimit = 64 << 20;   // bytes
 
 // A name with a slash could reach outside the bundle.
 bool is_plain_name(const std::string& name) {
     constexpr std::string_view first = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-    return !name.empty() && first.find(name[0]) != first.npos &&
+    return !name.empty() && name.size() <= 255 && first.find(name[0]) != first.npos &&
            name.find_first_not_of(std::string(first) + ".-") == name.npos;
 }
 
@@ -51,8 +55,8 @@ Manifest parse_fields(const json& data) {
     out.eta = check_eta(data.at("eta").get<double>());
     out.labels = parse_entry(data.at("labels"), kName);
     for (const auto& [precision, variant] : data.at("variants").get_ref<const json::object_t&>()) {
-        if (precision != "fp32" && precision != "fp16" && precision != "int8") {
-            fail(ErrorCode::bundle, kName, " lists the unknown variant '", precision, "'");
+        if (!is_precision(precision)) {
+            fail(ErrorCode::bundle, kName, " lists the unknown variant '", precision.substr(0, 80), "'");
         }
         if (out.variants.emplace(precision, parse_variant(variant)).second) {
             out.precisions.push_back(precision);
@@ -61,71 +65,24 @@ Manifest parse_fields(const json& data) {
     return out;
 }
 
-}  // namespace
-
-FileEntry parse_entry(const json& data, const std::string& document) {
-    if (!data.is_object() || data.size() != 3) {
-        fail(ErrorCode::usage, "a file's entry has other fields than path, sha256 and bytes");
+std::vector<std::string> read_labels(const std::string& folder, const Manifest& manifest) {
+    if (manifest.labels.bytes > kLabelsLimit) {
+        fail(ErrorCode::bundle, folder, ": ", manifest.labels.path, " is too large for labels");
     }
-    FileEntry out{data.at("path").get<std::string>(), data.at("sha256").get<std::string>(), 0};
-    if (!is_plain_name(out.path)) {
-        fail(ErrorCode::bundle, document, " names the file '", out.path, "'; it must be a plain name");
+    const HeldFile file = hold_file(folder, manifest.labels, kRemedy);
+    if (!is_utf8(file.bytes())) {
+        fail(ErrorCode::bundle, file.path, " is not UTF-8 text");
     }
-    if (!is_hash(out.sha256)) {
-        fail(ErrorCode::bundle, document, ": the hash of ", out.path, " is not a SHA-256");
+    std::vector<std::string> labels = split_lines(file.bytes());
+    const std::int64_t classes = manifest.config.geometry.classes;
+    if (static_cast<std::int64_t>(labels.size()) != classes) {
+        fail(ErrorCode::bundle, folder, ": ", labels.size(), " labels for ", classes, " classes");
     }
-    if (!data.at("bytes").is_number_integer()) {
-        fail(ErrorCode::usage, "the size of ", out.path, " is not a whole number");
-    }
-    out.bytes = data.at("bytes").get<std::int64_t>();
-    return out;
+    return labels;
 }
 
-Manifest parse_manifest(std::string_view raw) {
-    Manifest out;
-    parse_sealed(raw, kSchema, kName, kRemedy, [&](const json& data) { out = parse_fields(data); });
-    return out;
-}
-
-std::string check_file(const std::string& folder, const FileEntry& entry, const std::string& remedy) {
-    const std::string path = (fs::path(folder) / entry.path).string();
-    std::error_code ignored;
-    if (!fs::exists(path, ignored)) {
-        fail(ErrorCode::bundle, path, " is missing; ", remedy);
-    }
-    const File file(path, ErrorCode::bundle);
-    if (const auto size = static_cast<std::int64_t>(file.size()); size != entry.bytes) {
-        fail(ErrorCode::bundle, path, " has ", size, " bytes instead of ", entry.bytes, "; ", remedy);
-    }
-    if (file.sha256() != entry.sha256) {
-        fail(ErrorCode::bundle, path, " was changed after it was written (its hash differs); ", remedy);
-    }
-    return path;
-}
-
-double Bundle::eta_of(const std::string& precision) const {
-    return manifest.variants.at(precision).eta.value_or(manifest.eta);
-}
-
-const Variant& Bundle::variant(const std::string& precision) const {
-    const auto variant = manifest.variants.find(precision);
-    if (variant == manifest.variants.end()) {
-        const std::string all = manifest.precisions.empty() ? "none" : joined(manifest.precisions);
-        fail(ErrorCode::bundle, path, " has no ", precision, " variant (it has ", all, "); export it with --",
-             precision);
-    }
-    return variant->second;
-}
-
-std::map<std::string, std::string> Bundle::checked_files(const std::string& precision) const {
-    std::map<std::string, std::string> paths;
-    for (const auto& [role, entry] : variant(precision).files) {
-        paths[role] = check_file(path, entry, kRemedy);
-    }
-    return paths;
-}
-
-Bundle open_bundle(const std::string& path) {
+// The manifest's content. Throws Error (bundle) where there is no bundle.
+std::string read_manifest(const std::string& path) {
     std::error_code ignored;
     const fs::path folder = path;
     if (!fs::is_directory(folder, ignored)) {
@@ -136,24 +93,83 @@ Bundle open_bundle(const std::string& path) {
     if (!fs::exists(manifest, ignored)) {
         fail(ErrorCode::bundle, path, " has no manifest.json; it is not a bundle, or not a whole one");
     }
-    Bundle bundle{path, {}, {}};
-    const std::string raw = read_file(manifest.string(), ErrorCode::bundle, kManifestLimit);
-    try {
-        bundle.manifest = parse_manifest(raw);
-    } catch (const Error& error) {
-        fail(error.code(), path, ": ", error.what());
+    return read_file(manifest.string(), ErrorCode::bundle, kManifestLimit);
+}
+
+}  // namespace
+
+FileEntry parse_entry(const json& data, const std::string& document) {
+    if (!data.is_object() || data.size() != 3) {
+        fail(ErrorCode::usage, "a file's entry has other fields than path, sha256 and bytes");
     }
-    const std::string labels = check_file(path, bundle.manifest.labels, kRemedy);
-    const std::string text = read_file(labels, ErrorCode::bundle);
-    if (!is_utf8(text)) {
-        fail(ErrorCode::bundle, labels, " is not UTF-8 text");
+    FileEntry out{data.at("path").get<std::string>(), data.at("sha256").get<std::string>(), 0};
+    if (!is_plain_name(out.path)) {
+        fail(ErrorCode::bundle, document, " names the file '", out.path.substr(0, 80), "'; it must be a plain name");
     }
-    bundle.labels = split_lines(text);
-    const std::int64_t classes = bundle.manifest.config.geometry.classes;
-    if (static_cast<std::int64_t>(bundle.labels.size()) != classes) {
-        fail(ErrorCode::bundle, path, ": ", bundle.labels.size(), " labels for ", classes, " classes");
+    if (!is_hash(out.sha256)) {
+        fail(ErrorCode::bundle, document, ": the hash of ", out.path, " is not a SHA-256");
     }
-    return bundle;
+    const json& bytes = data.at("bytes");
+    if (!bytes.is_number_unsigned() || bytes.get<std::int64_t>() < 0) {  // below zero: beyond 63 bits
+        fail(ErrorCode::usage, "the size of ", out.path, " is not a whole number of bytes");
+    }
+    out.bytes = bytes.get<std::int64_t>();
+    return out;
+}
+
+Manifest parse_manifest(std::string_view raw) {
+    Manifest out;
+    parse_sealed(raw, kSchema, kName, kRemedy, [&](const json& data) { out = parse_fields(data); });
+    return out;
+}
+
+double Bundle::eta_of(const std::string& precision) const {
+    return manifest.variants.at(precision).eta.value_or(manifest.eta);
+}
+
+const Variant& Bundle::variant(const std::string& precision) const {
+    const auto variant = manifest.variants.find(precision);
+    if (variant == manifest.variants.end() && !is_precision(precision)) {
+        fail(ErrorCode::usage, "unknown precision '", precision, "'; there are: auto, fp32, fp16, int8");
+    }
+    if (variant == manifest.variants.end()) {
+        const std::string all = manifest.precisions.empty() ? "none" : joined(manifest.precisions);
+        // fp32 is in every export: without it, the bundle was packed.
+        const std::string remedy =
+            precision == "fp32" ? "take the bundle that it was packed from" : "export it with --" + precision;
+        fail(ErrorCode::bundle, path, " has no ", precision, " variant (it has ", all, "); ", remedy);
+    }
+    return variant->second;
+}
+
+HeldFiles Bundle::hold(const std::string& precision, const std::set<std::string>& roles) const {
+    HeldFiles out;
+    for (const auto& [role, entry] : variant(precision).files) {
+        if (roles.count(role) > 0) {
+            out[role] = hold_file(path, entry, kRemedy);
+        } else {
+            check_file(path, entry, kRemedy);
+        }
+    }
+    return out;
+}
+
+Bundle open_bundle(const std::string& path, const std::function<void(const Bundle&)>& use) {
+    return despite_writers(
+        path, [&] { return read_manifest(path); },
+        [&](const std::string& raw) {
+            Bundle bundle{path, {}, {}};
+            try {
+                bundle.manifest = parse_manifest(raw);
+            } catch (const Error& error) {
+                fail(error.code(), path, ": ", error.what());
+            }
+            bundle.labels = read_labels(path, bundle.manifest);
+            if (use) {
+                use(bundle);
+            }
+            return bundle;
+        });
 }
 
 }  // namespace sacvit::detail

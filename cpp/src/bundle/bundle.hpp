@@ -1,25 +1,21 @@
-// Opening a bundle: nothing reaches a backend before its hash is checked.
+// Opening a bundle: nothing reaches a backend before its hash is checked, and a backend gets bytes, not paths.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "bundle/held.hpp"
 #include "config.hpp"
 
 namespace sacvit::detail {
-
-// One file of the bundle: a plain name in its folder, its SHA-256 and its size in bytes.
-struct FileEntry {
-    std::string path;
-    std::string sha256;
-    std::int64_t bytes = 0;
-};
 
 // Reads an entry of a file called `document`. Throws Error (bundle, usage), or what the JSON library throws.
 FileEntry parse_entry(const nlohmann::ordered_json& data, const std::string& document);
@@ -41,7 +37,7 @@ struct Manifest {
 // Reads manifest.json's content. Throws Error (bundle) for damage, changes, and newer schemas.
 Manifest parse_manifest(std::string_view raw);
 
-// An open bundle: manifest and labels are checked, engine files are checked when a variant is asked for.
+// An open bundle: manifest and labels are checked, engine files are read and checked when a variant is asked for.
 struct Bundle {
     std::string path;
     Manifest manifest;
@@ -51,15 +47,13 @@ struct Bundle {
     double eta_of(const std::string& precision) const;
     // A variant. Throws Error (bundle) if the bundle doesn't have it.
     const Variant& variant(const std::string& precision) const;
-    // Paths of a variant's files by role (`ee`, `sac`, `weights`), after checking the size and hash of each. Throws
+    // A variant's files of these roles, if it has them, held; size and hash of its other files are checked, too. Throws
     // Error (bundle).
-    std::map<std::string, std::string> checked_files(const std::string& precision) const;
+    HeldFiles hold(const std::string& precision, const std::set<std::string>& roles = {"ee", "sac", "weights"}) const;
 };
 
-// The path of a file, after checking its size and hash; `remedy` ends the error's sentence. Throws Error (bundle).
-std::string check_file(const std::string& folder, const FileEntry& entry, const std::string& remedy);
-
-// Opens the bundle folder at `path`. Throws Error (bundle).
-Bundle open_bundle(const std::string& path);
+// Opens the bundle folder at `path`, and does with it what `use` does, which is the time to hold its files: both happen
+// again where the bundle is replaced in between. Throws Error (bundle), and what `use` throws.
+Bundle open_bundle(const std::string& path, const std::function<void(const Bundle&)>& use = {});
 
 }  // namespace sacvit::detail

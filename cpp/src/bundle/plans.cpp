@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <system_error>
 
 #include "bundle/seal.hpp"
@@ -50,21 +50,26 @@ void parse_record(const json& data, Record& out) {
     }
 }
 
-// Every plan folder of a bundle, in the order of their names.
-std::vector<Record> list_plans(const Bundle& bundle) {
-    std::set<fs::path> folders;
+// The plan.json of every plan folder of a bundle, in the order of their names. Hidden folders are of builds under way,
+// or of killed ones.
+std::map<fs::path, std::string> read_records(const Bundle& bundle) {
+    std::map<fs::path, std::string> out;
     std::error_code error, ignored;
     for (fs::directory_iterator at(fs::path(bundle.path) / "plans", error), end; !error && at != end;
          at.increment(error)) {
-        if (fs::exists(at->path() / "plan.json", ignored)) {
-            folders.insert(at->path());
+        const fs::path record = at->path() / "plan.json";
+        if (at->path().filename().string()[0] != '.' && fs::exists(record, ignored)) {
+            out[at->path()] = read_file(record.string(), ErrorCode::bundle, kLimit);
         }
     }
+    return out;
+}
+
+std::vector<Record> parse_records(const std::map<fs::path, std::string>& records) {
     std::vector<Record> out;
-    for (const fs::path& folder : folders) {
-        const std::string path = (folder / "plan.json").string();
+    for (const auto& [folder, raw] : records) {
         out.push_back({folder, "", "", "", {}});
-        parse_sealed(read_file(path, ErrorCode::bundle, kLimit), kSchema, path, kRemedy,
+        parse_sealed(raw, kSchema, (folder / "plan.json").string(), kRemedy,
                      [&](const json& data) { parse_record(data, out.back()); });
     }
     return out;
@@ -112,15 +117,13 @@ std::vector<std::string> incompatibilities(const Record& record, const Bundle& b
     return reasons;
 }
 
-}  // namespace
-
-std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
-                                              const BuildTarget& here) {
+HeldFiles choose_plans(const std::vector<Record>& records, const Bundle& bundle, const std::string& precision,
+                       const BuildTarget& here) {
     const std::string command =
         text("sacvit build ", bundle.path, " --runtime ", here.runtime, " --precision ", precision);
     bundle.variant(precision);
     std::string trouble;
-    for (const Record& record : list_plans(bundle)) {
+    for (const Record& record : records) {
         if (record.precision != precision || record.runtime != here.runtime) {
             continue;
         }
@@ -130,9 +133,9 @@ std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::s
                             joined(reasons));
             continue;
         }
-        std::map<std::string, std::string> out;
+        HeldFiles out;
         for (const auto& [role, plan] : record.plans) {
-            out[role] = check_file(record.folder.string(), plan.file, "build it again with: " + command);
+            out[role] = hold_file(record.folder.string(), plan.file, "build it again with: " + command);
         }
         return out;
     }
@@ -143,9 +146,17 @@ std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::s
          "; build them with: ", command);
 }
 
+}  // namespace
+
+HeldFiles find_plans(const Bundle& bundle, const std::string& precision, const BuildTarget& here) {
+    return despite_writers(
+        bundle.path, [&] { return read_records(bundle); },
+        [&](const auto& records) { return choose_plans(parse_records(records), bundle, precision, here); });
+}
+
 std::vector<std::string> precisions_with_plans(const Bundle& bundle, const BuildTarget& here) {
     std::vector<std::string> out;
-    for (const Record& record : list_plans(bundle)) {
+    for (const Record& record : parse_records(read_records(bundle))) {
         if (incompatibilities(record, bundle, here).empty()) {
             out.push_back(record.precision);
         }

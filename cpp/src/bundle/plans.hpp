@@ -18,10 +18,9 @@ struct BuildTarget {
     std::string capability;  // such as 8.7
 };
 
-// Paths by role of a variant's plans that fit, their hashes checked. Throws Error (bundle) with the reasons why the
-// bundle's plans can't run here, and the command that builds others.
-std::map<std::string, std::string> find_plans(const Bundle& bundle, const std::string& precision,
-                                              const BuildTarget& here);
+// A variant's plans that fit, by role, held. Throws Error (bundle) with the reasons why the bundle's plans can't run
+// here, and the command that builds others.
+HeldFiles find_plans(const Bundle& bundle, const std::string& precision, const BuildTarget& here);
 
 // The variants that have plans that fit. Throws Error (bundle) for a damaged plan.json.
 std::vector<std::string> precisions_with_plans(const Bundle& bundle, const BuildTarget& here);

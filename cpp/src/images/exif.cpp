@@ -102,26 +102,4 @@ int orientation(std::string_view exif, std::string_view xmp) {
     return read_xmp(xmp);
 }
 
-Image upright(Image image, int orientation) {
-    if (orientation < 2 || orientation > 8) {
-        return image;
-    }
-    const bool swapped = orientation >= 5;
-    const bool mirror_x = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-    const bool mirror_y = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-    Image out(swapped ? image.height : image.width, swapped ? image.width : image.height, image.channels);
-    const auto channels = static_cast<std::size_t>(image.channels);
-    for (int y = 0; y < out.height; ++y) {
-        std::uint8_t* to = out.row(y);
-        for (int x = 0; x < out.width; ++x, to += channels) {
-            // The position of this pixel in the stored image.
-            const int column = swapped ? y : x, line = swapped ? x : y;
-            const int from_x = mirror_x ? image.width - 1 - column : column;
-            const int from_y = mirror_y ? image.height - 1 - line : line;
-            std::memcpy(to, image.row(from_y) + static_cast<std::size_t>(from_x) * channels, channels);
-        }
-    }
-    return out;
-}
-
 }  // namespace sacvit::detail

@@ -8,6 +8,7 @@
 #include <jpeglib.h>
 
 #include "images/decode.hpp"
+#include "images/upright.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -58,7 +59,11 @@ bool start(Reader& reader, std::string_view data) {
     info.src->fill_input_buffer = no_more;
     info.src->skip_input_data = skip;
     jpeg_save_markers(&info, JPEG_APP0 + 1, 0xFFFF);
-    if (jpeg_read_header(&info, TRUE) == JPEG_SUSPENDED) {
+    int found = JPEG_HEADER_TABLES_ONLY;
+    while (found == JPEG_HEADER_TABLES_ONLY) {  // an image without pixels in front of another, as Python skips it
+        found = jpeg_read_header(&info, FALSE);
+    }
+    if (found == JPEG_SUSPENDED) {
         std::strcpy(reader.message, "it ends within its header");
         return false;
     }
@@ -66,7 +71,12 @@ bool start(Reader& reader, std::string_view data) {
     return true;
 }
 
-bool decompress(Reader& reader, Image& image) {
+// Baseline, extended and progressive frames; those that libjpeg-turbo does not know it refuses by itself.
+bool begins_frame(int marker) {
+    return marker == 0xC0 || marker == 0xC1 || marker == 0xC2 || marker == 0xC9 || marker == 0xCA;
+}
+
+bool decompress(Reader& reader, Upright& image) {
     jpeg_decompress_struct& info = reader.info;
     std::strcpy(reader.message, "it ends before its last row");
     if (setjmp(reader.jump)) {
@@ -81,7 +91,8 @@ bool decompress(Reader& reader, Image& image) {
             (*info.mem->alloc_sarray)(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE, info.output_width * 4, 1);
     }
     while (info.output_scanline < info.output_height) {
-        std::uint8_t* to = image.row(static_cast<int>(info.output_scanline));
+        const int y = static_cast<int>(info.output_scanline);
+        std::uint8_t* to = image.row(y);
         JSAMPROW row = inks ? reader.line[0] : to;
         if (jpeg_read_scanlines(&info, &row, 1) != 1) {
             return false;
@@ -93,8 +104,14 @@ bool decompress(Reader& reader, Image& image) {
                 to[channel] = under_ink(255u - ink[channel], 255u - ink[3]);
             }
         }
+        image.done(y);
     }
-    jpeg_finish_decompress(&info);  // ignores damage behind the last row, as Python does
+    // Damage behind the last row is ignored, as Python does, but for a second frame. Where that is cut, libjpeg-turbo 2
+    // waits for its rest, and 3, which Python has, refuses it.
+    if (!jpeg_finish_decompress(&info) && begins_frame(info.unread_marker)) {
+        std::strcpy(reader.message, "two frames");
+        return false;
+    }
     return true;
 }
 
@@ -110,9 +127,30 @@ std::string blocks(const jpeg_decompress_struct& info, std::string_view mark, bo
     return out;
 }
 
+// What decoding takes, in bytes: as Python estimates it, so that both refuse the same images.
+std::size_t estimate(const jpeg_decompress_struct& info, std::size_t file) {
+    const std::size_t width = info.image_width, height = info.image_height;
+    std::size_t total = beside_pixels(info.image_width, info.image_height, file);
+    total += stored(width, height, info.num_components == 1 ? 1 : 4);
+    if (!info.progressive_mode && info.comps_in_scan == info.num_components) {
+        return total;
+    }
+    // All coefficients are kept where a component comes in several scans, or all of them in scans of their own.
+    std::size_t samples = 0, across = 1, down = 1;
+    for (int i = 0; i < info.num_components; ++i) {
+        const auto h = static_cast<std::size_t>(info.comp_info[i].h_samp_factor);
+        const auto v = static_cast<std::size_t>(info.comp_info[i].v_samp_factor);
+        samples += h * v;
+        across = std::max(across, h);
+        down = std::max(down, v);
+    }
+    const std::size_t padded = (width + 32) * (height + 32);  // to whole blocks of up to 4x8 pixels
+    return total + 2 * padded * samples / (across * down);
+}
+
 }  // namespace
 
-Image decode_jpeg(std::string_view data, const std::string& name) {
+Image decode_jpeg(std::string_view data, const std::string& name, Share& share) {
     Reader reader;
     const auto damaged = [&](const auto&... parts) {
         fail(ErrorCode::image, name, " is damaged or truncated (", parts..., ")");
@@ -120,20 +158,22 @@ Image decode_jpeg(std::string_view data, const std::string& name) {
     if (!start(reader, data)) {
         damaged(reader.message);
     }
-    const jpeg_decompress_struct& info = reader.info;
-    check_size(info.image_width, info.image_height, name);
+    jpeg_decompress_struct& info = reader.info;
+    check_size(info.image_width, info.image_height, name, share.limits().pixels);
     if (info.num_components != 1 && info.num_components != 3 && info.num_components != 4) {
         damaged("cannot handle ", info.num_components, "-layer images");
     }
-    // Read now: the library frees its markers when it finishes.
-    const std::string exif = blocks(info, std::string_view("Exif\0\0", 6), false);
+    share.take(estimate(info, data.size()), info.image_width, info.image_height, name);
+    info.mem->max_memory_to_use = static_cast<long>(share.limits().memory->each());  // in case the estimate is wrong
+    const std::string_view mark("Exif\0\0", 6);
+    const std::string exif = std::string(mark) + blocks(info, mark, false);
     const std::string xmp = blocks(info, std::string_view("http://ns.adobe.com/xap/1.0/\0", 29), true);
-    Image image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
-                info.num_components == 1 ? 1 : 3);
+    Upright image(static_cast<int>(info.image_width), static_cast<int>(info.image_height),
+                  info.num_components == 1 ? 1 : 3, orientation(exif, xmp));
     if (!decompress(reader, image)) {
         damaged(reader.message);
     }
-    return upright(std::move(image), orientation(exif, xmp));
+    return image.take();
 }
 
 }  // namespace sacvit::detail

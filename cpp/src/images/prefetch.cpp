@@ -1,9 +1,12 @@
 #include "images/prefetch.hpp"
 
 #include <algorithm>
+#include <new>
+#include <system_error>
 #include <utility>
 
 #include "images/decode.hpp"
+#include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
@@ -15,34 +18,52 @@ std::string name_of(const Source& source) {
     return std::holds_alternative<Bytes>(source) ? "<bytes>" : "<pixels>";
 }
 
-Image decode(const Source& source) {
+Image decode(const Source& source, Share& share) {
     if (const auto* bytes = std::get_if<Bytes>(&source)) {
-        return decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the image's bytes");
+        if (bytes->data == nullptr) {
+            fail(ErrorCode::usage, "the image has neither a path nor data: both pointers are NULL");
+        }
+        return decode_bytes({static_cast<const char*>(bytes->data), bytes->size}, "the image's bytes", share);
     }
-    return decode_file(std::get<std::string>(source));
+    return decode_file(std::get<std::string>(source), share);
+}
+
+void check(const ImageView& view, Share& share) {
+    check_size(view.width, view.height, "the image", share.limits().pixels);
+    const auto pixels = static_cast<std::size_t>(view.width) * static_cast<std::size_t>(view.height);
+    share.take(beside_pixels(view.width, view.height, 0) + 4 * pixels, view.width, view.height, "the image");
 }
 
 }  // namespace
 
-Item prepare(const Source& source, const Config& config) {
+Item prepare(const Source& source, const Config& config, const Limits& limits) {
     Item item;
-    item.source = name_of(source);
     try {
+        item.source = name_of(source);
+        Share share(limits);
         Stopwatch watch;
         const auto* const pixels = std::get_if<ImageView>(&source);
-        const Image image = pixels ? Image() : decode(source);
+        if (pixels) {
+            check(*pixels, share);
+        }
+        const Image image = pixels ? Image() : decode(source, share);
         item.timing.decode = watch.lap();
         item.pixels = fit(pixels ? *pixels : image.view(), static_cast<int>(config.geometry.image_size),
                           config.preprocessing, pixels ? "the image" : item.source);
         item.timing.preprocess = watch.lap();
     } catch (const Error& error) {
         item.error = error;
+    } catch (const std::bad_alloc&) {
+        item.error = Error(ErrorCode::image, text("not enough memory to decode ", printable(item.source),
+                                                  "; it fits with fewer threads or a smaller image"));
+    } catch (const std::exception& error) {
+        item.error = Error(ErrorCode::image, printable(text("can't prepare ", item.source, " (", error.what(), ")")));
     }
     return item;
 }
 
-Prefetch::Prefetch(Next next, const Config& config, std::size_t depth, std::size_t workers)
-    : next_(std::move(next)), config_(config), depth_(depth), workers_(workers) {}
+Prefetch::Prefetch(Next next, const Config& config, Limits limits, std::size_t depth, std::size_t workers)
+    : next_(std::move(next)), config_(config), limits_(std::move(limits)), depth_(depth), workers_(workers) {}
 
 Prefetch::~Prefetch() {
     {
@@ -57,15 +78,21 @@ Prefetch::~Prefetch() {
 
 std::optional<Item> Prefetch::next() {
     while (!ended_ && order_.size() < (workers_ <= 1 ? 1 : depth_)) {
-        std::optional<Source> source = next_();
+        std::optional<Source> source;
+        try {
+            source = next_();
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
         if (!source) {
             ended_ = true;
             break;
         }
         if (workers_ <= 1) {
-            return prepare(*source, config_);
+            return prepare(*source, config_, limits_);
         }
-        std::packaged_task<Item()> task([this, source = std::move(*source)] { return prepare(source, config_); });
+        std::packaged_task<Item()> task(
+            [this, source = std::move(*source)] { return prepare(source, config_, limits_); });
         order_.push_back(task.get_future());
         {
             const std::lock_guard<std::mutex> lock(mutex_);
@@ -73,15 +100,32 @@ std::optional<Item> Prefetch::next() {
         }
         changed_.notify_one();
         if (threads_.size() < std::min(workers_, order_.size())) {
-            threads_.emplace_back([this] { work(); });
+            add_thread();
         }
     }
     if (order_.empty()) {
+        if (const std::exception_ptr failure = std::exchange(failure_, nullptr)) {
+            std::rethrow_exception(failure);
+        }
         return std::nullopt;
     }
     std::future<Item> item = std::move(order_.front());
     order_.pop_front();
     return item.get();
+}
+
+// The threads there are do the work where the system gives no more; this one does, where there are none.
+void Prefetch::add_thread() {
+    try {
+        threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+        workers_ = std::max<std::size_t>(threads_.size(), 1);
+        if (threads_.empty()) {
+            std::packaged_task<Item()> task = std::move(todo_.front());
+            todo_.pop_front();
+            task();
+        }
+    }
 }
 
 void Prefetch::work() {

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <future>
 #include <mutex>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "config.hpp"
+#include "images/budget.hpp"
 #include "images/preprocess.hpp"
 #include "sacvit/sacvit.hpp"
 
@@ -42,8 +44,8 @@ struct Item {
     Timing timing;
 };
 
-// Decodes and fits one image; an Error goes into the item.
-Item prepare(const Source& source, const Config& config);
+// Decodes and fits one image; whatever keeps it from that is the item's error.
+Item prepare(const Source& source, const Config& config, const Limits& limits);
 
 // The items of any number of images, in their order.
 class Prefetch {
@@ -52,22 +54,25 @@ public:
 
     // At most `depth` images are under way. One worker means none: the caller's own thread prepares, without the
     // start-up of another.
-    Prefetch(Next next, const Config& config, std::size_t depth, std::size_t workers);
+    Prefetch(Next next, const Config& config, Limits limits, std::size_t depth, std::size_t workers);
     ~Prefetch();
     Prefetch(const Prefetch&) = delete;
     Prefetch& operator=(const Prefetch&) = delete;
 
-    // The next image's item; nothing at the end. Called from one thread, as `next` is from inside it. Throws what
-    // `next` throws.
+    // The next image's item; nothing at the end. Called from one thread, as `next` is from inside it. What `next`
+    // throws is the end, and is thrown once, behind the items before it.
     std::optional<Item> next();
 
 private:
+    void add_thread();
     void work();
 
     Next next_;
     const Config& config_;
+    Limits limits_;
     std::size_t depth_, workers_;
     bool ended_ = false;
+    std::exception_ptr failure_;           // of `next`
     std::deque<std::future<Item>> order_;  // of the images; the caller's alone
     std::mutex mutex_;
     std::condition_variable changed_;

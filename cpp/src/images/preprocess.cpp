@@ -12,7 +12,8 @@
 namespace sacvit::detail {
 namespace {
 
-constexpr int kMaxAspect = 16;  // only the middle of a longer strip is resized: the crop would drop its ends anyway
+constexpr int kMaxSide = 65'536;  // px that are squashed: a longer strip costs too much memory
+constexpr int kMaxAspect = 16;    // only the middle of a longer strip is resized: the crop would drop its ends anyway
 
 int pixel_bytes(PixelFormat format) {
     return format == PixelFormat::gray ? 1 : format == PixelFormat::rgb || format == PixelFormat::bgr ? 3 : 4;
@@ -22,7 +23,9 @@ void check_view(const ImageView& view, const std::string& name) {
     if (view.format < PixelFormat::rgb || view.format > PixelFormat::bgra) {
         fail(ErrorCode::usage, name, " has an unknown pixel format");
     }
-    check_size(view.width, view.height, name);
+    if (view.width < 1 || view.height < 1) {
+        fail(ErrorCode::image, name, " has no pixels (", view.width, "x", view.height, ")");
+    }
     if (view.data == nullptr) {
         fail(ErrorCode::usage, name, " has no data");
     }
@@ -92,7 +95,52 @@ void bilinear_corners(const std::uint8_t* image, int size, const Normalise& norm
     }
 }
 
+// The middle of a strip longer than kMaxAspect.
+ImageView middle(ImageView view) {
+    std::int64_t limit = static_cast<std::int64_t>(kMaxAspect) * std::min(view.width, view.height);
+    if (const std::int64_t longer = std::max(view.width, view.height); longer > limit) {
+        limit += (longer - limit) % 2;  // removes an even number of pixels, so that the centre stays the centre
+        const int width = static_cast<int>(std::min<std::int64_t>(view.width, limit));
+        const int height = static_cast<int>(std::min<std::int64_t>(view.height, limit));
+        view.data += (view.height - height) / 2 * view.pitch + (view.width - width) / 2 * pixel_bytes(view.format);
+        view.width = width;
+        view.height = height;
+    }
+    return view;
+}
+
+// Means of `factor` neighbours along the longer side, in the view's format, rounded as Pillow's reduce() does. What
+// remains is lost at the two ends.
+Image shortened(const ImageView& view, int factor) {
+    const bool wide = view.width > view.height;
+    const int channels = pixel_bytes(view.format), length = std::max(view.width, view.height);
+    Image out(wide ? length / factor : view.width, wide ? view.height : length / factor, channels);
+    const std::ptrdiff_t next = wide ? channels : view.pitch;  // from a pixel to its neighbour, in bytes
+    const std::uint8_t* first = view.data + length % factor / 2 * next;
+    const auto share = static_cast<std::uint32_t>(4294967296.0f / (256.0f * static_cast<float>(factor)));
+    for (int y = 0; y < out.height; ++y) {
+        std::uint8_t* to = out.row(y);
+        const std::uint8_t* row = first + (wide ? y : static_cast<std::ptrdiff_t>(y) * factor) * view.pitch;
+        for (int x = 0; x < out.width; ++x, row += channels * (wide ? factor : 1)) {
+            for (int channel = 0; channel < channels; ++channel) {
+                std::uint32_t sum = static_cast<std::uint32_t>(factor) / 2;
+                for (int i = 0; i < factor; ++i) {
+                    sum += row[i * next + channel];
+                }
+                *to++ = static_cast<std::uint8_t>((sum * share) >> 24);
+            }
+        }
+    }
+    return out;
+}
+
 }  // namespace
+
+int resized_side(int size, const Preprocessing& preprocessing) {
+    const double side = size / preprocessing.crop;
+    // nearbyint rounds halves to even, as Python does.
+    return static_cast<int>(preprocessing.resize_rounding == "floor" ? std::floor(side) : std::nearbyint(side));
+}
 
 Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing, const std::string& name) {
     check_view(image, name);
@@ -102,26 +150,22 @@ Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing,
         flat = flatten(view);
         view = flat.view();
     }
-    const int shorter = std::min(view.width, view.height);
-    std::int64_t limit = static_cast<std::int64_t>(kMaxAspect) * shorter;
-    if (const std::int64_t longer = std::max(view.width, view.height); longer > limit) {
-        limit += (longer - limit) % 2;  // removes an even number of pixels, so that the centre stays the centre
-        const int width = static_cast<int>(std::min<std::int64_t>(view.width, limit));
-        const int height = static_cast<int>(std::min<std::int64_t>(view.height, limit));
-        view.data += (view.height - height) / 2 * view.pitch + (view.width - width) / 2 * pixel_bytes(view.format);
-        view.width = width;
-        view.height = height;
+    Image means;
+    if (preprocessing.resize == "shortest_edge") {
+        view = middle(view);
+    } else if (const int factor = (std::max(view.width, view.height) + kMaxSide - 1) / kMaxSide; factor > 1) {
+        means = shortened(view, factor);
+        const PixelFormat format = view.format;
+        view = means.view();
+        view.format = format;
     }
-    // nearbyint rounds halves to even, as Python does.
-    const int resized = static_cast<int>(std::nearbyint(size / preprocessing.crop));
-    Window window{view.width, view.height, 0, 0, size, size};
-    if (shorter != resized) {
-        const auto scaled = [&](int length) {
-            return std::max(resized, static_cast<int>(static_cast<std::int64_t>(resized) * length / shorter));
-        };
-        window.full_width = scaled(view.width);
-        window.full_height = scaled(view.height);
-    }
+    const int resized = resized_side(size, preprocessing), shorter = std::min(view.width, view.height);
+    const auto scaled = [&](int length) {
+        return preprocessing.resize == "squash"
+                   ? resized
+                   : static_cast<int>(static_cast<std::int64_t>(resized) * length / shorter);
+    };
+    Window window{scaled(view.width), scaled(view.height), 0, 0, size, size};
     window.left = static_cast<int>(std::nearbyint((window.full_width - size) / 2.0));
     window.top = static_cast<int>(std::nearbyint((window.full_height - size) / 2.0));
     Pixels out(3 * static_cast<std::size_t>(size) * static_cast<std::size_t>(size));

@@ -13,8 +13,11 @@ namespace sacvit::detail {
 
 using Pixels = std::vector<std::uint8_t>;  // [S,S,3] RGB
 
-// Resizes the shorter side to round(S / crop) and cuts out the centre S x S; S is `size`. `name` stands in messages.
-// Throws Error (image).
+// S / crop in whole pixels: what the shorter side becomes, or, squashed, both sides. S is `size`.
+int resized_side(int size, const Preprocessing& preprocessing);
+
+// Resizes the shorter side, or both, to `resized_side` and cuts out the centre S x S. `name` stands in messages. Throws
+// Error (image).
 Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing, const std::string& name);
 
 // Per-channel factor and offset that turn 0..255 into normalised values.

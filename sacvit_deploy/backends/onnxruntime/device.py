@@ -1,74 +1,60 @@
-"""ONNX Runtime as a device: sessions bound to addresses, on CUDA with a stream of ours, or on the CPU."""
+"""ONNX Runtime as a device: sessions bound to tensors that stay where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sacvit_deploy.backends.onnxruntime.session import CUDA, DTYPES, SessionFactory
+from sacvit_deploy.backends.onnxruntime.bound import BoundSession
+from sacvit_deploy.backends.onnxruntime.capture import CapturedSession
+from sacvit_deploy.backends.onnxruntime.plugins import WEBGPU
+from sacvit_deploy.backends.onnxruntime.session import CUDA, SessionFactory
+from sacvit_deploy.bundle.held import EngineFile, hold_all
+from sacvit_deploy.contract import STAGES
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.protocol import DeviceTensor, Memory, Stream, TensorSpec
-from sacvit_deploy.errors import BackendError, first_line
+from sacvit_deploy.device.protocol import DeviceEngine, Memory, Stream
 
 
 class OnnxRuntimeDevice:
-    """A variant's engines as sessions, behind the protocol `Device`.
+    """A variant's engines as sessions, behind the protocol `Device`: on CUDA, on WebGPU, or on the CPU for tests.
 
-    Each session has its own copy of the weights, so there is one context.
+    Each session has its own copy of the weights, so there is one engine set. The files stay in memory: after a failure
+    the engines are opened anew, in another engine set. number: the GPU's. capture: let the stages' engines be recorded
+    and replayed, on WebGPU.
     """
 
     max_batch = None
-    contexts = 1
+    engine_sets = 1
 
-    def __init__(self, sessions: SessionFactory, files: Mapping[str, Path]) -> None:
-        self._sessions, self._files = sessions, files
-        self.on_gpu = sessions.provider == CUDA
-        self.memory: Memory = HostMemory()
-        if self.on_gpu:
+    def __init__(
+        self, sessions: SessionFactory, files: Mapping[str, EngineFile], number: int = 0, capture: bool = False
+    ) -> None:
+        self._sessions, self._files = sessions, hold_all(files)
+        self._number, self._capture = number, capture
+        self.memory: Memory = self._memory()
+
+    def _memory(self) -> Memory:
+        if self._sessions.provider == CUDA:
             from sacvit_deploy.device.cuda import CudaMemory
 
-            self.memory = CudaMemory()
+            return CudaMemory(self._number)
+        if self._sessions.provider == WEBGPU:
+            from sacvit_deploy.backends.onnxruntime.values import ValueMemory
 
-    def engine(self, role: str, stream: Stream) -> BoundSession:
+            return ValueMemory(self._sessions, "webgpu")
+        return HostMemory()
+
+    def engine(self, role: str, stream: Stream) -> DeviceEngine:
         """Open the session of a role; all its work goes into `stream`. Raises BackendError."""
-        options = {"user_compute_stream": str(int(stream)), "device_id": "0"} if self.on_gpu else {}
-        session = self._sessions.open(self._files[role], options)
-        return BoundSession(session, self._files[role].name, "cuda" if self.on_gpu else "cpu")
+        on_cuda = self._sessions.provider == CUDA
+        options = {"user_compute_stream": str(int(stream)), "device_id": str(self._number)} if on_cuda else {}
+        location, guard = "cuda" if on_cuda else "cpu", self._sessions.guard
+        plain = BoundSession(self._open(role, options), self._files[role].name, location, self._number, guard)
+        if not (self._capture and self._sessions.provider == WEBGPU and role in STAGES):
+            return plain
+        return CapturedSession(
+            plain, lambda sizes: self._open(role, {"enableGraphCapture": "1"}, sizes), self.memory, guard
+        )
 
-
-class BoundSession:
-    """A session behind the protocol `DeviceEngine`."""
-
-    def __init__(self, session: Any, name: str, device: str) -> None:
-        self._session, self._name, self._device = session, name, device
-        self.inputs, self.outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
-        self._options: Any = None
-        if device == "cuda":
-            from onnxruntime import RunOptions
-
-            self._options = RunOptions()
-            # What was queued is waited for by events, not by every call.
-            self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-
-    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
-        """Bind the tensors and run; `stream` is the one the session was opened with. Raises BackendError."""
-        binding = self._session.io_binding()
-        for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
-            for name in names:
-                tensor = tensors[name]
-                bind(name, self._device, 0, tensor.dtype, list(tensor.shape), tensor.address)
-        try:
-            self._session.run_with_iobinding(binding, self._options)
-        except Exception as error:  # the library's own exceptions share no base class but this
-            raise BackendError(f"{self._name} failed in ONNX Runtime ({first_line(error)})") from error
-
-
-def _specs(items: Any) -> dict[str, TensorSpec]:
-    """Return what a session's inputs or outputs are, by name."""
-    return {
-        item.name: TensorSpec(np.dtype(DTYPES[item.type]), tuple(d if isinstance(d, int) else -1 for d in item.shape))
-        for item in items
-    }
+    def _open(self, role: str, options: Mapping[str, str], fixed: Mapping[str, int] | None = None) -> Any:
+        return self._sessions.open(self._files[role], self._files.get("weights"), options, fixed)

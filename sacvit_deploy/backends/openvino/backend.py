@@ -13,8 +13,12 @@ import numpy as np
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.openvino.heads import parts_first
 from sacvit_deploy.backends.protocol import as_taken
+from sacvit_deploy.backends.telemetry import silence_openvino
+from sacvit_deploy.bundle.external_weights import with_weights_inside
+from sacvit_deploy.bundle.held import EngineFile, Held
 from sacvit_deploy.cpu import cpu_features
 from sacvit_deploy.errors import BackendError, import_library
+from sacvit_deploy.forks import forget_in_children, keep_forever, no_fork
 
 if TYPE_CHECKING:
     from sacvit_deploy.bundle.bundle import Bundle
@@ -25,7 +29,8 @@ WIDE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")  # sums of byte products
 
 
 def load_library() -> Any:
-    """Import openvino. Raises BackendError with the install command."""
+    """Import openvino, its telemetry off unless the user opted in. Raises BackendError with the install command."""
+    silence_openvino()
     return import_library("openvino", "OpenVINO", "pip install 'sacvit-deploy[openvino]'")
 
 
@@ -39,6 +44,12 @@ class OpenVINOBackend:
         self._library = load_library()
         self._core = self._library.Core()
         self.threads = threads
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        """Take a core of its own in a forked child: its threads were not copied."""
+        keep_forever(self._core)
+        self._core = None
 
     @property
     def description(self) -> str:
@@ -50,21 +61,21 @@ class OpenVINOBackend:
         """List the variants, int8 only where the CPU computes it rightly."""
         return [name for name in bundle.manifest.variants if name != "int8" or not saturates()]
 
-    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Held]:
         """Return the ONNX files. Raises BackendError for int8 on a CPU where sums would overflow."""
         if precision == "int8" and saturates():
             raise BackendError(
                 "OpenVINO's sums of byte products overflow on a processor without VNNI or AMX; take --precision fp32, "
                 "or int8 with --backend onnxruntime"
             )
-        return bundle.checked_files(precision)
+        return bundle.held_files(precision)
 
-    def device(self, files: Mapping[str, Path]) -> Device | None:
+    def device(self, files: Mapping[str, EngineFile]) -> Device | None:
         """Return None: the CPU computes."""
         return None
 
-    def open(self, stage: Path, weights: Path | None) -> OpenVINOEngine:
-        """Read and compile one ONNX file; OpenVINO maps the weights file that it names. Raises BackendError."""
+    def open(self, stage: EngineFile, weights: EngineFile | None) -> OpenVINOEngine:
+        """Read and compile one ONNX file. Raises BackendError, BundleError."""
         settings = {
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
@@ -74,14 +85,23 @@ class OpenVINOBackend:
             # By default it computes in bfloat16 on CPUs with AMX: not what the file says.
             "INFERENCE_PRECISION_HINT": "f32",
         }
+        name = str(stage.path if isinstance(stage, Held) else stage)
+        source: Path | bytes
+        if isinstance(stage, Held):  # it takes a model in memory, but no weights beside it
+            source = with_weights_inside(stage, weights if isinstance(weights, Held) else None)
+        else:
+            source = stage
         try:
-            model = self._core.read_model(stage)
-            parts_first(model)
-            compiled = self._core.compile_model(model, "CPU", settings)
-            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))  # it may take fewer
-            return OpenVINOEngine(compiled, stage)
+            with no_fork():
+                if self._core is None:
+                    self._core = self._library.Core()
+                model = self._core.read_model(source)
+                parts_first(model)
+                compiled = self._core.compile_model(model, "CPU", settings)
+                self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))  # it may take fewer
+                return OpenVINOEngine(compiled, stage.name)
         except Exception as error:  # the library raises RuntimeError for everything
-            raise BackendError(f"OpenVINO can't load {stage} ({last_line(error)})") from error
+            raise BackendError(f"OpenVINO can't load {name} ({last_line(error)})") from error
 
 
 class OpenVINOEngine:
@@ -90,28 +110,36 @@ class OpenVINOEngine:
     It serves every shape: compiled anew for a fixed one, int8 answers would differ a little.
     """
 
-    def __init__(self, compiled: Any, stage: Path) -> None:
+    def __init__(self, compiled: Any, name: str) -> None:
         self._request = compiled.create_infer_request()
-        self._stage = stage
+        self._name = name
         self._dtypes: dict[str, np.dtype[Any]] = {
             port.any_name: np.dtype(port.element_type.to_dtype()) for port in compiled.inputs
         }
         self._outputs = [port.any_name for port in compiled.outputs]
         self._lock = Lock()  # a request takes one call at a time
+        forget_in_children(self)
+
+    def forget(self) -> None:
+        """Refuse all work in a forked child."""
+        keep_forever(self._request)
+        self._request = None
 
     def input_dtype(self, name: str) -> np.dtype[Any]:
         return self._dtypes[name]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        feed = as_taken(inputs, self._dtypes, self._stage.name)
-        with self._lock:
+        feed = as_taken(inputs, self._dtypes, self._name)
+        with no_fork(), self._lock:
+            if self._request is None:
+                raise BackendError(f"{self._name} was opened before the process was forked; open it in the child")
             try:
                 results = self._request.infer(feed, share_inputs=True)
                 return {
                     name: results[index] for index, name in enumerate(self._outputs)
                 }  # copies, unless one asks for views
             except Exception as error:  # the library raises RuntimeError for everything
-                raise BackendError(f"{self._stage.name} failed in OpenVINO ({last_line(error)})") from error
+                raise BackendError(f"{self._name} failed in OpenVINO ({last_line(error)})") from error
 
 
 def saturates() -> bool:

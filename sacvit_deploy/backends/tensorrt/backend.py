@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,23 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.protocol import Engine, as_taken
+from sacvit_deploy.backends.tensorrt.claims import Claim, claims_of
 from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import load_library
 from sacvit_deploy.bundle.bundle import Bundle
+from sacvit_deploy.bundle.held import EngineFile, Held
 from sacvit_deploy.bundle.plans import BuildTarget, find_plans, incompatibilities, list_plans
 from sacvit_deploy.device.cuda import find_gpu
 from sacvit_deploy.device.protocol import Device, DeviceTensor, batch_shape
 
 
 class TensorRTBackend:
-    """TensorRT or TensorRT-RTX on the first GPU. Raises BackendError if the library or a GPU is missing."""
+    """TensorRT or TensorRT-RTX on a GPU. Raises BackendError if the library or that GPU is missing."""
 
-    def __init__(self, runtime: str) -> None:
+    def __init__(self, runtime: str, number: int = 0) -> None:
         self._library = load_library(runtime)
-        self.gpu = find_gpu()
+        self._claims: dict[Path, Claim] = {}  # of the plans that `files` has named
+        self.gpu, self._number = find_gpu(number), number
 
     @property
     def description(self) -> str:
@@ -45,15 +49,17 @@ class TensorRTBackend:
             record.precision for _, record in list_plans(bundle) if not incompatibilities(record, bundle, self.here)
         ]
 
-    def files(self, bundle: Bundle, precision: str) -> dict[str, Path]:
-        return find_plans(bundle, precision, self.here)
+    def files(self, bundle: Bundle, precision: str) -> dict[str, Held]:
+        plans = find_plans(bundle, precision, self.here)
+        self._claims |= claims_of(bundle, precision, {role: plan.path for role, plan in plans.items()})
+        return plans
 
-    def open(self, stage: Path, weights: Path | None) -> Engine:
+    def open(self, stage: EngineFile, weights: EngineFile | None) -> Engine:
         """Load one plan, to be run with arrays. Raises BackendError."""
-        return RoundTrip(TensorRTDevice(self._library, {"only": stage}), "only")
+        return RoundTrip(TensorRTDevice(self._library, {"only": stage}, self._claims, self._number), "only")
 
-    def device(self, files: Mapping[str, Path]) -> Device | None:
-        return TensorRTDevice(self._library, files)
+    def device(self, files: Mapping[str, EngineFile]) -> Device | None:
+        return TensorRTDevice(self._library, files, self._claims, self._number)
 
 
 class RoundTrip:
@@ -65,6 +71,7 @@ class RoundTrip:
     def __init__(self, device: Device, role: str) -> None:
         self._memory, self._role = device.memory, role
         self._stream = self._memory.stream()
+        weakref.finalize(self, self._memory.close_stream, self._stream).atexit = False
         self._runner = device.engine(role, self._stream)
         self._lock = threading.Lock()
 
@@ -78,6 +85,7 @@ class RoundTrip:
         outputs = {name: (batch_shape(spec, batch), spec.dtype) for name, spec in runner.outputs.items()}
         tensors: dict[str, DeviceTensor] = {}
         with self._lock:
+            memory.activate()
             try:
                 for name, array in arrays.items():
                     tensors[name] = memory.allocate(array.shape, array.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,17 +27,17 @@ def network_flags(library: Library) -> int:
 def set_capabilities(library: Library, config: Any, capabilities: Sequence[str]) -> None:
     """Set the GPUs that a plan is for. Raises UsageError, BackendError.
 
-    RTX: at least one compute capability such as "8.6". TensorRT builds for the GPU at hand alone.
+    RTX: compute capabilities such as "8.6", or none for the GPU at hand. TensorRT builds for the GPU at hand alone.
     """
     if not is_rtx(library):
         if capabilities:
             raise UsageError("TensorRT builds for the GPU it finds; only TensorRT-RTX takes --compute-capability")
         return
-    if not capabilities:
-        raise UsageError("name at least one compute capability to build for, such as 8.6")
-    config.num_compute_capabilities = len(capabilities)
-    for index, capability in enumerate(capabilities):
-        config.set_compute_capability(find_capability(library, capability), index)
+    found = [find_capability(library, capability) for capability in capabilities]
+    found = found or [library.trt.ComputeCapability.CURRENT]
+    config.num_compute_capabilities = len(found)
+    for index, capability in enumerate(found):
+        config.set_compute_capability(capability, index)
 
 
 def find_capability(library: Library, capability: str) -> Any:
@@ -64,13 +65,48 @@ def find_fault(library: Library, runtime: Any, plan: bytes) -> str | None:
     return ", ".join(name.lower().replace("_", " ") for name in named) or validity.name.lower()
 
 
-def make_context(library: Library, engine: Any) -> Any:
-    """Create an execution context. RTX captures CUDA graphs itself: it knows when its kernels are final."""
+class KernelCache:
+    """The kernels that TensorRT-RTX compiles while it runs, in memory: one context's are every other context's, too.
+
+    Nothing is written to the disk. It must outlive the contexts.
+    """
+
+    def __init__(self) -> None:
+        self._cache: Any = None
+        self._lock = threading.Lock()
+
+    def join(self, library: Library, runtime_config: Any) -> None:
+        """Let the contexts of a runtime configuration share it. Raises BackendError."""
+        with self._lock:
+            if self._cache is None:
+                self._cache = runtime_config.create_runtime_cache()
+        if self._cache is None or not runtime_config.set_runtime_cache(self._cache):
+            raise BackendError(f"{library.title} can't keep the kernels it compiles: {library.last_error()}")
+
+
+def make_context(library: Library, engine: Any, kernels: KernelCache, *, repeats: bool) -> Any:
+    """Create an execution context without scratch memory, which `give_memory` gives it. Raises BackendError.
+
+    repeats: its calls will all have the same shapes and addresses. RTX then captures a CUDA graph itself, as it alone
+    knows when its kernels are final; it would capture anew whenever one of them changed.
+    """
+    managed = library.trt.ExecutionContextAllocationStrategy.USER_MANAGED
     if not is_rtx(library):
-        return engine.create_execution_context()
-    config = engine.create_runtime_config()
-    config.cuda_graph_strategy = library.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(config)
+        return engine.create_execution_context(managed)
+    runtime_config = engine.create_runtime_config()
+    runtime_config.set_execution_context_allocation_strategy(managed)
+    if repeats:
+        runtime_config.cuda_graph_strategy = library.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    kernels.join(library, runtime_config)
+    return engine.create_execution_context(runtime_config)
+
+
+def give_memory(context: Any, address: int, size: int) -> None:
+    """Give a context its scratch memory, of `device_memory` bytes; 10.3 may know only the older way."""
+    if hasattr(context, "set_device_memory"):
+        context.set_device_memory(address, size)
+    else:
+        context.device_memory = address
 
 
 def device_memory(engine: Any) -> int:

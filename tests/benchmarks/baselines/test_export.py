@@ -28,7 +28,7 @@ def test_weights_are_read_back_whatever_the_biases(tmp_path: Path, heads: int) -
                 parameter.normal_(0, 0.3)
     checkpoint, target = tmp_path / "biased.safetensors", tmp_path / "biased.sacvit"
     save_checkpoint(checkpoint, model, labels=[f"thing {number}" for number in range(10)])
-    request = ExportRequest(checkpoint, target, precisions=("fp32",), threads=2)
+    request = ExportRequest(target, precisions=("fp32",), threads=2)
     export_bundle(load_checkpoint(checkpoint), request, Progress(io.StringIO()))
     found, whose = dense_model(open_bundle(target))
     assert whose == OWN

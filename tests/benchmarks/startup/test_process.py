@@ -22,7 +22,7 @@ def test_processes(benched: Benched) -> None:
 
 
 def test_a_probe_that_fails_names_its_contender_and_its_last_words(tmp_path: Path) -> None:
-    opening = {"backend": "onnxruntime", "provider": None, "threads": 1}
+    opening = {"backend": "onnxruntime", "device": None, "threads": 1}
     request = ProbeRequest(tmp_path / "none.sacvit", tmp_path / "none.png", opening, "fp32", "cascade, exits", eta=0.0)
     with pytest.raises(BackendError, match=r"the process of cascade, exits in fp32 failed: .*none\.sacvit"):
         run_probe(request)

@@ -26,6 +26,9 @@ FILES = (
     "weights.fp16.bin",
     "view.fp16.onnx",
     "gather.fp16.onnx",
+    "ee-gpu.fp16.onnx",
+    "sac-gpu.fp16.onnx",
+    "deit-gpu.fp16.onnx",
 )
 
 

@@ -52,4 +52,4 @@ def test_files_and_half_written_bundles_are_not_found(places: Path) -> None:
 
 def test_model_without_a_name_finds_the_bundle(places: Path, tiny_bundle: Path) -> None:
     shutil.copytree(tiny_bundle, places / "here" / "tiny.sacvit")
-    assert SACViT(threads=1).bundle.path == Path("tiny.sacvit")
+    assert SACViT(threads=1).bundle.path == places / "here" / "tiny.sacvit"

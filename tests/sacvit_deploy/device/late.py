@@ -5,6 +5,7 @@ The engines and the memory are real; only the order in which two streams get on 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.backends.onnxruntime.device import BoundSession, OnnxRuntimeDevice
+from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.device.host import HostMemory
-from sacvit_deploy.device.protocol import DeviceTensor, Memory, Shape, TensorSpec
+from sacvit_deploy.device.protocol import Device, DeviceEngine, DeviceTensor, Memory, Shape, TensorSpec
+from sacvit_deploy.stages.context_pool import ContextPool
 
 
 class Queue:
@@ -64,9 +67,16 @@ class LateMemory(HostMemory):
         stream.put(lambda: HostMemory.download(self, target, source, None))
 
     def copy(self, target: DeviceTensor, source: DeviceTensor, stream: Queue) -> None:
-        first, second, nbytes = target.address, source.address, source.nbytes
+        first, second, nbytes = target.handle, source.handle, source.nbytes
         assert first + nbytes <= second or second + nbytes <= first, "CUDA does not copy what overlaps"
         stream.put(lambda: HostMemory.copy(self, target, source, None))
+
+    def owns(self, tensor: DeviceTensor) -> bool:
+        """Tell whether a tensor lies in memory that is allocated."""
+        return any(
+            base <= tensor.handle and tensor.handle + tensor.nbytes <= base + block.nbytes
+            for base, block in self._kept.items()
+        )
 
     def record_event(self, stream: Queue) -> tuple[Queue, int]:
         return stream, stream.put_in
@@ -83,15 +93,18 @@ class LateMemory(HostMemory):
 
 
 class LateEngine:
-    """An engine whose calls are queued."""
+    """An engine whose calls are queued, on memory that is still allocated."""
 
-    def __init__(self, engine: BoundSession) -> None:
-        self._engine = engine
+    def __init__(self, engine: DeviceEngine, memory: LateMemory) -> None:
+        self._engine, self._memory = engine, memory
+        self.rows = engine.rows
         self.inputs: Mapping[str, TensorSpec] = engine.inputs
         self.outputs: Mapping[str, TensorSpec] = engine.outputs
 
     def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Queue) -> None:
         tensors = dict(tensors)
+        for name in (*self.inputs, *self.outputs):
+            assert self._memory.owns(tensors[name]), f"{name} lies in memory that was freed"
         stream.put(lambda: self._engine.enqueue(tensors, None))
 
 
@@ -105,7 +118,7 @@ class LateDevice(OnnxRuntimeDevice):
         self.sizes: dict[str, list[int]] = {}
 
     def engine(self, role: str, stream: Queue) -> LateEngine:  # type: ignore[override]
-        engine = LateEngine(super().engine(role, stream))
+        engine = LateEngine(super().engine(role, stream), self.memory)  # type: ignore[arg-type]
         queue = engine.enqueue
 
         def counting(tensors: Mapping[str, DeviceTensor], stream: Queue) -> None:
@@ -114,3 +127,8 @@ class LateDevice(OnnxRuntimeDevice):
 
         engine.enqueue = counting  # type: ignore[method-assign]
         return engine
+
+
+def put_on(model: SACViT, device: Device) -> None:
+    """Let a model's stages run on a device."""
+    model.opened = dataclasses.replace(model.opened, pool=ContextPool(device, model.config))

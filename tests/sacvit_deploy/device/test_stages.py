@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,10 @@ from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.errors import BackendError
-from sacvit_deploy.stages.context_pool import ContextPool
 
-from .late import LateDevice
+from .late import LateDevice, put_on
 
 SPEEDS = [(True, True), (False, False), (True, False), (False, True)]
 
@@ -29,7 +30,7 @@ def on_device(tiny_bundle: Path) -> Iterator[SACViT]:
     """A model whose stages run on ONNX Runtime's device path, on the processor."""
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     files = model.bundle.checked_files("fp32")
-    model.pool = ContextPool(OnnxRuntimeDevice(SessionFactory(1), files), model.config)
+    put_on(model, OnnxRuntimeDevice(SessionFactory(1), files))
     yield model
 
 
@@ -54,10 +55,10 @@ def answers(model: SACViT, sources: list[Path], **options: object) -> list[Predi
 def test_answers_equal_the_plain_runtimes(
     speeds: tuple[bool, bool], precision: str, tiny_bundle: Path, image_paths: list[Path]
 ) -> None:
-    """Some, none and all continue; queues overflow into the next; alpha changes between calls on the same lane."""
+    """Some, none and all continue; queues overflow into the next; alpha changes between calls."""
     plain = SACViT(tiny_bundle, precision=precision, threads=1)
     late = SACViT(tiny_bundle, precision=precision, threads=1)
-    late.pool = ContextPool(LateDevice(late.bundle.checked_files(precision), speeds), late.config)
+    put_on(late, LateDevice(late.bundle.checked_files(precision), speeds))
     sources = image_paths * 3
     for batch_size, eta, alpha in ((1, None, None), (4, None, 0.7), (5, 0.9, None), (3, 1.0, 0.3), (4, 0.0, None)):
         options = {"batch_size": batch_size, "eta": eta, "alpha": alpha}
@@ -75,16 +76,34 @@ def test_any_mix(
     model: SACViT, image_paths: list[Path], order: list[int], batch_size: int, eta: float, speeds: tuple[bool, bool]
 ) -> None:
     late = SACViT(model.bundle.path, precision="fp32", threads=1)
-    late.pool = ContextPool(LateDevice(late.bundle.checked_files("fp32"), speeds), late.config)
+    put_on(late, LateDevice(late.bundle.checked_files("fp32"), speeds))
     sources = [image_paths[at] for at in order]
     options = {"batch_size": batch_size, "eta": eta}
     equal(answers(late, sources, **options), answers(model, sources, **options))
 
 
+@pytest.mark.parametrize("speeds", SPEEDS)
+def test_what_is_left_behind_a_batch_keeps_its_order(
+    speeds: tuple[bool, bool], model: SACViT, image_paths: list[Path]
+) -> None:
+    """Two of three images continue, in batches of four: each batch of stage 2 leaves some of the next behind."""
+    ranked = sorted(image_paths, key=lambda path: model.predict(path).stage_one_probability)
+    eta = float(np.mean([model.predict(path).stage_one_probability for path in ranked[3:5]]))
+    surest, others = ranked[-1], ranked[:4]
+    sources = [surest, *others[:3], others[3], surest, *others[:2], *others[2:], *others[:2], surest, *others[1:]]
+    late = SACViT(model.bundle.path, precision="fp32", threads=1)
+    device = LateDevice(late.bundle.checked_files("fp32"), speeds)
+    put_on(late, device)
+    expected = answers(model, sources, batch_size=4, eta=eta)
+    equal(answers(late, sources, batch_size=4, eta=eta), expected)
+    assert device.sizes["gather"] == [3, 3, 4, 3] and device.sizes["sac"] == [4, 4, 4, 1]
+    assert len({one.targets.tobytes() for one in expected if one.targets is not None}) > 1
+
+
 def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, image_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     device = LateDevice(model.bundle.checked_files("fp32"), (True, True))
-    model.pool = ContextPool(device, model.config)
+    put_on(model, device)
     answers(model, image_paths, batch_size=7, eta=1.0)
     pictures, indices = 7 * 224 * 224 * 3, 8 * (7 + 49)
     assert device.memory.uploaded == pictures + indices  # type: ignore[attr-defined]
@@ -93,7 +112,7 @@ def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, image_
 def test_whole_batches_reach_stage_two(tiny_bundle: Path, easy: Path, hard: Path) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
     device = LateDevice(model.bundle.checked_files("fp32"), (False, False))
-    model.pool = ContextPool(device, model.config)
+    put_on(model, device)
     answers(model, [easy, hard, easy, easy] * 7, batch_size=4)
     assert device.sizes == {"view": [4] * 7, "ee": [4] * 7, "gather": [1] * 7, "sac": [4, 3]}
 
@@ -106,32 +125,70 @@ def test_bad_pictures_cost_only_themselves(on_device: SACViT, image_paths: list[
     assert all(isinstance(one, Prediction) for at, one in enumerate(found) if at != 1)
 
 
-def test_a_lane_is_used_again_and_dropped_after_an_error(on_device: SACViT, image_paths: list[Path]) -> None:
+def test_a_context_is_used_again_and_dropped_after_an_error(on_device: SACViT, image_paths: list[Path]) -> None:
     assert on_device.pool is not None
     first = answers(on_device, image_paths, batch_size=4)
-    lane = on_device.pool._idle[0]
+    engine_set = on_device.pool._idle[0]
     equal(answers(on_device, image_paths, batch_size=4), first)
-    assert on_device.pool._idle == [lane]
+    assert on_device.pool._idle == [engine_set]
 
     def broken(*_: object) -> None:
         raise BackendError("out of memory")
 
-    lane.memory.copy = broken  # type: ignore[method-assign]
+    engine_set.memory.copy = broken  # type: ignore[method-assign]
     with pytest.raises(BackendError, match="out of memory"):
         answers(on_device, image_paths, batch_size=4, eta=1.0)
     assert on_device.pool._idle == []
-    del lane.memory.copy
+    del engine_set.memory.copy
     equal(answers(on_device, image_paths, batch_size=4), first)
 
 
-def test_an_abandoned_stream_leaves_the_device_usable(on_device: SACViT, image_paths: list[Path]) -> None:
+def test_an_abandoned_stream_keeps_the_engines(on_device: SACViT, model: SACViT, image_paths: list[Path]) -> None:
+    assert on_device.pool is not None
+    on_device.pool.warm()
+    engine = on_device.pool._engine_sets[0].engine("ee")
     stream = on_device.stream(image_paths * 4, batch_size=2)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert len(answers(on_device, image_paths, batch_size=4)) == 7
+    assert on_device.pool._engine_sets[0].engine("ee") is engine
+    assert [engine_set.users for engine_set in on_device.pool._engine_sets] == [0]
+    equal(answers(on_device, image_paths, batch_size=4), answers(model, image_paths, batch_size=4))
 
 
-def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, image_paths: list[Path]) -> None:
+@pytest.mark.parametrize("speeds", SPEEDS)
+def test_predict_inside_a_stream(speeds: tuple[bool, bool], model: SACViT, image_paths: list[Path]) -> None:
+    """Found by trying: it waited for ever for the context that the suspended stream held."""
+    late = SACViT(model.bundle.path, precision="fp32", threads=1)
+    put_on(late, LateDevice(late.bundle.checked_files("fp32"), speeds))
+    found, inside = [], []
+    for answer in late.stream(image_paths, batch_size=2):
+        found.append(answer)
+        inside.append(late.predict(image_paths[3]))
+    equal(found, answers(model, image_paths, batch_size=2))  # type: ignore[arg-type]
+    equal(inside, [model.predict(image_paths[3])] * len(inside))
+
+
+def test_many_suspended_streams_share_an_engine_set(on_device: SACViT, model: SACViT, image_paths: list[Path]) -> None:
+    streams = [on_device.stream(image_paths, batch_size=2) for _ in range(6)]
+    found = [list(one) for one in zip(*streams, strict=True)]
+    for one, expected in zip(found, answers(model, image_paths, batch_size=2), strict=True):
+        equal(one, [expected] * 6)  # type: ignore[arg-type]
+    assert on_device.pool is not None
+    assert len(on_device.pool._engine_sets) == 1 and len(on_device.pool._idle) == 4
+
+
+def test_memory_goes_with_the_model(tiny_bundle: Path, image_paths: list[Path]) -> None:
+    model = SACViT(tiny_bundle, precision="fp32", threads=1)
+    device = OnnxRuntimeDevice(SessionFactory(1), model.bundle.checked_files("fp32"))
+    put_on(model, device)
+    answers(model, image_paths, batch_size=4)
+    assert isinstance(device.memory, HostMemory) and device.memory._kept
+    del model
+    gc.collect()
+    assert device.memory._kept == {}
+
+
+def test_threads_share_the_one_engine_set(on_device: SACViT, model: SACViT, image_paths: list[Path]) -> None:
     expected = answers(model, image_paths, batch_size=3)
     found: list[list[Prediction]] = []
     threads = [
@@ -148,7 +205,7 @@ def test_threads_wait_for_the_one_lane(on_device: SACViT, model: SACViT, image_p
 
 def test_more_than_the_plans_take_is_refused(tiny_bundle: Path, image_paths: list[Path]) -> None:
     model = SACViT(tiny_bundle, precision="fp32", threads=1)
-    model.pool = ContextPool(LateDevice(model.bundle.checked_files("fp32"), (True, True), max_batch=4), model.config)
+    put_on(model, LateDevice(model.bundle.checked_files("fp32"), (True, True), max_batch=4))
     with pytest.raises(UsageError, match="up to 4 images a call, not 5"):
         model.stream(image_paths, batch_size=5)
     assert len(answers(model, image_paths, batch_size=4)) == 7

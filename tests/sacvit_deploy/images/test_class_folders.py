@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.images.class_folders import class_folders, image_files
+from sacvit_deploy.images.class_folders import class_folders, hidden_files, image_files, measured_folder
 
 
 def write(*paths: Path) -> None:
@@ -45,3 +45,21 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no class folders"):
         class_folders(tmp_path)
     assert image_files(tmp_path) == [tmp_path / "1.png"]
+
+
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/._1.png", "cat/.thumbs/1.png", "cat/in/2.png", "cat/.DS_Store"):
+        write(tmp_path / name)
+    assert class_folders(tmp_path) == {"cat": [tmp_path / "cat/1.png", tmp_path / "cat/in/2.png"]}
+    assert hidden_files(tmp_path) == [tmp_path / "cat/._1.png", tmp_path / "cat/.thumbs/1.png"]
+    assert image_files(tmp_path / "cat/.thumbs") == [tmp_path / "cat/.thumbs/1.png"]  # named, it is meant
+
+
+def test_what_a_data_set_is_measured_on(tmp_path: Path) -> None:
+    write(tmp_path / "plain/cat/1.png", tmp_path / "split/train/cat/1.png", tmp_path / "split/test/cat/1.png")
+    assert measured_folder(tmp_path / "plain", ["cat"]) == tmp_path / "plain"
+    assert measured_folder(tmp_path / "split", ["cat"]) == tmp_path / "split/test"
+    write(tmp_path / "split/val/cat/1.png")
+    assert measured_folder(tmp_path / "split", ["cat"]) == tmp_path / "split/val"
+    assert measured_folder(tmp_path / "split", ["cat", "val"]) == tmp_path / "split"  # a class of that name
+    assert measured_folder(tmp_path / "absent", ["cat"]) == tmp_path / "absent"

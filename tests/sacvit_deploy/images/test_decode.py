@@ -231,13 +231,8 @@ def test_arrays_of_every_shape() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((8, 8, 3), np.float32), "must be uint8, not float32"),
-        (np.zeros((8, 8), bool), "must be uint8, not bool"),
-        (np.zeros((8, 8, 3), np.uint16), "must be uint8, not uint16"),
         (np.zeros((8, 8, 5), np.uint8), "H x W"),
         (np.zeros((8, 8, 2), np.uint8), "H x W"),
-        (np.zeros((3, 8, 8), np.uint8), "H x W"),
-        (np.zeros((1, 8, 8, 3), np.uint8), "H x W"),
         (np.zeros(8, np.uint8), "H x W"),
         (np.zeros((), np.uint8), "H x W"),
         (np.zeros((0, 8, 3), np.uint8), "no pixels"),
@@ -250,7 +245,7 @@ def test_arrays_that_are_no_image(array: Array, message: str) -> None:
         load_image(array)
 
 
-@pytest.mark.parametrize("source", [None, 7, 0.5, ["a.jpg"], io.BytesIO(b"x"), object()])
+@pytest.mark.parametrize("source", [None, 7, 0.5, ["a.jpg"], object()])
 def test_other_types_are_refused_by_name(source: Any) -> None:
     with pytest.raises(ImageError, match=type(source).__name__):
         load_image(source)

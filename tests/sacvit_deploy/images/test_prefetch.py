@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -49,3 +50,18 @@ def test_an_error_is_raised_in_its_place(workers: int) -> None:
 def test_batches_have_the_size_and_the_last_one_the_rest() -> None:
     assert list(in_batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(in_batches([], 3)) == []
+
+
+def test_copies_that_wait_are_bounded() -> None:
+    prepared: list[int] = []
+
+    def claim(number: int) -> tuple[int, int]:
+        assert number < 4 + len(prepared)  # three may wait; the next is copied before its size is known
+        return number, 100
+
+    def prepare(number: int) -> int:
+        time.sleep(0.05)
+        prepared.append(number)
+        return number
+
+    assert list(prefetch(range(12), prepare, limit=12, workers=2, claim=claim, held=300)) == list(range(12))

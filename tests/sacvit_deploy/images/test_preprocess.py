@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -68,8 +69,8 @@ def test_normalise_against_the_definition() -> None:
 
 
 def recipe_by_hand(image: Image.Image, size: int, recipe: Preprocessing) -> npt.NDArray[np.uint8]:
-    """torchvision's Resize(round(S / crop)) and CenterCrop(S) on a PIL image, restated."""
-    target = round(size / recipe.crop)
+    """Resize to S / crop, rounded as the recipe says, and CenterCrop(S) on a PIL image, restated."""
+    target = math.floor(size / recipe.crop) if recipe.resize_rounding == "floor" else round(size / recipe.crop)
     width, height = image.size
     short, long = min(width, height), max(width, height)
     if short != target:
@@ -89,9 +90,10 @@ def recipe_by_hand(image: Image.Image, size: int, recipe: Preprocessing) -> npt.
     height=st.integers(1, 90),
     crop=st.sampled_from([0.875, 0.9, 1.0, 0.5]),
     interpolation=st.sampled_from(["bicubic", "bilinear"]),
+    rounding=st.sampled_from(["floor", "nearest"]),
 )
-def test_fit_is_the_evaluation_recipe(width: int, height: int, crop: float, interpolation: str) -> None:
-    recipe = Preprocessing(crop=crop, interpolation=interpolation)  # type: ignore[arg-type]
+def test_fit_is_the_evaluation_recipe(width: int, height: int, crop: float, interpolation: str, rounding: str) -> None:
+    recipe = Preprocessing(interpolation, crop, resize_rounding=rounding)  # type: ignore[arg-type]
     if max(width, height) > 16 * min(width, height):  # strips have their own test
         height = width
     image = Image.fromarray(noise(height, width, 3))

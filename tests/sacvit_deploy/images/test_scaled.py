@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from sacvit_deploy import ImageError, Prediction, SACViT
-from sacvit_deploy.images.decode import load_image, load_scaled
+from sacvit_deploy.bundle.manifest import Manifest
+from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.images.decode import decoding, load_image
 from sacvit_deploy.images.preprocess import low_view
 from sacvit_deploy.images.scaled import full_image, half_view
 
@@ -49,12 +53,13 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     ],
 )
 def test_the_scale_leaves_enough_pixels(size: tuple[int, int], min_side: int, expected: tuple[int, int] | None) -> None:
-    reduced = load_scaled(encode(Image.new("RGB", size, (200, 30, 90))), "a.jpg", min_side)
-    assert (None if reduced is None else reduced.size) == expected
+    with decoding(encode(Image.new("RGB", size, (200, 30, 90))), min_side=min_side) as image:
+        assert (image.reduced, image.size) == (expected is not None, expected or size)
 
 
 def test_other_formats_are_not_scaled() -> None:
-    assert load_scaled(encode(Image.new("RGB", (640, 480)), "PNG"), "a.png", 128) is None
+    with decoding(encode(Image.new("RGB", (640, 480)), "PNG"), min_side=128) as image:
+        assert (image.reduced, image.size) == (False, (640, 480))
 
 
 def test_rotation_is_applied_to_scaled_images() -> None:
@@ -63,9 +68,9 @@ def test_rotation_is_applied_to_scaled_images() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     data = encode(image, exif=exif.tobytes())
-    reduced = load_scaled(data, "a.jpg", 128)
-    assert reduced is not None
-    assert reduced.size == (240, 320)
+    with decoding(data, min_side=128) as image:
+        assert (image.reduced, image.size) == (True, (240, 320))
+        reduced = image.whole()
     small, full = np.asarray(reduced)[::40, ::40, 0], np.asarray(load_image(data))[::80, ::80, 0]
     np.testing.assert_allclose(small.astype(int), full.astype(int), atol=3)
 
@@ -87,6 +92,30 @@ def test_the_view_is_nearly_that_of_the_whole_image(scaled: SACViT, large: list[
         assert np.abs(view - expected).mean() < 0.5 * np.abs(vague - expected).mean()
         moved = np.roll(expected, 1, axis=2)
         assert np.abs(view - expected).mean() < 0.5 * np.abs(moved - expected).mean()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "shape", "is_scaled"),
+    [
+        # 112 / 0.89 is 125.8.
+        (Preprocessing(crop=0.89), (250, 250), True),
+        (Preprocessing(crop=0.89, resize_rounding="nearest"), (250, 250), False),
+        (Preprocessing(crop=0.875, resize="squash"), (800, 256), True),
+        (Preprocessing(crop=0.875, resize="squash"), (800, 254), False),
+    ],
+)
+def test_scaled_decoding_leaves_the_pixels_that_the_recipe_asks_for(
+    bundle_copy: Path,
+    edit_manifest: Callable[[Path, Callable[[Manifest], Manifest]], None],
+    recipe: Preprocessing,
+    shape: tuple[int, int],
+    is_scaled: bool,
+) -> None:
+    edit_manifest(bundle_copy, lambda m: replace(m, config=replace(m.config, preprocessing=recipe)))
+    item = SACViT(bundle_copy, precision="fp32", threads=1, scaled=True).prepare_scaled(encode(Image.new("RGB", shape)))
+    assert (item.scaled is not None) == is_scaled
+    if item.scaled is not None:
+        assert item.scaled.view.shape == (112, 112, 3)
 
 
 def test_answers_of_images_that_continue_use_the_whole_image(scaled: SACViT, model: SACViT, large: list[Path]) -> None:

@@ -31,12 +31,19 @@ BUILDER = {
     "config": "IBuilderConfig",
     "inspector": "EngineInspector",
 }
+RTX = {"runtime_config": "IRuntimeConfig"}  # a class that TensorRT-RTX alone is asked for
 # Of one kind of library alone; compat.py asks before it calls them.
 OPTIONAL = {
     "ICudaEngine": {"device_memory_size", "create_runtime_config"},
-    "IBuilderConfig": {"num_compute_capabilities", "set_compute_capability", "cuda_graph_strategy"},
+    "IExecutionContext": {"device_memory"},
+    "IBuilderConfig": {"num_compute_capabilities", "set_compute_capability"},
 }
-OURS = {"engine": {"plan"}, "profile": {"values", "items"}, "definition": set(), "config": {"geometry", "method"}}
+OURS = {
+    "engine": {"plan"},
+    "profile": {"values", "items"},
+    "definition": set(),
+    "config": {"geometry", "num_targets", "window"},
+}
 
 
 def called() -> dict[str, set[str]]:
@@ -47,7 +54,7 @@ def called() -> dict[str, set[str]]:
             if not isinstance(node, ast.Attribute):
                 continue
             owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
-            kind = (RUN_TIME | BUILDER).get(owner)
+            kind = (RUN_TIME | BUILDER | RTX).get(owner)
             if kind and node.attr not in OURS.get(owner, set()):
                 found[kind].add(node.attr)
     return {kind: names - OPTIONAL.get(kind, set()) for kind, names in found.items()}
@@ -62,6 +69,7 @@ def test_the_search_finds_what_it_should() -> None:
     assert {"get_tensor_profile_shape", "num_io_tensors"} <= CALLED["ICudaEngine"]
     assert {"set_memory_pool_limit", "clear_flag", "set_timing_cache"} <= CALLED["IBuilderConfig"]
     assert "build_serialized_network" in CALLED["Builder"]
+    assert {"set_runtime_cache", "cuda_graph_strategy"} <= CALLED["IRuntimeConfig"]
 
 
 @pytest.mark.parametrize("version", ["10", "11"])
@@ -76,6 +84,7 @@ def test_the_run_time_of_each_version(version: str) -> None:
         "wanted = json.loads(sys.argv[2])\n"
         "missing = [f'{k}.{n}' for k, names in wanted.items() for n in names if not hasattr(getattr(trt, k), n)]\n"
         "missing += [n for n in ('FLOAT', 'HALF', 'INT64', 'UINT8') if n not in trt.DataType.__members__]\n"
+        "missing += [n for n in ['USER_MANAGED'] if n not in trt.ExecutionContextAllocationStrategy.__members__]\n"
         "missing += [n for n in ('ERROR', 'INTERNAL_ERROR') if n not in trt.ILogger.Severity.__members__]\n"
         "print(json.dumps([trt.__version__, missing]))"
     )
@@ -95,6 +104,8 @@ def test_tensorrt_10s_builder_by_its_published_types() -> None:
     blocks = re.split(r"^class (\w+)", path.read_text(), flags=re.MULTILINE)[1:]
     classes = dict(zip(blocks[::2], blocks[1::2], strict=True))
     for kind, names in CALLED.items():
+        if kind in RTX.values():
+            continue
         known = set(re.findall(r"^    (?:def )?(\w+)(?=\(|:)", classes[kind], flags=re.MULTILINE))
         assert names - known == set(), kind
 

@@ -73,7 +73,10 @@ def refusal(bundle: Path, here: BuildTarget, precision: str = "fp16") -> str:
 def test_plans_that_fit_are_found(place: BuildTarget, put: Make, bundle_copy: Path) -> None:
     folder = put(place)
     found = find_plans(open_bundle(bundle_copy), "fp16", HERE[place.runtime])
-    assert found == {role: folder / f"{role}.plan" for role in ("view", "ee", "gather", "sac")}
+    assert {role: plan.path for role, plan in found.items()} == {
+        role: folder / f"{role}.plan" for role in ("view", "ee", "gather", "sac")
+    }
+    assert all(bytes(plan) == f"the {role} plan".encode() for role, plan in found.items())
 
 
 def test_a_record_reads_back_as_it_was_written(put: Make) -> None:
@@ -185,9 +188,9 @@ def test_plans_fit_only_where_all_agrees(built: BuildTarget, here: BuildTarget, 
 
 def test_auto_goes_on_without_a_gpu_and_says_why(put: Make, bundle_copy: Path) -> None:
     """On a machine with a GPU and the library, the plans of this test would still not fit."""
-    assert choose_backend(open_bundle(bundle_copy)) == ("onnxruntime", "the bundle has no plans")
+    assert choose_backend(open_bundle(bundle_copy)) == ("onnxruntime", None, "the bundle has no plans")
     put(dataclasses.replace(RTX, version="0.0.1"))
-    name, why = choose_backend(open_bundle(bundle_copy))
+    name, _, why = choose_backend(open_bundle(bundle_copy))
     assert name == "onnxruntime"
     assert "CUDA" in why or "can't be loaded" in why or "another machine" in why
     assert "ONNX Runtime" in SACViT(bundle_copy).backend.description

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacvit_deploy.backends.tensorrt.device import Profile, choose_profile
+from sacvit_deploy.backends.tensorrt.tensors import Profile, choose_profile
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.device.protocol import DeviceTensor
 from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges, target_range

@@ -35,7 +35,7 @@ def test_variants_run_once_and_stand_in_a_table(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "one.safetensors", fresh(geometry, {}, Preprocessing(crop=1.0), 0))
     arguments = ["--scenes", str(tmp_path / "data"), "--init", str(tmp_path / "one.safetensors")]
     arguments += ["--out", str(tmp_path / "out"), "--steps", "2", "--batch", "8"]
-    names = ["defaults", "positions = separate", "random targets"]
+    names = ["defaults", "positions = separate", "random targets", "selection = window"]
     chosen = [part for name in names for part in ("--only", name)]
     first = click.testing.CliRunner().invoke(ablate.command, arguments + chosen)
     assert first.exit_code == 0, first.output

@@ -54,6 +54,15 @@ std::vector<std::string> candidates(const std::string& wanted) {
     return {"libonnxruntime.so.1", "libonnxruntime.so"};
 }
 
+// Since 1.29 the library reports its use to its maker over the network, and keeps a device's number under the home
+// folder, unless this variable tells it not to before it is loaded. Returns false where the user has set it to another
+// wish.
+bool silence() {
+    ::setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+    const std::string wish = std::getenv("ORT_DISABLE_TELEMETRY");
+    return wish != "0";
+}
+
 // The library stays loaded: it has threads and statics of its own, which no unloading would survive.
 void* open(const std::string& wanted) {
     std::string reason;
@@ -75,6 +84,7 @@ std::weak_ptr<OrtLibrary> current;  // its environment, while a model lives
 
 std::shared_ptr<OrtLibrary> load_ort(const std::string& wanted) {
     const std::lock_guard<std::mutex> lock(guard);
+    const bool quiet = silence();
     void* const handle = loaded != nullptr && wanted.empty() ? loaded : open(wanted);
     if (loaded != nullptr && handle != loaded) {
         fail(ErrorCode::backend, "this process has loaded another ONNX Runtime than ", wanted, "; it can have one");
@@ -96,8 +106,15 @@ std::shared_ptr<OrtLibrary> load_ort(const std::string& wanted) {
     Ort::InitApi(api);
     auto library = std::make_shared<OrtLibrary>();
     library->version = version;
-    guarded("ONNX Runtime " + version + " does not start",
-            [&] { library->env = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "sacvit"); });
+    if (Dl_info place; ::dladdr(reinterpret_cast<void*>(get_base), &place) != 0 && place.dli_fname != nullptr) {
+        library->path = place.dli_fname;
+    }
+    guarded("ONNX Runtime " + version + " does not start", [&] {
+        library->env = Ort::Env(ORT_LOGGING_LEVEL_FATAL, "sacvit");
+        if (quiet) {
+            library->env.DisableTelemetryEvents();
+        }
+    });
     current = library;
     return library;
 }

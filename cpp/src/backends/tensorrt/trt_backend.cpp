@@ -32,11 +32,11 @@ public:
         return precisions_with_plans(bundle, here_);
     }
 
-    std::map<std::string, std::string> files(const Bundle& bundle, const std::string& precision) override {
+    HeldFiles hold(const Bundle& bundle, const std::string& precision) override {
         return find_plans(bundle, precision, here_);
     }
 
-    std::unique_ptr<Engine> open(const std::string& stage, const std::string&) override {
+    std::unique_ptr<Engine> open(const HeldFile& stage, const HeldFile*) override {
         return std::make_unique<TrtEngine>(library_, stage);
     }
 

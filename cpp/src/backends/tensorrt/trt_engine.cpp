@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
-#include "files.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -78,14 +76,14 @@ struct TrtEngine::Part {
     }
 };
 
-TrtEngine::TrtEngine(std::shared_ptr<TrtLibrary> library, const std::string& path)
-    : library_(std::move(library)), file_(std::filesystem::path(path).filename().string()) {
-    const std::string bytes = read_file(path, ErrorCode::backend);
+TrtEngine::TrtEngine(std::shared_ptr<TrtLibrary> library, const HeldFile& plan)
+    : library_(std::move(library)), file_(plan.name) {
+    const std::string_view bytes = plan.bytes();
     const OnFirstGpu here;
     clear_errors();
     engine_.reset(library_->runtime->deserializeCudaEngine(bytes.data(), bytes.size()));
     if (!engine_) {
-        fail(ErrorCode::backend, library_->title, " can't load ", path, ": ", last_error());
+        fail(ErrorCode::backend, library_->title, " can't load ", plan.path, ": ", last_error());
     }
     read_interface();
 }
@@ -100,19 +98,25 @@ void TrtEngine::read_interface() {
     }
     for (std::int32_t number = 0; number < engine_->getNbOptimizationProfiles(); ++number) {
         Profile profile;
-        for (const TensorSpec& tensor : inputs_) {
+        for (TensorSpec& tensor : inputs_) {
             const auto shape = [&](nvinfer1::OptProfileSelector limit) {
                 return shape_of(engine_->getProfileShape(tensor.name.c_str(), number, limit));
             };
             const auto& [least, greatest] = profile[tensor.name] = {shape(nvinfer1::OptProfileSelector::kMIN),
                                                                     shape(nvinfer1::OptProfileSelector::kMAX)};
             most_ = std::max(most_, greatest.empty() ? 0 : greatest[0]);
+            // A length that all profiles fix is the engine's own.
+            tensor.shape.resize(greatest.size(), number == 0 ? 0 : -1);
+            for (std::size_t i = 0; i < greatest.size(); ++i) {
+                const std::int64_t length = i < least.size() && least[i] == greatest[i] ? greatest[i] : -1;
+                tensor.shape[i] = number == 0 || tensor.shape[i] == length ? length : -1;
+            }
         }
         profiles_.push_back(std::move(profile));
     }
 }
 
-Outputs TrtEngine::run(const std::map<std::string, TensorView>& inputs) const {
+Outputs TrtEngine::run(const std::map<std::string, TensorView>& inputs, const std::set<std::string>&) const {
     std::vector<std::vector<std::byte>> casts;
     std::map<std::string, TensorView> given;
     std::int64_t batch = 0;

@@ -43,9 +43,10 @@ struct TrtLibrary {
 class TrtEngine final : public Engine {
 public:
     // Throws Error (backend) if the plan can't be loaded.
-    TrtEngine(std::shared_ptr<TrtLibrary> library, const std::string& path);
+    TrtEngine(std::shared_ptr<TrtLibrary> library, const HeldFile& plan);
     ~TrtEngine() override;
-    Outputs run(const std::map<std::string, TensorView>& inputs) const override;
+    const std::vector<TensorSpec>& inputs() const override { return inputs_; }
+    Outputs run(const std::map<std::string, TensorView>& inputs, const std::set<std::string>& kept) const override;
 
 private:
     struct ExecutionContext;

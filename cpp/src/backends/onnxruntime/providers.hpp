@@ -1,0 +1,45 @@
+// The execution provider that a backend's sessions run on: built into the library, or a plugin's.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "backends/device_name.hpp"
+#include "backends/onnxruntime/plugins.hpp"
+
+namespace sacvit::detail {
+
+class Provider {
+public:
+    // Finds the device that the options name. Throws Error (usage, backend).
+    Provider(std::shared_ptr<OrtLibrary> library, const Options& options);
+
+    bool is_cpu() const { return device_.is_cpu(); }
+    // The provider, and its version if it has its own, such as `CPU` or `WebGpu 0.4.0`.
+    const std::string& title() const { return title_; }
+    // The plugin's device; null where the provider is built in.
+    const OrtEpDevice* plugin() const { return plugin_; }
+    // Whether it computes in half precision; asked of the device once.
+    bool has_fp16() const { return has_fp16_; }
+    // Why it can't run a precision, and what helps; empty where it can.
+    std::string why_not(const std::string& precision) const;
+
+    // Makes a session run on this provider. Unlike Python's binding, the C API fails where it can't be loaded instead
+    // of falling back to the CPU.
+    void append_to(Ort::SessionOptions& options) const;
+    // To be held while a session is made, runs or is released, or memory of the device is: sessions on one device of a
+    // plugin share its queue, in all models of the process.
+    std::unique_lock<std::recursive_mutex> lock() const;
+
+private:
+    bool computes_fp16() const;
+
+    std::shared_ptr<OrtLibrary> library_;
+    DeviceName device_;
+    std::string title_;
+    const OrtEpDevice* plugin_ = nullptr;
+    bool has_fp16_ = true;
+};
+
+}  // namespace sacvit::detail

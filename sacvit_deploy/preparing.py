@@ -1,0 +1,62 @@
+"""From one source to the item that enters stage 1; whatever goes wrong with an image is that image's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.clock import Clock
+from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.images.budget import Limits
+from sacvit_deploy.images.decode import ImageSource, decoding, image_error
+from sacvit_deploy.images.pixel_arrays import Channels
+from sacvit_deploy.images.preprocess import resized_side
+from sacvit_deploy.images.scaled import ScaledImage
+from sacvit_deploy.images.sources import AnySource, Claimed, name_of
+from sacvit_deploy.images.strips import fit_decoded
+from sacvit_deploy.scheduler import Item
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Makes items for a model; its methods raise nothing of class Exception, MemoryError included."""
+
+    config: ModelConfig
+    bounds: Limits
+
+    def full(self, source: AnySource, channels: Channels = "rgb") -> Item:
+        """Decode an image and fit it to [S,S,3]. channels: the order of an array's."""
+        return self._guarded(source, None, channels)
+
+    def scaled(self, source: AnySource, channels: Channels = "rgb") -> Item:
+        """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `full`."""
+        min_side = resized_side(self.config.geometry.image_size // 2, self.config.preprocessing)
+        return self._guarded(source, min_side, channels)
+
+    def _guarded(self, source: AnySource, min_side: int | None, channels: Channels) -> Item:
+        name = name_of(source)
+        try:
+            if isinstance(source, Claimed):
+                if source.error is not None:
+                    return Item(name, None, source.error)
+                assert source.source is not None
+                source = source.source
+            return self._prepared(source, name, min_side, channels)
+        except Exception as error:
+            return Item(name, None, image_error(name, error))
+
+    def _prepared(self, source: ImageSource, name: str, min_side: int | None, channels: Channels) -> Item:
+        size, recipe, clock = self.config.geometry.image_size, self.config.preprocessing, Clock()
+        with decoding(source, name, self.bounds, min_side=min_side, channels=channels) as image:
+            timing = {"decode": clock.lap()}
+            pixels = fit_decoded(image, size // 2 if image.reduced else size, recipe)
+        timing["preprocess"] = clock.lap()
+        if not image.reduced:
+            return Item(name, pixels, timing=timing)
+        load = partial(self._late, image.data, name)
+        return Item(name, None, timing=timing, scaled=ScaledImage(pixels, load, name))
+
+    def _late(self, data: bytes, name: str) -> Pixels:
+        with decoding(data, name, self.bounds) as image:
+            return fit_decoded(image, self.config.geometry.image_size, self.config.preprocessing)

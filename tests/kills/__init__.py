@@ -1,0 +1,1 @@
+"""Killing the commands that write, at random moments."""
