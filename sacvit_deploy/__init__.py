@@ -13,6 +13,7 @@ from sacvit_deploy.errors import (
 )
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.stream import Stream
 
 __version__ = "0.1.0"
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Prediction",
     "SACViT",
     "SacvitError",
+    "Stream",
     "UsageError",
     "__version__",
 ]
