@@ -51,7 +51,9 @@ def claim(source: AnySource, bounds: Limits) -> tuple[AnySource, int]:
     Returns it and the bytes of the copy. PIL images are decoded and copied as RGB, arrays and buffers copied as they
     are, open files read; paths and bytes stay as they are, without bytes of their own.
     """
-    if isinstance(source, (str, bytes, os.PathLike, Claimed)):
+    if isinstance(source, Claimed):
+        return source, source.source.nbytes if isinstance(source.source, np.ndarray) else 0
+    if isinstance(source, (str, bytes, os.PathLike)):
         return source, 0
     name = name_of(source)
     try:
