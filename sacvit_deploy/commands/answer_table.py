@@ -24,8 +24,8 @@ class AnswerTable:
     def __init__(self, columns: int | None) -> None:
         self._narrow = columns is not None and columns < USUAL
         free = max(2 * LEAST, min(columns or USUAL, USUAL) - REST)
-        self._name = max(LEAST, round(free * NAME / (NAME + LABEL)))
-        self._label = max(LEAST, free - self._name)
+        self._label = max(LEAST, round(free * LABEL / (NAME + LABEL)))
+        self._name = free - self._label
 
     def head(self) -> None:
         """Print the columns' names."""

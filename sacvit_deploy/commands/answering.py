@@ -26,7 +26,9 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.sources.frames import Kind, Note, Source
 
 BATCH = 32
-DELAY = 0.1  # seconds that an image of a live source or a pipe waits for others
+# Seconds that an image waits for others: of live sources and pipes, and of files, whose rows must not stay away for
+# long while batches fill up.
+DELAY, FILES_DELAY = 0.1, 1.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def answer(
     title: what the table is headed with. seconds: what opening the model took. Raises SacvitError.
     """
     kinds = {source.kind for source in sources}
-    live, known = Kind.LIVE in kinds, kinds == {Kind.IMAGE}
+    known, live, timed = kinds == {Kind.IMAGE}, Kind.LIVE in kinds, bool(kinds & {Kind.LIVE, Kind.PIPE})
     conditions = {"eta": eta, "alpha": alpha, "precision": model.precision}
     conditions["bundle"] = answers_digest(model.bundle, model.precision)
     saving = Saving(asked.save, sources, model.prepare, drawing(eta, alpha)) if asked.save else None
@@ -97,15 +99,16 @@ def answer(
         batch_size=min(batch, len(sources)) if known else batch,
         eta=eta,
         alpha=alpha,
-        max_delay=DELAY if asked.max_delay is None and kinds & {Kind.LIVE, Kind.PIPE} else asked.max_delay,
+        max_delay=(DELAY if timed else FILES_DELAY) if asked.max_delay is None else asked.max_delay,
         keep=keep,
     )
     latency = Latency()
     start = perf_counter()
     with ExitStack() as ends:
         ends.callback(outputs.close)
-        if live:
-            ends.callback(lambda: say(latency.line(sources[0].name, feed.count, results.dropped), err=asked.as_json))
+        if live or keep == "latest" or (timed and len(sources) == 1):
+            ends.callback(lambda: say(latency.line(feed.count, results.dropped), err=asked.as_json))
+        ends.enter_context(results)
         with progress.count("images", len(sources) if known else None) as advance:
             for result in results:
                 taken = feed.answered(result.position)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.commands.answering import BATCH, DELAY, Asked, answer
+from sacvit_deploy.commands.answering import BATCH, DELAY, FILES_DELAY, Asked, answer
 from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.progress import Progress
@@ -47,7 +47,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--max-delay",
     type=click.FloatRange(min=0),
-    help=f"Seconds that an image waits for others.  [default: {DELAY:g} for live sources and pipes]",
+    help=f"Seconds that an image waits for others.  [default: {FILES_DELAY:g}, of live sources and pipes {DELAY:g}]",
 )
 @click.option(
     "--keep",

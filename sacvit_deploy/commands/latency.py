@@ -26,13 +26,13 @@ class Latency:
             self._answered += 1
             self._seconds.append(seconds)
 
-    def line(self, name: str, frames: int, dropped: int) -> str:
-        """Say in a line what became of a live source's frames."""
-        parts = [counted(frames, "frame"), f"{self._answered:,} answered", f"{dropped:,} dropped"]
+    def line(self, frames: int, dropped: int) -> str:
+        """Say in a line what became of so many frames."""
+        parts = [f"{self._answered:,} answered", f"{dropped:,} dropped"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
-        text = f"{name}: {', '.join(parts)}"
+        text = f"{counted(frames, 'frame')}: {', '.join(parts)}"
         if not self._seconds:
             return text
         middle, late = (1000 * float(value) for value in np.percentile(self._seconds, (50, 99)))
-        return f"{text}; from arrival to answer: p50 {middle:.0f} ms, p99 {late:.0f} ms"
+        return f"{text}; from arrival to answer p50 {middle:.0f} ms, p99 {late:.0f} ms"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -107,6 +108,8 @@ class Progress:
     def _rewrite(self, line: str) -> None:
         """Put `line` in place of the one on the terminal; an empty line clears it."""
         line = printable(line)
+        if self._live:
+            line = line[: shutil.get_terminal_size().columns - 1]  # one that wraps can't be taken back
         with self._lock:
             if self._live and (line or self._shown):
                 self._out.write("\r" + line.ljust(len(self._shown)) + ("" if line else "\r"))

@@ -25,6 +25,7 @@ def expand(arguments: Iterable[str], note: Callable[[str], None]) -> list[Path]:
     """
     paths: list[Path] = []
     for argument in arguments:
+        hidden: set[Path] = set()  # in hidden folders; hidden by their own name are more
         looked = f"(looked for {', '.join(SUFFIXES)})"
         if os.path.isdir(argument):
             found = [path for path in Path(argument).iterdir() if path.suffix.lower() in SUFFIXES]
@@ -34,12 +35,14 @@ def expand(arguments: Iterable[str], note: Callable[[str], None]) -> list[Path]:
             continue
         elif Path(argument).name == "**":
             folders = _folders(str(Path(argument).parent))
-            found = [path for folder in folders for path in (*image_files(folder), *hidden_files(folder))]
+            hidden.update(path for folder in folders for path in hidden_files(folder))
+            found = [*(path for folder in folders for path in image_files(folder)), *hidden]
             nothing = f"no images in the folders {argument} {looked}"
         else:
             found = _matches(argument)
             nothing = f"nothing matches {argument}"
-        reasons = {path: reason for path in sorted(found) if (reason := why_skipped(path))}
+        skipped = {path: "hidden" if path in hidden else why_skipped(path) for path in sorted(found)}
+        reasons = {path: reason for path, reason in skipped.items() if reason}
         if reasons:
             names = [f"{path.name} ({reason})" for path, reason in reasons.items()]
             note(f"{argument}: {counted(len(names), 'file')} skipped: {listed(names)}")

@@ -123,6 +123,8 @@ def read_open(file: OpenFile, name: str) -> bytes:
     while True:
         try:
             chunk = file.read(STEP)
+        except ImageError:  # of a source of ours
+            raise
         except Exception as error:  # closed, or whatever stands behind it
             raise ImageError(f"can't read {name}: {first_line(error)}") from error
         if not isinstance(chunk, bytes):
