@@ -6,9 +6,12 @@ import contextlib
 import http.server
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
@@ -100,6 +103,20 @@ def motion_jpeg(frames: list[bytes], server: Callable[[], Server], *, rate: floa
             request.connection.shutdown(socket.SHUT_RDWR)
 
     return answer
+
+
+def untrusted(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's side of TLS with a certificate for 127.0.0.1 that nobody trusts, and the certificate's file."""
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    try:
+        subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("NOT TESTED: there is no openssl here to make a certificate")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    return context, made
 
 
 def pictures() -> list[Path]:

@@ -103,11 +103,16 @@ def answer(
         keep=keep,
     )
     latency = Latency()
+
+    def tell() -> None:
+        if latency.answered and feed.count > 1:
+            say(latency.line(feed.count, results.dropped), err=asked.as_json)
+
     start = perf_counter()
     with ExitStack() as ends:
         ends.callback(outputs.close)
-        if live or keep == "latest" or (timed and len(sources) == 1):
-            ends.callback(lambda: say(latency.line(feed.count, results.dropped), err=asked.as_json))
+        if keep == "latest" or (timed and len(sources) == 1):
+            ends.callback(tell)
         ends.enter_context(results)
         with progress.count("images", len(sources) if known else None) as advance:
             for result in results:

@@ -17,7 +17,7 @@ from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
 from sacvit_deploy.sources.jpegs import JpegSplitter
 from sacvit_deploy.sources.reconnect import ATTEMPTS, Ended, reconnecting
-from sacvit_deploy.sources.video import WAIT, WEB, decode, open_video
+from sacvit_deploy.sources.video import WAIT, decode, open_video, web_options
 from sacvit_deploy.sources.web import STEP, opened, read_all, shown_url
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
@@ -97,7 +97,7 @@ class Stream(_Live):
     def session(self) -> Iterator[Image]:
         """Connect, and tell by the answer what is sent."""
         if urlsplit(self.url).scheme.lower() in RTSP_SCHEMES:
-            yield from self._decoded({**RTSP, **UNBUFFERED})
+            yield from self._decoded({**RTSP, **LOW_DELAY})
             return
         with opened(self.url, None) as response:
             kind = response.headers.get_content_type()
@@ -116,7 +116,7 @@ class Stream(_Live):
                     raise Ended
                 return
             finite = response.length is not None  # a file, or a playlist, which says itself where it ends
-        yield from self._decoded({**WEB, **LOW_DELAY})
+        yield from self._decoded({**web_options(), **LOW_DELAY})
         if finite:
             raise Ended
 

@@ -57,9 +57,16 @@ def reconnecting(
         if attempts == 0:
             return
         if failures == attempts:
-            raise ImageError(f"{name} is gone, after {attempts} attempts to reach it again ({error or 'it ended'})")
+            raise ImageError(f"{name} is gone, after {attempts} attempts to reach it again ({_reason(error, name)})")
         failures += 1
-        reason = "it ended" if error is None else str(error).removeprefix(f"{name} ")
+        reason = _reason(error, name)
         seconds = pause(failures)
         note(f"{name} broke off ({reason}); trying again in {seconds:g} s, attempt {failures} of {attempts}")
         sleep(seconds)
+
+
+def _reason(error: ImageError | None, name: str) -> str:
+    """Say why a session ended, without the source's name, which is said already."""
+    if error is None:
+        return "it ended"
+    return str(error).removeprefix(f"can't open {name}: ").removeprefix(f"{name} ")

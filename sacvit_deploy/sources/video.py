@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,7 +22,6 @@ from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
 
 SHORT = 1.0  # seconds that a video may end before its container says
 WAIT = 10.0  # seconds that a server may send nothing
-WEB = {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy", "rw_timeout": f"{int(1e6 * WAIT)}"}
 Timed: TypeAlias = tuple[Pixels, float | None]  # a frame [H,W,3] and its seconds from the start
 
 
@@ -53,6 +53,13 @@ def is_address(file: object) -> bool:
     return isinstance(file, str) and file.startswith(("http://", "https://"))
 
 
+def web_options() -> dict[str, str]:
+    """Return FFmpeg's options for addresses of http and https: no other protocols, no servers without a certificate."""
+    options = {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy", "rw_timeout": f"{int(1e6 * WAIT)}"}
+    authorities = ssl.get_default_verify_paths().cafile
+    return {**options, "tls_verify": "1", **({"ca_file": authorities} if authorities else {})}
+
+
 @contextlib.contextmanager
 def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]:
     """Open a container for reading; options: PyAV's own. Raises ImageError, BackendError."""
@@ -61,7 +68,7 @@ def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]
     except BackendError as error:
         raise BackendError(f"can't read {name}: {error}") from error
     if not options and is_address(file):
-        options = {"options": WEB, "timeout": WAIT}
+        options = {"options": web_options(), "timeout": WAIT}
     elif not options:
         # With a scheme, no name of a file is taken for a protocol of FFmpeg's, such as `concat:`.
         file = f"file:{file}" if isinstance(file, str) else file
@@ -71,7 +78,9 @@ def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]
     except (av.error.FFmpegError, OSError, ValueError) as error:
         damaged = isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError))
         reason = "it is damaged, cut short or of another kind" if damaged else av_reason(error)
-        raise ImageError(f"can't open the video {name}: {reason}") from error
+        if isinstance(file, str) and file.startswith("https:") and "Input/output" in reason:  # all that FFmpeg says
+            reason = "no connection by TLS; is the server's certificate trusted? $SSL_CERT_FILE names whom to trust"
+        raise ImageError(f"can't open {name}: {reason}") from error
     with container:
         if not container.streams.video:
             raise ImageError(f"{name} has no video in it")

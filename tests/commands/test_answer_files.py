@@ -126,6 +126,7 @@ def test_what_cant_be_written_is_said() -> None:
         opened(Path("/none/out"), "jsonl")
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(command: Any, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()

@@ -120,6 +120,7 @@ def test_a_live_stream(infer: Any, server: Server, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith(f"{frames} images; ")
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_is_reconnected(infer: Any, server: Server) -> None:
     done = infer(server.url("/breaks"), "--json", "--keep", "all", "--reconnect", "0")
     assert counted(done.stderr) == (10, 10, 0)

@@ -64,7 +64,7 @@ def test_a_break_is_announced_and_mended(server: Server) -> None:
     del server.answers["/breaks"]
     *rest, last = frames
     assert len(rest) == 3
-    assert data_of(last) == f"{url} is gone, after 2 attempts to reach it again ({url} answered 404 Not Found)"
+    assert data_of(last) == f"{url} is gone, after 2 attempts to reach it again (answered 404 Not Found)"
     assert [note.rpartition(", ")[2] for note in notes[2:]] == ["attempt 1 of 2", "attempt 2 of 2"]
 
 
@@ -123,12 +123,12 @@ def test_a_playlist_opens_no_files(server: Server, tmp_path: Path) -> None:
 def test_cameras_and_rtsp_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     need_av()
     (frame,) = Stream("rtsp://me:secret@127.0.0.1:9/s").frames(print)
-    assert data_of(frame) == "can't open the video rtsp://me:***@127.0.0.1:9/s: Connection refused"
+    assert data_of(frame) == "can't open rtsp://me:***@127.0.0.1:9/s: Connection refused"
     monkeypatch.setattr(live.platform, "system", lambda: "Linux")
     (frame,) = Camera("/dev/video97").frames(print)
-    assert data_of(frame) == "can't open the video /dev/video97: No such file or directory"
+    assert data_of(frame) == "can't open /dev/video97: No such file or directory"
     (frame,) = Camera("97").frames(print)
-    assert str(data_of(frame)).startswith("can't open the video camera 97: ")
+    assert str(data_of(frame)).startswith("can't open camera 97: ")
     monkeypatch.setattr(live.platform, "system", lambda: "Windows")
     (frame,) = Camera("0").frames(print)
     assert data_of(frame) == "cameras are read on Linux and Darwin; here, give an address of the camera's stream"

@@ -6,7 +6,6 @@ import base64
 import http.server
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.sources import web
 from sacvit_deploy.sources.web import Download, fetch_image, shown_url
-from tests.servers import Answer, Server, pictures, redirects, sends, serving
+from tests.servers import Answer, Server, pictures, redirects, sends, serving, untrusted
 
 DATA = pictures()[0].read_bytes()
 Request = http.server.BaseHTTPRequestHandler
@@ -148,25 +147,8 @@ def test_a_password_is_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody trusts, with its key."""
-    made = tmp_path / "server.pem"
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
-    try:
-        subprocess.run(
-            [*command, "-keyout", made, "-out", tmp_path / "cert"], check=True, capture_output=True, timeout=60
-        )
-    except FileNotFoundError:
-        pytest.skip("NOT TESTED: there is no openssl here to make a certificate")
-    made.write_bytes(made.read_bytes() + (tmp_path / "cert").read_bytes())
-    return made
-
-
-def test_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, certificate = untrusted(tmp_path)
     with serving({"/a.jpg": sends(DATA)}, context) as server:
         with pytest.raises(ImageError, match=r"a.jpg: its certificate is not trusted \(self"):
             fetch_image(server.url("/a.jpg", "https"))
