@@ -13,10 +13,12 @@ from typing import Literal
 from sacvit_deploy.bundle.identity import answers_digest
 from sacvit_deploy.commands.answer_files import AnswerFile, Format
 from sacvit_deploy.commands.answer_table import AnswerTable, terminal_columns
+from sacvit_deploy.commands.drawing import Drawing
 from sacvit_deploy.commands.feed import Feed
 from sacvit_deploy.commands.latency import Latency
 from sacvit_deploy.commands.outputs import Outputs
-from sacvit_deploy.commands.saving import Saving, drawing
+from sacvit_deploy.commands.saving import Saving
+from sacvit_deploy.commands.window import Window
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.console.terminal import say
 from sacvit_deploy.console.text import counted
@@ -44,6 +46,7 @@ class Asked:
     jsonl: Path | None
     resume: bool
     save: Path | None
+    show: bool
 
     def check(self, sources: Sequence[Source]) -> None:
         """Raise UsageError for options that do not go with the sources."""
@@ -76,18 +79,20 @@ def answer(
     known, live, timed = kinds == {Kind.IMAGE}, Kind.LIVE in kinds, bool(kinds & {Kind.LIVE, Kind.PIPE})
     conditions = {"eta": eta, "alpha": alpha, "precision": model.precision}
     conditions["bundle"] = answers_digest(model.bundle, model.precision)
-    saving = Saving(asked.save, sources, model.prepare, drawing(eta, alpha)) if asked.save else None
+    saving = Saving(asked.save, sources) if asked.save else None
+    window = Window() if asked.show else None
+    drawing = Drawing(model.prepare, eta, alpha, saving, window) if saving or window else None
     wanted: list[tuple[Path | None, Format]] = [(asked.csv, "csv"), (asked.jsonl, "jsonl")]
     files = [
         AnswerFile(path, form, resume=asked.resume, conditions=conditions, note=note) for path, form in wanted if path
     ]
     table = None if asked.as_json else AnswerTable(terminal_columns(sys.stdout))
-    outputs = Outputs(table, files, saving, progress, topk=asked.topk, conditions=conditions)
+    outputs = Outputs(table, files, drawing, progress, topk=asked.topk, conditions=conditions)
     feed = Feed(
         sources,
         note,
         is_done=lambda name: bool(files) and all(file.has(name) for file in files),
-        prepare=model.prepare if saving else None,
+        prepare=model.prepare if drawing else None,
     )
     if table is not None:
         say(title, err=not sys.stdout.isatty())
@@ -120,19 +125,21 @@ def answer(
                 outputs.give(taken, result)
                 latency.add(perf_counter() - taken.frame.arrived, failed=not isinstance(result, Prediction))
                 advance(1)
+                if window is not None and window.is_closed:
+                    break
     if table is not None:
-        say(summary(feed, outputs, seconds, perf_counter() - start))
+        say(summary(outputs, results.dropped, feed.done, seconds, perf_counter() - start))
     if saving is not None and not asked.as_json:
         say(f"saved: {saving.place}")
     return 1 if outputs.failed or outputs.undrawn else 0
 
 
-def summary(feed: Feed, outputs: Outputs, opening: float, running: float) -> str:
+def summary(outputs: Outputs, dropped: int, done: int, opening: float, running: float) -> str:
     """Say the counts of images, exits, failures and drawings that are missing, and the speed."""
     answered = outputs.answered
-    parts = [counted(feed.count, "image")]
-    if feed.done:
-        parts.append(f"{feed.done:,} answered before")
+    parts = [counted(answered + outputs.failed + dropped, "image")]
+    if done:
+        parts.append(f"{done:,} answered before")
     if outputs.failed:
         parts.append(f"{outputs.failed:,} failed")
     if outputs.undrawn:

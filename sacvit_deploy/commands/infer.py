@@ -44,6 +44,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Path(path_type=Path),
     help="Draw answers and targets: an image, a video (.mp4), or a folder for several.",
 )
+@click.option("--show", is_flag=True, help="Show these drawings in a window; closing it ends the run.")
 @click.option(
     "--max-delay",
     type=click.FloatRange(min=0),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
 
 from sacvit_deploy.commands.answer_files import AnswerFile
 from sacvit_deploy.commands.answer_table import AnswerTable
+from sacvit_deploy.commands.drawing import Drawing
 from sacvit_deploy.commands.feed import Taken
-from sacvit_deploy.commands.saving import Saving
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.errors import SacvitError
@@ -29,13 +30,13 @@ class Outputs:
         self,
         table: AnswerTable | None,
         files: Sequence[AnswerFile],
-        saving: Saving | None,
+        drawing: Drawing | None,
         progress: Progress,
         *,
         topk: int,
         conditions: Mapping[str, Any],
     ) -> None:
-        self._table, self._files, self._saving, self._progress = table, files, saving, progress
+        self._table, self._files, self._drawing, self._progress = table, files, drawing, progress
         self._topk, self._conditions = topk, conditions
         self.answered = self.failed = self.continued = self.undrawn = 0
 
@@ -56,20 +57,22 @@ class Outputs:
             return
         self.answered += 1
         self.continued += result.stage == 2
-        if self._saving is not None:
-            try:
-                self._saving.write(taken, result)
-            except SacvitError as error:
-                self.undrawn += 1
-                self._complain(error)
+        if self._drawing is not None:
+            self._draw(partial(self._drawing.take, taken, result))
 
     def close(self) -> None:
         """End the files; drawings that can't be ended are counted and told of."""
-        for error in self._saving.close() if self._saving is not None else ():
-            self.undrawn += 1
-            self._complain(error)
+        if self._drawing is not None:
+            self._draw(self._drawing.close)
         for file in self._files:
             file.close()
+
+    def _draw(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except SacvitError as error:
+            self.undrawn += 1
+            self._complain(error)
 
     def _complain(self, error: SacvitError) -> None:
         with self._progress.cleared():

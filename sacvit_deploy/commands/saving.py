@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
-from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.commands.feed import Taken
 from sacvit_deploy.errors import ImageError, SacvitError, UsageError, first_line
-from sacvit_deploy.images.overlay import draw_overlay
-from sacvit_deploy.images.sources import AnySource
-from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.sources.av_library import load_av
 from sacvit_deploy.sources.frames import Kind, Source
 from sacvit_deploy.sources.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from sacvit_deploy.sources.video_writer import VideoWriter
@@ -26,40 +22,26 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class Saving:
-    """Draws answers into files, images as images and frames as videos.
+    """Writes drawn answers into files: images as images, frames as videos, one video at a time.
 
-    target: see `saved_files`. prepare: fits an image that can be read again to the model's view. draw: draws an answer
-    into a view [S,S,3]. place: what to tell the user. Raises UsageError where a file can't be, or a source would be
-    overwritten.
+    target: see `saved_files`. place: what to tell the user. Raises UsageError where a file can't be, or a source would
+    be overwritten, and BackendError for videos without PyAV.
     """
 
-    def __init__(
-        self,
-        target: Path,
-        sources: Sequence[Source],
-        prepare: Callable[[AnySource], Item],
-        draw: Callable[[Pixels, Prediction], Image.Image],
-    ) -> None:
+    def __init__(self, target: Path, sources: Sequence[Source]) -> None:
         self._files = saved_files(target, sources)
         self.place = target if len(sources) > 1 else self._files[0]
         self._is_folder = self._files != [target]
-        self._prepare, self._draw = prepare, draw
-        self._videos: dict[int, VideoWriter | None] = {}  # by the source's number; None: it can't be written
-        for number, file in enumerate(self._files):
-            if file.suffix.lower() in VIDEO_SUFFIXES:
-                self._videos[number] = VideoWriter(file)
+        self._video: VideoWriter | None = None
+        self._current = -1  # the number of the source whose video that is
+        if any(file.suffix.lower() in VIDEO_SUFFIXES for file in self._files):
+            load_av()
 
-    def write(self, taken: Taken, prediction: Prediction) -> None:
-        """Draw one answer. Raises SacvitError, for a video once."""
+    def write(self, taken: Taken, image: Image.Image) -> None:
+        """Write one answer. Raises SacvitError, for a video once."""
         target = self._files[taken.source]
-        view = taken.view
-        if view is None:
-            item = self._prepare(taken.frame.image)
-            if item.pixels is None:  # it was there a moment ago
-                raise item.error or ImageError(f"can't draw {target}: {item.source} can't be read again")
-            view = item.pixels
-        if taken.source in self._videos:
-            self._append(taken, view, prediction)
+        if target.suffix.lower() in VIDEO_SUFFIXES:
+            self._append(taken, target, image)
             return
         if taken.frame.number:
             if not self._is_folder:
@@ -67,36 +49,26 @@ class Saving:
             target = target.with_name(f"{target.stem}-{taken.frame.number}{target.suffix}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._draw(view, prediction).save(target)
+            image.save(target)
         except OSError as error:
             raise ImageError(f"can't write {target}: {error.strerror or first_line(error)}") from error
-        except Exception as error:
-            raise ImageError(f"can't draw {target} ({type(error).__name__}: {first_line(error)})") from error
 
-    def _append(self, taken: Taken, view: Pixels, prediction: Prediction) -> None:
-        if (video := self._videos[taken.source]) is None:
-            return
-        try:
-            video.write(self._draw(view, prediction), taken.frame.time or 0.0)
-        except SacvitError:
-            self._videos[taken.source] = None
-            raise
-
-    def close(self) -> list[SacvitError]:
-        """End the videos; return what kept any from being written."""
-        errors = []
-        for video in self._videos.values():
+    def _append(self, taken: Taken, target: Path, image: Image.Image) -> None:
+        if taken.source != self._current:
+            before, self._video, self._current = self._video, VideoWriter(target), taken.source
+            if before is not None:
+                before.close()
+        if self._video is not None:
             try:
-                if video is not None:
-                    video.close()
-            except SacvitError as error:
-                errors.append(error)
-        return errors
+                self._video.write(image, taken.frame.time or 0.0)
+            except SacvitError:
+                self._video = None
+                raise
 
-
-def drawing(eta: float, alpha: float) -> Callable[[Pixels, Prediction], Image.Image]:
-    """Return what draws answers that were asked for with eta and alpha."""
-    return lambda pixels, prediction: draw_overlay(pixels, prediction, eta, alpha)
+    def close(self) -> None:
+        """End the last video. Raises SacvitError."""
+        if self._video is not None:
+            self._video.close()
 
 
 def saved_files(target: Path, sources: Sequence[Source]) -> list[Path]:

@@ -52,7 +52,8 @@ def claim(source: AnySource, bounds: Limits) -> tuple[AnySource, int]:
     are, open files read; paths and bytes stay as they are, without bytes of their own.
     """
     if isinstance(source, Claimed):
-        return source, source.source.nbytes if isinstance(source.source, np.ndarray) else 0
+        held = source.source
+        return source, held.nbytes if isinstance(held, np.ndarray) else len(held) if isinstance(held, bytes) else 0
     if isinstance(source, (str, bytes, os.PathLike)):
         return source, 0
     name = name_of(source)
