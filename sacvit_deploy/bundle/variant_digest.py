@@ -20,7 +20,7 @@ def variant_digest(manifest: Manifest, precision: str) -> str:
     """
     files, recipe = manifest.variants[precision].files, manifest.config.preprocessing
     lines = [
-        "sacvit variant 1",
+        "SAC-ViT variant 1",
         f"precision {precision}",
         f"background {manifest.config.method.background}",
         *(f"{name} {' '.join(map(_bits, getattr(recipe, name)))}" for name in ("mean", "std")),

@@ -58,7 +58,7 @@ def variant_by_hand(path: Path, precision: str) -> str:
     """Compute the digest of a variant from its manifest.json alone, as the document says."""
     manifest = json.loads(path.read_bytes())
     files = manifest["variants"][precision]["files"]
-    text = f"sacvit variant 1\nprecision {precision}\nbackground {manifest['method']['background']}\n"
+    text = f"SAC-ViT variant 1\nprecision {precision}\nbackground {manifest['method']['background']}\n"
     for name in ("mean", "std"):
         text += f"{name} {' '.join(struct.pack('>d', number).hex() for number in manifest['preprocessing'][name])}\n"
     text += f"labels {manifest['labels']['sha256']}\n"
