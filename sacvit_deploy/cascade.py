@@ -72,9 +72,10 @@ class Cascade:
         keep_forever(self._engines)
         self._files, self._engines = None, {}
 
-    def warm(self) -> None:
-        """Open the first engine now: EE, unless SAC is all there is. Raises BackendError."""
-        self._engine(self._stages[0])
+    def warm(self, *, both: bool = False) -> None:
+        """Open the first engine now: EE, unless SAC is all there is. both: the other, too. Raises BackendError."""
+        for stage in self._stages if both else self._stages[:1]:
+            self._engine(stage)
 
     @property
     def sac_opened(self) -> bool:

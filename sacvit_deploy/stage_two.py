@@ -14,7 +14,7 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest, check_request
 from sacvit_deploy.scheduler import Answer, Item, finish
 from sacvit_deploy.single_stage import SingleStage, open_both
-from sacvit_deploy.stage_one import StageOne
+from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stages.host import HostStages
 
 
@@ -40,18 +40,19 @@ class StageTwo(SingleStage):
     ) -> None:
         super().__init__(bundle, backend=backend, device=device, precision=precision, threads=threads, weights=weights)
 
-    def predict_batch(
-        self, requests: Sequence[StageTwoRequest | bytes | SacvitError]
-    ) -> list[Prediction | SacvitError]:
+    def predict_batch(self, requests: Sequence[StageOneResult | bytes]) -> list[Prediction | SacvitError]:
         """Answer requests in one SAC call, or one for each M where their alphas differ.
 
-        requests: StageOne's, or their bytes; an error stays in its place. A request that is damaged, of another bundle
-        or of another precision gives a RequestError in its place. Raises BackendError.
+        requests: what StageOne gave, or a request's bytes; predictions and errors stay in their places. A request that
+        is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
         """
         opened = self.opened
         results: dict[int, Prediction | SacvitError] = {}
         by_targets: dict[int, list[tuple[int, StageTwoRequest]]] = {}
         for at, request in enumerate(requests):
+            if isinstance(request, Prediction):
+                results[at] = request
+                continue
             try:
                 checked = self.check(request)
             except SacvitError as error:

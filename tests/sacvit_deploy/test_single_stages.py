@@ -50,9 +50,8 @@ def whole() -> SACViT:
 
 def finished(two: StageTwo, results: list[StageOneResult], cross: str = "as it is") -> list[object]:
     """Put stage 2's answers into the requests' places."""
-    requests = [CROSSINGS[cross](result) for result in results if isinstance(result, StageTwoRequest)]
-    answers = iter(two.predict_batch(requests))
-    return [next(answers) if isinstance(result, StageTwoRequest) else result for result in results]
+    crossed = [CROSSINGS[cross](result) if isinstance(result, StageTwoRequest) else result for result in results]
+    return list(two.predict_batch(crossed))
 
 
 def assert_same(found: object, expected: object) -> None:
