@@ -26,9 +26,9 @@ from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
 from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
-from sacvit_deploy.opened import OpenedModel, Opening, open_model
+from sacvit_deploy.opened import OpenedModel, Opening, open_model, to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.scheduler import Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
 
@@ -244,21 +244,5 @@ def _stream(
     with opened.stages(count, batch_size) as stages:
         scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
         for answer in scheduler.run(in_batches(items, batch_size)):
-            yield _prediction(answer, opened)
+            yield to_prediction(answer, opened.bundle)
     taken.raise_failure()
-
-
-def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
-    if answer.error is not None:
-        return answer.error
-    assert answer.probabilities is not None
-    return Prediction(
-        source=answer.item.source,
-        labels=opened.bundle.labels,
-        stage=answer.stage,
-        probabilities=answer.probabilities.astype("float32"),
-        stage_one_probability=answer.stage_one_probability,
-        grid=opened.config.geometry.grid,
-        targets=answer.targets,
-        timing=answer.item.timing,
-    )
