@@ -36,7 +36,8 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | OpenFile | Image.Image
 # input. Pillow loads all its plugins at the first name it does not know yet, so the common ones stand first.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
 SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif", ".heic", ".heif",
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".avif", ".heic", ".heif",
 )  # fmt: skip
 LARGE = 8 * MB  # bytes of a file that is only read with all that an image may take set aside
 
