@@ -18,6 +18,10 @@ class ImageError(SacvitError):
     """Image that can't be decoded or is refused."""
 
 
+class TooLargeError(ImageError):
+    """Image with more pixels, or that takes more memory, than the limit."""
+
+
 class BundleError(SacvitError):
     """Bundle that is missing, incomplete, changed, or of another schema."""
 
