@@ -50,6 +50,10 @@ class RequestError(SacvitError):
     """Request to stage 2 that is damaged, or of another bundle."""
 
 
+class RemoteError(SacvitError):
+    """Stage 2 on another machine that can't be reached, or gives no answer."""
+
+
 class UsageError(SacvitError, ValueError):
     """Argument out of range; a command exits with 2."""
 

@@ -46,13 +46,20 @@ class StageTwo(SingleStage):
         requests: what StageOne gave, or a request's bytes; predictions and errors stay in their places. A request that
         is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
         """
+        bundle = self.bundle
+        stand = {at: one for at, one in enumerate(requests) if isinstance(one, Prediction)}
+        answers = iter(self.answers([one for one in requests if not isinstance(one, Prediction)]))
+        rest = (one if isinstance(one, SacvitError) else to_prediction(one, bundle) for one in answers)
+        return [stand[at] if at in stand else next(rest) for at in range(len(requests))]
+
+    __call__ = predict_batch
+
+    def answers(self, requests: Sequence[StageTwoRequest | bytes | SacvitError]) -> list[Answer | SacvitError]:
+        """Answer requests as `predict_batch` does, with logits."""
         opened = self.opened
-        results: dict[int, Prediction | SacvitError] = {}
+        results: dict[int, Answer | SacvitError] = {}
         by_targets: dict[int, list[tuple[int, StageTwoRequest]]] = {}
         for at, request in enumerate(requests):
-            if isinstance(request, Prediction):
-                results[at] = request
-                continue
             try:
                 checked = self.check(request)
             except SacvitError as error:
@@ -67,11 +74,8 @@ class StageTwo(SingleStage):
                 item = Item(one.source, None, timing=dict(one.timing))
                 answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
             finish(stages, stages.enqueue_stage2(len(group)), answers)
-            for (at, _), answer in zip(group, answers, strict=True):
-                results[at] = to_prediction(answer, opened.bundle)
+            results |= {at: answer for (at, _), answer in zip(group, answers, strict=True)}
         return [results[at] for at in range(len(requests))]
-
-    __call__ = predict_batch
 
     def check(self, request: StageTwoRequest | bytes | SacvitError) -> StageTwoRequest:
         """Return a request that this stage can answer. Raises RequestError, and an error that stands in its place."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.errors import ImageError, RequestError, SacvitError, TooLargeError
+from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.scheduler import Answer
 from sacvit_deploy.serving.body import Options
 
 
@@ -17,12 +20,13 @@ def to_json(name: str, result: Prediction | SacvitError, options: Options) -> di
     return {**result.to_dict(options.topk), "eta": options.eta, "alpha": options.alpha}
 
 
-def to_stage_two_json(source: str, result: Prediction | SacvitError) -> dict[str, Any]:
-    """Return the answer to one request to stage 2: fp32 probabilities to the last bit, or the error and its kind."""
-    if isinstance(result, SacvitError):
-        return {"source": source, "error": str(result), "kind": type(result).__name__}
-    exact = base64.b64encode(result.probabilities.astype("<f4").tobytes()).decode()
-    return {**result.to_dict(1), "probabilities": exact}
+def to_stage_two_json(name: str, result: Answer | SacvitError, bundle: Bundle) -> dict[str, Any]:
+    """Return the answer to one request to stage 2, with its logits to the last bit, or the error and its kind."""
+    finished = result if isinstance(result, SacvitError) else to_prediction(result, bundle)
+    if isinstance(result, SacvitError) or isinstance(finished, SacvitError):
+        return {"source": name, "error": str(finished), "kind": type(finished).__name__}
+    assert result.logits is not None
+    return {**finished.to_dict(1), "logits": base64.b64encode(result.logits.astype("<f4").tobytes()).decode()}
 
 
 def status_of(result: Prediction | SacvitError) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -90,9 +91,17 @@ def command(
 def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises UsageError where it can't."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With its protocol named, else asyncio leaves Nagle's algorithm on, and answers wait 40 ms for the client's
+    # delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=CONNECTIONS)
+        if sys.platform != "win32":  # there it would let two servers take one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(CONNECTIONS)
+        return listener
     except OSError as error:
+        listener.close()
         raise UsageError(
             f"can't listen on {host} port {port} ({error.strerror or error}); choose others with --host and --port"
         ) from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,10 +19,12 @@ from sacvit_deploy.serving.answers import status_of, to_json, to_stage_two_json
 from sacvit_deploy.serving.body import LONGEST_NAME, is_form, read_body, read_form, read_options
 from sacvit_deploy.serving.kserve import infer_response, model_metadata, read_infer, server_metadata
 from sacvit_deploy.serving.metrics import CONTENT_TYPE, Metrics
-from sacvit_deploy.serving.pipeline import Pipeline, Result
+from sacvit_deploy.serving.pipeline import Pipeline, Result, StageTwoResult
 from sacvit_deploy.serving.refusal import Refusal
 from sacvit_deploy.serving.settings import Settings
 from sacvit_deploy.serving.urls import allowed, fetch
+
+R = TypeVar("R", Result, StageTwoResult)
 
 
 class Handlers:
@@ -73,7 +75,7 @@ class Handlers:
             names, futures = [], []
             for one in requests:
                 names.append("" if isinstance(one, SacvitError) else one.source)
-                future: Future[Result]
+                future: Future[StageTwoResult]
                 try:
                     future = self._pipeline.answer(self._pipeline.two.check(one))
                 except SacvitError as error:
@@ -81,7 +83,8 @@ class Handlers:
                     future.set_result(error)
                 futures.append(future)
             results = await self._finish(futures)
-            answers = [to_stage_two_json(name, result) for name, result in zip(names, results, strict=True)]
+            bundle = self._pipeline.two.bundle
+            answers = [to_stage_two_json(name, result, bundle) for name, result in zip(names, results, strict=True)]
             return JSONResponse({"variant": self._pipeline.two.variant, "results": answers})
 
     async def stage_two_facts(self, request: Request) -> Response:
@@ -144,15 +147,15 @@ class Handlers:
     def _options(self, given: dict[str, Any]) -> Any:
         return read_options(given, self._pipeline.one.config, self._pipeline.one.eta)
 
-    async def _finish(self, futures: Sequence[Future[Result]]) -> list[Result]:
+    async def _finish(self, futures: Sequence[Future[R]]) -> list[R | SacvitError]:
         """Wait for answers, and count them; an engine's failure is each image's error."""
         waiting = [asyncio.wrap_future(future) for future in futures]
-        results: list[Result] = []
+        results: list[R | SacvitError] = []
         for result in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, SacvitError):
                 raise result
+            self._pipeline.count(result)
             results.append(result)
-            self._pipeline.count(results[-1])
         return results
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,9 +13,11 @@ import numpy as np
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.images.workers import Workers
+from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.scheduler import Answer, Item
 from sacvit_deploy.serving.batcher import Batcher
 from sacvit_deploy.serving.metrics import Metrics
 from sacvit_deploy.serving.settings import Settings
@@ -23,6 +25,7 @@ from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stage_two import StageTwo
 
 Result: TypeAlias = Prediction | SacvitError
+StageTwoResult: TypeAlias = Answer | SacvitError
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ class Pipeline:
 
     def __init__(self, one: StageOne, two: StageTwo, settings: Settings, metrics: Metrics) -> None:
         self.one, self.two, self._metrics = one, two, metrics
-        self._threads = ThreadPoolExecutor(usable_cores(), "sacvit decode")
+        self._threads = Workers(usable_cores())
         batch, delay = settings.max_batch, settings.max_delay
         self._stage1: Batcher[Job, StageOneResult] = Batcher("ee", self._run_one, lambda job: job.count, batch, delay)
-        self._stage2: Batcher[Continuing, Result] = Batcher(
+        self._stage2: Batcher[Continuing, StageTwoResult] = Batcher(
             "sac", self._run_two, lambda job: job.request.targets, batch, delay
         )
 
@@ -66,18 +69,19 @@ class Pipeline:
         prepared.add_done_callback(_then(done, lambda item: self._to_stage1(item, eta, count, done)))
         return done
 
-    def answer(self, request: StageTwoRequest) -> Future[Result]:
+    def answer(self, request: StageTwoRequest) -> Future[StageTwoResult]:
         """Answer a request to stage 2, which `StageTwo.check` let pass."""
         return self._stage2.submit(Continuing(request, time.monotonic()))
 
-    def count(self, result: Result) -> None:
+    def count(self, result: Result | Answer) -> None:
         """Count an answer."""
-        outcome = "error" if isinstance(result, SacvitError) else "exit" if result.stage == 1 else "continue"
+        failed = isinstance(result, SacvitError) or (isinstance(result, Answer) and result.error is not None)
+        outcome = "error" if failed else "exit" if getattr(result, "stage", 0) == 1 else "continue"
         self._metrics.images.labels(outcome).inc()
 
     def close(self) -> None:
-        """Answer what is in work, then end the threads."""
-        self._threads.shutdown()
+        """Answer what is between the stages, give up what was not decoded yet, and end the threads."""
+        self._threads.close()
         self._stage1.close()
         self._stage2.close()
 
@@ -98,7 +102,10 @@ class Pipeline:
         if not isinstance(result, StageTwoRequest):
             done.set_result(result)
             return
-        self.answer(result).add_done_callback(_then(done, done.set_result))
+        self.answer(result).add_done_callback(_then(done, lambda answer: done.set_result(self._finished(answer))))
+
+    def _finished(self, answer: StageTwoResult) -> Result:
+        return answer if isinstance(answer, SacvitError) else to_prediction(answer, self.two.bundle)
 
     def _run_one(self, jobs: Sequence[Job]) -> Sequence[StageOneResult]:
         start = self._begin("ee", [job.queued for job in jobs])
@@ -106,9 +113,9 @@ class Pipeline:
         self._metrics.seconds.labels("ee").observe(time.monotonic() - start)
         return results
 
-    def _run_two(self, jobs: Sequence[Continuing]) -> Sequence[Result]:
+    def _run_two(self, jobs: Sequence[Continuing]) -> Sequence[StageTwoResult]:
         start = self._begin("sac", [job.queued for job in jobs])
-        results = self.two.predict_batch([job.request for job in jobs])
+        results = self.two.answers([job.request for job in jobs])
         self._metrics.seconds.labels("sac").observe(time.monotonic() - start)
         return results
 

@@ -161,6 +161,15 @@ def test_it_listens_for_this_machine_alone(small: Running) -> None:
         socket.create_connection(("127.0.0.2", small.port), 5)
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    from sacvit_deploy.serving.command import listening
+
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        assert accepted.proto == socket.IPPROTO_TCP  # what asyncio looks at before it turns Nagle's algorithm off
+        accepted.close()
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_stopping_answers_what_was_taken(name: str) -> None:
     with serving() as server:
