@@ -11,7 +11,7 @@ from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.request import StageTwoRequest, check_request
+from sacvit_deploy.request import NAMELESS, StageTwoRequest, check_request
 from sacvit_deploy.scheduler import Answer, Item, finish
 from sacvit_deploy.single_stage import SingleStage, open_both
 from sacvit_deploy.stage_one import StageOne, StageOneResult
@@ -71,7 +71,7 @@ class StageTwo(SingleStage):
             answers = []
             for _, one in group:
                 stages.put(one.inputs)
-                item = Item(one.source, None, timing=dict(one.timing))
+                item = Item(one.source or NAMELESS, None, timing=dict(one.timing))
                 answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
             finish(stages, stages.enqueue_stage2(len(group)), answers)
             results |= {at: answer for (at, _), answer in zip(group, answers, strict=True)}

@@ -70,7 +70,7 @@ class Handlers:
         """Answer requests to stage 2 that stand one behind the other, as docs/wire-format.md says."""
         with self._timed("stage2"), self._admission.request() as ticket:
             body = await read_body(request, ticket, self._settings)
-            requests = split_requests(body)
+            requests = await asyncio.wrap_future(self._pipeline.in_thread(lambda: split_requests(body)))
             ticket.has_images(len(requests))
             names, futures = [], []
             for one in requests:
