@@ -18,8 +18,8 @@ class Prediction:
     that stage. stage_one_probability: stage 1's highest, which the gate compared with eta. targets: [M] low-res
     indices, None after an exit. timing: seconds by step, those of a batch divided equally among its images. The steps
     are decode, preprocess, view (the half-size image), ee, gate, gather (select, gather, compact), sac and answer
-    (stage 2's softmax); remote, where stage 2 ran elsewhere. fallback: why stage 2, where the image should have gone,
-    gave no answer; None unless stage 1's stands in for it.
+    (stage 2's softmax); remote, where stage 2 ran elsewhere. position: the image's number in the source or batch, from
+    0. fallback: why stage 2, where the image should have gone, gave no answer; None unless stage 1's stands in for it.
     """
 
     source: str
@@ -30,6 +30,7 @@ class Prediction:
     grid: int
     targets: npt.NDArray[np.int64] | None
     timing: Mapping[str, float]
+    position: int = 0
     fallback: str | None = None
 
     def __repr__(self) -> str:

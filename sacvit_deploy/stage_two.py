@@ -47,10 +47,14 @@ class StageTwo(SingleStage):
         is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
         """
         bundle = self.bundle
-        stand = {at: one for at, one in enumerate(requests) if isinstance(one, Prediction)}
+        results: list[Prediction | SacvitError] = []
         answers = iter(self.answers([one for one in requests if not isinstance(one, Prediction)]))
-        rest = (one if isinstance(one, SacvitError) else to_prediction(one, bundle) for one in answers)
-        return [stand[at] if at in stand else next(rest) for at in range(len(requests))]
+        for at, request in enumerate(requests):
+            result = request if isinstance(request, Prediction) else next(answers)
+            if isinstance(result, SacvitError) and result.position is None:
+                result.position = at
+            results.append(to_prediction(result, bundle, at) if isinstance(result, Answer) else result)
+        return results
 
     __call__ = predict_batch
 

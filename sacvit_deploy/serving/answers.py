@@ -20,9 +20,12 @@ def to_json(name: str, result: Prediction | SacvitError, options: Options) -> di
     return {**result.to_dict(options.topk), "eta": options.eta, "alpha": options.alpha}
 
 
-def to_stage_two_json(name: str, result: Answer | SacvitError, bundle: Bundle) -> dict[str, Any]:
-    """Return the answer to one request to stage 2, with its logits to the last bit, or the error and its kind."""
-    finished = result if isinstance(result, SacvitError) else to_prediction(result, bundle)
+def to_stage_two_json(at: int, name: str, result: Answer | SacvitError, bundle: Bundle) -> dict[str, Any]:
+    """Return the answer to one request to stage 2, with its logits to the last bit, or the error and its kind.
+
+    at: its place among the others.
+    """
+    finished = result if isinstance(result, SacvitError) else to_prediction(result, bundle, at)
     if isinstance(result, SacvitError) or isinstance(finished, SacvitError):
         return {"source": name, "error": str(finished), "kind": type(finished).__name__}
     assert result.logits is not None

@@ -84,7 +84,8 @@ class Handlers:
                 futures.append(future)
             results = await self._finish(futures)
             bundle = self._pipeline.two.bundle
-            answers = [to_stage_two_json(name, result, bundle) for name, result in zip(names, results, strict=True)]
+            pairs = enumerate(zip(names, results, strict=True))
+            answers = [to_stage_two_json(at, name, result, bundle) for at, (name, result) in pairs]
             return JSONResponse({"variant": self._pipeline.two.variant, "results": answers})
 
     async def stage_two_facts(self, request: Request) -> Response:

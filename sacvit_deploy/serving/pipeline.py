@@ -105,7 +105,7 @@ class Pipeline:
         self.answer(result).add_done_callback(_then(done, lambda answer: done.set_result(self._finished(answer))))
 
     def _finished(self, answer: StageTwoResult) -> Result:
-        return answer if isinstance(answer, SacvitError) else to_prediction(answer, self.two.bundle)
+        return answer if isinstance(answer, SacvitError) else to_prediction(answer, self.two.bundle, 0)
 
     def _run_one(self, jobs: Sequence[Job]) -> Sequence[StageOneResult]:
         start = self._begin("ee", [job.queued for job in jobs])
