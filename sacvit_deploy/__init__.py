@@ -8,11 +8,15 @@ from sacvit_deploy.errors import (
     ImageError,
     LabelError,
     OutputError,
+    RequestError,
     SacvitError,
     UsageError,
 )
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.request import StageTwoRequest
+from sacvit_deploy.stage_one import StageOne
+from sacvit_deploy.stage_two import StageTwo
 from sacvit_deploy.stream import Stream
 
 __version__ = "0.1.0"
@@ -25,8 +29,12 @@ __all__ = [
     "LabelError",
     "OutputError",
     "Prediction",
+    "RequestError",
     "SACViT",
     "SacvitError",
+    "StageOne",
+    "StageTwo",
+    "StageTwoRequest",
     "Stream",
     "UsageError",
     "__version__",

@@ -47,6 +47,10 @@ class OutputError(SacvitError):
     """Engine outputs that are no answer: NaN or infinite logits."""
 
 
+class RequestError(SacvitError):
+    """Request to stage 2 that is damaged, or of another bundle."""
+
+
 class UsageError(SacvitError, ValueError):
     """Argument out of range; a command exits with 2."""
 

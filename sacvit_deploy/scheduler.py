@@ -125,29 +125,10 @@ class Scheduler:
     def _gate(self) -> None:
         """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
         in_flight, numbers = self._stage1.popleft()
-        logits = self._stages.wait_stage1(in_flight)
-        clock = Clock()
-        finite, probabilities = classify(logits)
-        highest = probabilities.max(axis=1)
-        goes_on = continuing(highest[:, None], self._eta) & finite
-        rows: Index = np.nonzero(goes_on)[0]
-        in_flight.book("gate", clock.lap())
-        errors: Mapping[int, SacvitError] = {}
-        if rows.size:
-            queued = self._stages.queue_stage2(in_flight, rows)
-            errors = queued.errors
-            self._waiting += [numbers[row] for row in rows if row not in errors]
-            share_time(queued, [self._pending[numbers[row]].item.timing for row in rows])
-        share_time(in_flight, [self._pending[number].item.timing for number in numbers])
-        # As Python's own values: an image's share of this loop is what limits a fast device.
-        each = zip(numbers, highest.tolist(), goes_on.tolist(), finite.tolist(), strict=True)
-        for row, (number, probability, continues, whole) in enumerate(each):
-            self._pending[number].stage_one_probability = probability
-            if row in errors:
-                self._answers[number] = self._pending.pop(number)
-                self._answers[number].error = errors[row]
-            elif not continues:
-                self._answer(number, probabilities[row] if whole else None)
+        waiting = gate(self._stages, in_flight, [self._pending[number] for number in numbers], self._eta)
+        self._waiting += [numbers[row] for row in waiting]
+        for row in set(range(len(numbers))).difference(waiting):
+            self._answers[numbers[row]] = self._pending.pop(numbers[row])
         while len(self._waiting) >= self._sac_batch:
             self._enqueue_stage2(self._sac_batch)
 
@@ -164,22 +145,57 @@ class Scheduler:
         """Answer the oldest batches of stage 2 until no more than `left` are in flight."""
         while len(self._stage2) > left:
             in_flight, numbers = self._stage2.popleft()
-            logits, targets = self._stages.wait_stage2(in_flight)
-            clock = Clock()
-            finite, probabilities = classify(logits)
-            in_flight.book("answer", clock.lap())
-            share_time(in_flight, [self._pending[number].item.timing for number in numbers])
-            for row, number in enumerate(numbers):
-                answer = self._pending[number]
-                answer.stage, answer.targets = 2, targets[row]
-                self._answer(number, probabilities[row] if finite[row] else None)
+            finish(self._stages, in_flight, [self._pending[number] for number in numbers])
+            for number in numbers:
+                self._answers[number] = self._pending.pop(number)
 
-    def _answer(self, number: int, probabilities: Array | None) -> None:
-        """Finish an image; None is an overflow of its stage's engine."""
-        answer = self._answers[number] = self._pending.pop(number)
-        answer.probabilities = probabilities
-        if probabilities is None:
-            answer.error = overflow(answer.item.source, "EE" if answer.stage == 1 else "SAC")
+
+def gate(stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array) -> list[int]:
+    """Wait for stage 1 on a batch; write into `answers`, one for each image, those of the exits and the errors.
+
+    The other images are queued for stage 2. Returns their rows. eta: one for all, or [B]. Raises BackendError.
+    """
+    logits = stages.wait_stage1(in_flight)
+    clock = Clock()
+    finite, probabilities = classify(logits)
+    highest = probabilities.max(axis=1)
+    goes_on = continuing(highest[:, None], eta) & finite
+    rows: Index = np.nonzero(goes_on)[0]
+    in_flight.book("gate", clock.lap())
+    errors: Mapping[int, SacvitError] = {}
+    waiting: list[int] = []
+    if rows.size:
+        queued = stages.queue_stage2(in_flight, rows)
+        errors = queued.errors
+        waiting = [row for row in rows.tolist() if row not in errors]
+        share_time(queued, [answers[row].item.timing for row in rows])
+    share_time(in_flight, [answer.item.timing for answer in answers])
+    # As Python's own values: an image's share of this loop is what limits a fast device.
+    each = zip(answers, highest.tolist(), goes_on.tolist(), finite.tolist(), strict=True)
+    for row, (answer, probability, continues, whole) in enumerate(each):
+        answer.stage_one_probability = probability
+        if row in errors:
+            answer.error = errors[row]
+        elif not whole:
+            answer.error = overflow(answer.item.source, "EE")
+        elif not continues:
+            answer.probabilities = probabilities[row]
+    return waiting
+
+
+def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> None:
+    """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image. Raises BackendError."""
+    logits, targets = stages.wait_stage2(in_flight)
+    clock = Clock()
+    finite, probabilities = classify(logits)
+    in_flight.book("answer", clock.lap())
+    share_time(in_flight, [answer.item.timing for answer in answers])
+    for row, answer in enumerate(answers):
+        answer.stage, answer.targets = 2, targets[row]
+        if finite[row]:
+            answer.probabilities = probabilities[row]
+        else:
+            answer.error = overflow(answer.item.source, "SAC")
 
 
 def classify(logits: Array) -> tuple[npt.NDArray[np.bool_], Array]:

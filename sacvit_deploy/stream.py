@@ -13,9 +13,9 @@ from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.live_source import Keep, LiveSource, check_keep
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
 from sacvit_deploy.images.sources import HELD, AnySource, claim
-from sacvit_deploy.opened import OpenedModel
+from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.scheduler import Item, Scheduler
 
 BATCH = 64  # images of an engine call unless given
 
@@ -159,25 +159,6 @@ def _answers(
     with opened.stages(count, batch) as stages:
         scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
         for answer in scheduler.run(batches):
-            yield _prediction(answer, opened)
+            assert answer.item.position is not None
+            yield to_prediction(answer, opened.bundle, answer.item.position)
     taken.raise_failure()
-
-
-def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
-    position = answer.item.position
-    assert position is not None
-    if answer.error is not None:
-        answer.error.position = position
-        return answer.error
-    assert answer.probabilities is not None
-    return Prediction(
-        source=answer.item.source,
-        labels=opened.bundle.labels,
-        stage=answer.stage,
-        probabilities=answer.probabilities.astype("float32"),
-        stage_one_probability=answer.stage_one_probability,
-        grid=opened.config.geometry.grid,
-        targets=answer.targets,
-        timing=answer.item.timing,
-        position=position,
-    )
