@@ -46,6 +46,9 @@ class SACViT:
     scaled: decode large JPEGs at a fraction of their size for stage 1, and in full only where they continue
     (`scaled.py`; changes stage 1's view a little).
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
+    stage_two: `http://host:port` of a `sacvit serve` that runs stage 2 in place of an engine here. stage_two_timeout,
+    stage_two_retries: seconds for one try, and further tries. stage_two_fallback: where it gives no answer, "error" is
+    a RemoteError in the image's place, "stage_one" stage 1's answer, with the reason in `Prediction.fallback`.
     The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.
     `close`, or the end of a `with` block, lets the engines go. Safe to use from several threads. A forked child reads
     the same files again and opens engines of its own, at its first image (on a GPU it is refused). A pickle
@@ -67,12 +70,17 @@ class SACViT:
         max_pixels: int | None = None,
         max_memory: int | None = None,
         provider: str | None = None,
+        stage_two: str | None = None,
+        stage_two_timeout: float = 2.0,
+        stage_two_retries: int = 1,
+        stage_two_fallback: str = "error",
     ) -> None:
         # Absolute, as the process may change its folder before it reloads.
         self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
         self._how = Opening(
-            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory
-        )
+            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory,
+            stage_two, stage_two_timeout, stage_two_retries, stage_two_fallback,
+        )  # fmt: skip
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
         self._calls: Calls | None = None

@@ -21,10 +21,14 @@ from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.budget import Limits
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
+from sacvit_deploy.remote import Remote, RemoteStageTwo
 from sacvit_deploy.scheduler import Answer
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import Stages
+from sacvit_deploy.stages.remote import RemoteStages
+
+FALLBACKS = ("error", "stage_one")  # what stands in for stage 2 where it can't be reached
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,29 @@ class Opening:
     capture: bool
     max_pixels: int | None = None
     max_memory: int | None = None
+    stage_two: str | None = None
+    stage_two_timeout: float = 2.0
+    stage_two_retries: int = 1
+    stage_two_fallback: str = "error"
+
+    def remote(self) -> Remote | None:
+        """Where stage 2 is; None where it is here. Raises UsageError."""
+        if self.stage_two_fallback not in FALLBACKS:
+            raise UsageError(
+                f"stage_two_fallback is {self.stage_two_fallback!r:.80}; it must be one of {', '.join(FALLBACKS)}"
+            )
+        if self.stage_two is None:
+            return None
+        fallback = self.stage_two_fallback == FALLBACKS[1]
+        return Remote(self.stage_two, self.stage_two_timeout, self.stage_two_retries, fallback)
 
 
 @dataclass(frozen=True)
 class OpenedModel:
     """A bundle's manifest and labels, and the engines of one variant: on the host, or in a pool on a device.
 
-    preparer: makes images into what they take.
+    preparer: makes images into what they take. remote: stage 2, where it is on another machine; then the cascade has
+    no SAC engine.
     """
 
     bundle: Bundle
@@ -55,6 +75,7 @@ class OpenedModel:
     on_host: Cascade | None
     pool: ContextPool | None
     preparer: Preparer
+    remote: RemoteStageTwo | None = None
 
     @cached_property
     def cascade(self) -> Cascade:
@@ -76,6 +97,8 @@ class OpenedModel:
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
         """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
+        if self.remote is not None:
+            return RemoteStages(self.cascade, count, self.remote)
         if self.pool is not None:
             return self.pool.stages(count, batch)
         return nullcontext(HostStages(self.cascade, count))
@@ -104,15 +127,22 @@ def open_model(folder: Path, how: Opening, bounds: Limits) -> OpenedModel:
 
     Raises BundleError, BackendError, UsageError.
     """
+    where = how.remote()
     bundle, backend, precision, files = _read(folder, how)
     config = bundle.manifest.config
     preparer = Preparer(config, bounds)
+    again = partial(backend.files, bundle, precision)
+    if where is not None:
+        alone = Cascade(backend, files, config, again, ("ee",))
+        alone.warm()
+        remote = RemoteStageTwo(where, variant_digest(bundle.manifest, precision), config.geometry.classes)
+        return OpenedModel(bundle, backend, precision, alone, None, preparer, remote)
     device = backend.device({role: file for role, file in files.items() if role != BASELINE})
     if how.scaled and device is not None:
         raise UsageError(f"scaled decoding is for the CPU; on {backend.description} every image goes up in full")
     # Open stage 1 now, so that what keeps engines from opening shows here.
     if device is None:
-        cascade = Cascade(backend, files, config, partial(backend.files, bundle, precision))
+        cascade = Cascade(backend, files, config, again)
         cascade.warm()
         return OpenedModel(bundle, backend, precision, cascade, None, preparer)
     pool = ContextPool(device, config)
@@ -165,4 +195,5 @@ def to_prediction(answer: Answer, bundle: Bundle, position: int) -> Prediction |
         targets=answer.targets,
         timing=answer.item.timing,
         position=position,
+        fallback=answer.fallback,
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.clock import Clock
-from sacvit_deploy.errors import OutputError, SacvitError
+from sacvit_deploy.errors import OutputError, RemoteError, SacvitError
 from sacvit_deploy.glue import continuing, softmax
 from sacvit_deploy.images.scaled import InputImage, ScaledImage
 from sacvit_deploy.stages.protocol import InFlight, Stages
@@ -38,7 +38,11 @@ class Item:
 
 @dataclass
 class Answer:
-    """An image coming out: the probabilities [C] of the stage that answered, or its error."""
+    """An image coming out: the probabilities [C] of the stage that answered, or its error.
+
+    logits: stage 2's [C], for who asks stage 2 alone. kept: stage 1's probabilities, where they may have to stand in
+    for stage 2's. fallback: why they do.
+    """
 
     item: Item
     probabilities: Array | None = None
@@ -46,6 +50,9 @@ class Answer:
     stage_one_probability: float = 0.0
     targets: Array | None = None
     error: SacvitError | None = None
+    logits: Array | None = None
+    kept: Array | None = None
+    fallback: str | None = None
 
 
 class Scheduler:
@@ -53,11 +60,12 @@ class Scheduler:
 
     Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
     many finished answers may wait behind them. Each stage has up to `depth` batches in flight: on a device the next
-    batch goes up before this one's logits are waited for. An image that is due waits for no others.
+    batch goes up before this one's logits are waited for. An image that is due waits for no others. fallback: stage 1's
+    answer stands in where stage 2 could not be reached.
     """
 
-    def __init__(self, stages: Stages, eta: float, sac_batch: int, patience: int) -> None:
-        self._stages, self._eta = stages, eta
+    def __init__(self, stages: Stages, eta: float, sac_batch: int, patience: int, fallback: bool = False) -> None:
+        self._stages, self._eta, self._fallback = stages, eta, fallback
         self._sac_batch, self._patience = sac_batch, patience
         self._answers: dict[int, Answer] = {}
         self._received = self._yielded = 0
@@ -125,7 +133,8 @@ class Scheduler:
     def _gate(self) -> None:
         """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
         in_flight, numbers = self._stage1.popleft()
-        waiting = gate(self._stages, in_flight, [self._pending[number] for number in numbers], self._eta)
+        answers = [self._pending[number] for number in numbers]
+        waiting = gate(self._stages, in_flight, answers, self._eta, self._fallback)
         self._waiting += [numbers[row] for row in waiting]
         for row in set(range(len(numbers))).difference(waiting):
             self._answers[numbers[row]] = self._pending.pop(numbers[row])
@@ -150,10 +159,13 @@ class Scheduler:
                 self._answers[number] = self._pending.pop(number)
 
 
-def gate(stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array) -> list[int]:
+def gate(
+    stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array, keep: bool = False
+) -> list[int]:
     """Wait for stage 1 on a batch; write into `answers`, one for each image, those of the exits and the errors.
 
-    The other images are queued for stage 2. Returns their rows. eta: one for all, or [B]. Raises BackendError.
+    The other images are queued for stage 2. Returns their rows. eta: one for all, or [B]. keep: stage 1's
+    probabilities of these, too. Raises BackendError.
     """
     logits = stages.wait_stage1(in_flight)
     clock = Clock()
@@ -180,20 +192,32 @@ def gate(stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: fl
             answer.error = overflow(answer.item.source, "EE")
         elif not continues:
             answer.probabilities = probabilities[row]
+        elif keep:
+            answer.kept = probabilities[row].copy()  # a view would keep the batch
     return waiting
 
 
 def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> None:
-    """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image. Raises BackendError."""
+    """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image.
+
+    Where stage 2 could not be reached, and stage 1's probabilities were kept for that, they are the answer. Raises
+    BackendError.
+    """
     logits, targets = stages.wait_stage2(in_flight)
     clock = Clock()
     finite, probabilities = classify(logits)
     in_flight.book("answer", clock.lap())
     share_time(in_flight, [answer.item.timing for answer in answers])
     for row, answer in enumerate(answers):
+        error = in_flight.errors.get(row)
+        if isinstance(error, RemoteError) and answer.kept is not None:
+            answer.probabilities, answer.fallback = answer.kept, str(error)
+            continue
         answer.stage, answer.targets = 2, targets[row]
-        if finite[row]:
-            answer.probabilities = probabilities[row]
+        if error is not None:
+            answer.error = type(error)(f"{answer.item.source}: {error}")
+        elif finite[row]:
+            answer.probabilities, answer.logits = probabilities[row], logits[row]
         else:
             answer.error = overflow(answer.item.source, "SAC")
 

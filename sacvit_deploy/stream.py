@@ -157,7 +157,8 @@ def _answers(
     taken: UntilFailure[AnySource],
 ) -> Generator[Prediction | SacvitError, None, None]:
     with opened.stages(count, batch) as stages:
-        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
+        fallback = opened.remote is not None and opened.remote.where.fallback
+        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch, fallback=fallback)
         for answer in scheduler.run(batches):
             assert answer.item.position is not None
             yield to_prediction(answer, opened.bundle, answer.item.position)

@@ -55,4 +55,7 @@ class Stages(Protocol):
         """Start stage 2 on the `size` images that have waited longest."""
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
-        """Wait for stage 2's logits [size,C] fp32 and targets [size,M]."""
+        """Wait for stage 2's logits [size,C] fp32 and targets [size,M].
+
+        The batch's `errors` has those of rows that stage 2 refused, or that it could not be reached for.
+        """
