@@ -16,7 +16,7 @@ from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.request import VERSION, split_requests
 from sacvit_deploy.serving.admission import Admission
 from sacvit_deploy.serving.answers import json_response, status_of, to_json, to_stage_two_json
-from sacvit_deploy.serving.body import LONGEST_NAME, is_form, read_body, read_form, read_options
+from sacvit_deploy.serving.body import LONGEST_NAME, Options, is_form, read_body, read_form, read_options
 from sacvit_deploy.serving.kserve import infer_response, model_metadata, read_infer, server_metadata
 from sacvit_deploy.serving.metrics import CONTENT_TYPE, Metrics
 from sacvit_deploy.serving.pipeline import Pipeline, Result, StageTwoResult
@@ -145,7 +145,7 @@ class Handlers:
         if (name := request.path_params["name"]) != self._settings.name:
             raise Refusal(404, f"there is no model {name[:80]!r}; this server has {self._settings.name!r}")
 
-    def _options(self, given: dict[str, Any]) -> Any:
+    def _options(self, given: dict[str, Any]) -> Options:
         return read_options(given, self._pipeline.one.config, self._pipeline.one.eta)
 
     async def _finish(self, futures: Sequence[Future[R]]) -> list[R | SacvitError]:
