@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import Bundle
@@ -31,6 +31,9 @@ from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
 from sacvit_deploy.stream import Stream, begin_stream, check_pace
+
+if TYPE_CHECKING:  # asyncio takes long to import
+    from sacvit_deploy.asynchronous import AsyncStream, Calls
 
 
 class SACViT:
@@ -80,6 +83,7 @@ class SACViT:
         )  # fmt: skip
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
+        self._calls: Calls | None = None
         self._opened: OpenedModel | None = open_model(self._folder, self._how, self._bounds)
 
     @property
@@ -234,6 +238,30 @@ class SACViT:
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
         return begin_stream(opened, sources, prepare, eta=eta, count=count, pace=pace, workers=workers)
+
+    async def apredict(
+        self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None, channels: Channels = "rgb"
+    ) -> Prediction:
+        """Classify one image as `predict` does, in a thread, for asyncio; as many at a time as there are cores.
+
+        The source must stay as it is until the answer is there, or the call was cancelled before it was begun.
+        """
+        from sacvit_deploy.asynchronous import Calls
+
+        if self._calls is None:
+            self._calls = Calls()
+        return await self._calls.run(partial(self.predict, source, eta=eta, alpha=alpha, channels=channels))
+
+    def astream(self, sources: Iterable[ImageSource] | AsyncIterable[ImageSource], **options: Any) -> AsyncStream:
+        """Classify any number of images as `stream` does, for `async for`; a thread runs it and reads the sources.
+
+        sources: may be an asynchronous iterable, too, of the running event loop. options: those of `stream`.
+        """
+        from sacvit_deploy.asynchronous import AsyncStream, from_async
+
+        if isinstance(sources, AsyncIterable):
+            sources = from_async(sources)
+        return AsyncStream(self.stream(sources, **options))
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
         """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""

@@ -83,13 +83,13 @@ class Stream(Iterator[Prediction | SacvitError]):
 
     def __next__(self) -> Prediction | SacvitError:
         answer = next(self._answers)
-        if self._closed:  # by another thread, while the answer was made
+        if self._closed:  # by another thread
             self._answers.close()
             raise StopIteration
         return answer
 
-    def close(self) -> None:
-        """Take no more images, and give no more answers; from any thread.
+    def stop(self) -> None:
+        """Take no more images, and give no more answers, at once; `close` also clears up.
 
         A thread that waits for an answer gets StopIteration: at once where it waits for a live source, else after the
         answer it is at. A live source's reading thread ends when the source's next image comes.
@@ -97,6 +97,10 @@ class Stream(Iterator[Prediction | SacvitError]):
         self._closed = True
         if self._live is not None:
             self._live.close()
+
+    def close(self) -> None:
+        """Take no more images, give no more answers, and wait for what is under way on a device; from any thread."""
+        self.stop()
         try:
             self._answers.close()
         except ValueError:  # it is running in another thread, which closes it
