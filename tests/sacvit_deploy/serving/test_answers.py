@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import pickle
 import struct
@@ -151,6 +152,14 @@ def test_a_request_of_another_bundle_gets_no_answer(server: Running) -> None:
     assert isinstance(request, StageTwoRequest)
     (answer,) = server.ask("POST", "/stage2", request.to_bytes()).json()["results"]
     assert answer["kind"] == "RequestError" and "another bundle" in answer["error"]
+
+
+def test_a_name_that_is_no_text_comes_back(server: Running) -> None:
+    request = StageOne(BUNDLE, threads=1).predict_batch(PICTURES[:1], eta=1.0)[0]
+    assert isinstance(request, StageTwoRequest)
+    named = dataclasses.replace(request, source="gro\udcdf.jpg")
+    (answer,) = server.ask("POST", "/stage2", named.to_bytes()).json()["results"]
+    assert answer["source"] == "gro\udcdf.jpg"
 
 
 def test_no_pickle_is_taken(server: Running, tmp_path: Path) -> None:
