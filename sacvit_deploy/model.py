@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import Bundle
@@ -28,9 +30,12 @@ from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
 from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
 from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.preparing import PlacedPreparer
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
+
+AHEAD = 2  # batches that are decoded before stage 1 asks for them
 
 
 class SACViT:
@@ -220,10 +225,8 @@ class SACViT:
         count = opened.config.num_targets(alpha)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
-        taken: UntilFailure[AnySource] = UntilFailure(sources)
         take = partial(claim, bounds=preparer.bounds)
-        items = prefetch(taken, prepare, limit=2 * batch_size, workers=workers, claim=take, held=HELD)
-        return _stream(opened, eta, count, items, batch_size, taken)
+        return _stream(opened, eta, count, UntilFailure(sources), take, prepare, batch_size, workers)
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
         """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
@@ -239,24 +242,40 @@ class SACViT:
 
 
 def _stream(
-    opened: OpenedModel, eta: float, count: int, items: Iterator[Item], batch_size: int, taken: UntilFailure[AnySource]
+    opened: OpenedModel,
+    eta: float,
+    count: int,
+    sources: UntilFailure[AnySource],
+    take: Callable[[AnySource], tuple[AnySource, int]],
+    prepare: Callable[[AnySource], Item],
+    batch_size: int,
+    workers: int,
 ) -> Iterator[Prediction | SacvitError]:
     with opened.stages(count, batch_size) as stages:
+        # With one worker, this thread copies an image anyway.
+        places = stages.places(AHEAD) if workers > 1 else None
+        ways: Any = (take, prepare)
+        if places is not None:
+            placed = PlacedPreparer(take, prepare, places)
+            ways = (placed.claim, placed.prepare)
+        items = prefetch(sources, ways[1], limit=AHEAD * batch_size, workers=workers, claim=ways[0], held=HELD)
         scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
         for answer in scheduler.run(in_batches(items, batch_size)):
             yield _prediction(answer, opened)
-    taken.raise_failure()
+    sources.raise_failure()
 
 
 def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
     if answer.error is not None:
         return answer.error
-    assert answer.probabilities is not None
-    return Prediction(
+    assert answer.logits is not None
+    return Prediction.from_logits(
+        answer.logits,
+        answer.index,
+        float(np.float32(answer.probability)),
         source=answer.item.source,
         labels=opened.bundle.labels,
         stage=answer.stage,
-        probabilities=answer.probabilities.astype("float32"),
         stage_one_probability=answer.stage_one_probability,
         grid=opened.config.geometry.grid,
         targets=answer.targets,

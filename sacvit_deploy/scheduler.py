@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from sacvit_deploy.arrays import Array, Index, Pixels
+from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import classify, most_probable, softmax
 from sacvit_deploy.errors import OutputError, SacvitError
-from sacvit_deploy.glue import continuing, softmax
 from sacvit_deploy.images.scaled import InputImage, ScaledImage
 from sacvit_deploy.stages.protocol import InFlight, Stages
 
@@ -30,14 +31,24 @@ class Item:
 
 @dataclass
 class Answer:
-    """An image coming out: the probabilities [C] of the stage that answered, or its error."""
+    """An image coming out: the logits [C] of the stage that answered, or its error.
+
+    index, probability: the most probable class.
+    """
 
     item: Item
-    probabilities: Array | None = None
+    logits: Array | None = None
+    index: int = 0
+    probability: float = 0.0
     stage: int = 1
     stage_one_probability: float = 0.0
     targets: Array | None = None
     error: SacvitError | None = None
+
+    @cached_property
+    def probabilities(self) -> Array | None:
+        """Probabilities [C] fp64; None where there is an error."""
+        return None if self.logits is None else softmax(self.logits)
 
 
 class Scheduler:
@@ -100,29 +111,31 @@ class Scheduler:
     def _gate(self) -> None:
         """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
         in_flight, numbers = self._stage1.popleft()
-        logits = self._stages.wait_stage1(in_flight)
-        clock = Clock()
-        finite, probabilities = classify(logits)
-        highest = probabilities.max(axis=1)
-        goes_on = continuing(highest[:, None], self._eta) & finite
-        rows: Index = np.nonzero(goes_on)[0]
+        answers = self._stages.wait_stage1(in_flight)
+        clock, eta = Clock(), self._eta
+        highest = classify(answers, eta)
+        # Row by row, in Python's own values: an image's share of this is what limits a fast device.
+        exits = [row for row, probability in enumerate(highest) if probability > eta]
+        goes_on = [row for row, probability in enumerate(highest) if probability <= eta]  # NaN does neither
+        classes = most_probable(answers.logits, highest, exits)
         in_flight.book("gate", clock.lap())
         errors: Mapping[int, SacvitError] = {}
-        if rows.size:
-            queued = self._stages.queue_stage2(in_flight, rows)
+        if goes_on:
+            queued = self._stages.queue_stage2(in_flight, np.array(goes_on))
             errors = queued.errors
-            self._waiting += [numbers[row] for row in rows if row not in errors]
-            share_time(queued, [self._pending[numbers[row]].item.timing for row in rows])
+            self._waiting += [numbers[row] for row in goes_on if row not in errors]
+            share_time(queued, [self._pending[numbers[row]].item.timing for row in goes_on])
         share_time(in_flight, [self._pending[number].item.timing for number in numbers])
-        # As Python's own values: an image's share of this loop is what limits a fast device.
-        each = zip(numbers, highest.tolist(), goes_on.tolist(), finite.tolist(), strict=True)
-        for row, (number, probability, continues, whole) in enumerate(each):
+        for number, probability in zip(numbers, highest, strict=True):
             self._pending[number].stage_one_probability = probability
-            if row in errors:
-                self._answers[number] = self._pending.pop(number)
-                self._answers[number].error = errors[row]
-            elif not continues:
-                self._answer(number, probabilities[row] if whole else None)
+        for row in exits:
+            self._answer(numbers[row], answers.logits[row], classes[row], highest[row])
+        for row, error in errors.items():
+            self._fail(numbers[row], error)
+        if len(exits) + len(goes_on) < len(numbers):
+            for number, probability in zip(numbers, highest, strict=True):
+                if math.isnan(probability):
+                    self._fail(number, overflow(self._pending[number].item.source, "EE"))
         while len(self._waiting) >= self._sac_batch:
             self._enqueue_stage2(self._sac_batch)
 
@@ -139,45 +152,40 @@ class Scheduler:
         """Answer the oldest batches of stage 2 until no more than `left` are in flight."""
         while len(self._stage2) > left:
             in_flight, numbers = self._stage2.popleft()
-            logits, targets = self._stages.wait_stage2(in_flight)
+            answers, targets = self._stages.wait_stage2(in_flight)
             clock = Clock()
-            finite, probabilities = classify(logits)
+            highest = classify(answers, self._eta)
+            classes = most_probable(answers.logits, highest, range(len(numbers)))
             in_flight.book("answer", clock.lap())
             share_time(in_flight, [self._pending[number].item.timing for number in numbers])
             for row, number in enumerate(numbers):
                 answer = self._pending[number]
                 answer.stage, answer.targets = 2, targets[row]
-                self._answer(number, probabilities[row] if finite[row] else None)
+                if math.isnan(highest[row]):
+                    self._fail(number, overflow(answer.item.source, "SAC"))
+                else:
+                    self._answer(number, answers.logits[row], classes[row], highest[row])
 
-    def _answer(self, number: int, probabilities: Array | None) -> None:
-        """Finish an image; None is an overflow of its stage's engine."""
+    def _answer(self, number: int, logits: Array, index: int, probability: float) -> None:
+        """Finish an image. The logits are copied, as others come into their place."""
         answer = self._answers[number] = self._pending.pop(number)
-        answer.probabilities = probabilities
-        if probabilities is None:
-            answer.error = overflow(answer.item.source, "EE" if answer.stage == 1 else "SAC")
+        answer.logits, answer.index, answer.probability = logits.copy(), index, probability
 
-
-def classify(logits: Array) -> tuple[npt.NDArray[np.bool_], Array]:
-    """Return, for logits [B,C], which rows are finite, and the probabilities [B,C], of no meaning in the others.
-
-    Row by row: an image on which the variant overflows must not cost the others their answers.
-    """
-    finite = finite_rows(logits)
-    return finite, softmax(logits if finite.all() else np.where(finite[:, None], logits, 0))
+    def _fail(self, number: int, error: SacvitError) -> None:
+        """Finish an image with its error."""
+        self._answers[number] = self._pending.pop(number)
+        self._answers[number].error = error
 
 
 def share_time(in_flight: InFlight, timings: Sequence[dict[str, float]]) -> None:
     """Add a batch's time to its images' timings, in equal parts."""
-    shares = [(step, seconds / in_flight.size) for step, seconds in in_flight.timing.items()]
+    shares = {step: seconds / in_flight.size for step, seconds in in_flight.timing.items()}
     for timing in timings:
-        for step, share in shares:
+        if shares.keys().isdisjoint(timing):
+            timing.update(shares)
+            continue
+        for step, share in shares.items():
             timing[step] = timing.get(step, 0.0) + share
-
-
-def finite_rows(*arrays: Array) -> npt.NDArray[np.bool_]:
-    """[B,...] arrays -> [B]: True where every value of the row is finite in all arrays."""
-    rows = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays]
-    return np.asarray(np.logical_and.reduce(rows))
 
 
 def overflow(source: str, stage: str) -> OutputError:

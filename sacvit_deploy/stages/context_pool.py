@@ -76,6 +76,7 @@ class ContextPool:
         except BaseException as error:
             # Whoever iterated has left: what is under way ends, and the engines serve the next one.
             if isinstance(error, GeneratorExit) and _settled(context):
+                context.drop_pinned()
                 self._give_back(context)
             else:
                 self._drop(context)

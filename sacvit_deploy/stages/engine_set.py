@@ -36,6 +36,9 @@ class EngineSet:
 
     def engine(self, role: str) -> DeviceEngine:
         """Return the engine of a role. Raises BackendError."""
+        engine = self._engines.get(role)  # a dict's get needs no lock
+        if engine is not None:
+            return engine
         with self:
             if role not in self._engines:
                 self._engines[role] = self.device.engine(role, self.streams[STREAM_OF[role]])

@@ -9,6 +9,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.glue import StageTwoRequest, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
@@ -37,6 +38,9 @@ class HostStages:
         self._cascade, self._count = cascade, count
         self._requests: list[StageTwoRequest] = []
 
+    def places(self, ahead: int) -> None:
+        """Return nothing: images are taken from anywhere."""
+
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
@@ -46,12 +50,13 @@ class HostStages:
         in_flight.private = images, ee
         return in_flight
 
-    def wait_stage1(self, in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Return the logits [B,C], with NaN in the rows whose scores are not finite."""
         _, ee = in_flight.private
         usable = np.isfinite(ee["scores"]).all(axis=1)
-        logits: Array = np.where(usable[:, None], ee["logits"], np.nan)
-        return logits
+        return StageAnswers(
+            ee["logits"] if usable.all() else np.where(usable[:, None], ee["logits"], np.float32(np.nan))
+        )
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         clock, queued = Clock(), InFlight(len(rows))
@@ -82,6 +87,6 @@ class HostStages:
         in_flight.book("sac", clock.lap())
         return in_flight
 
-    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         logits, targets = in_flight.private
-        return logits, targets
+        return StageAnswers(logits), targets

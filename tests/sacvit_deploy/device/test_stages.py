@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sacvit_deploy import ImageError, Prediction, SACViT, UsageError
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.backends.open import open_backend
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.images.scaled import InputImage
+from sacvit_deploy.stages.device import DeviceStages
 
-from .late import LateDevice, put_on
+from .late import LateDevice, Queue, put_on
 
 SPEEDS = [(True, True), (False, False), (True, False), (False, True)]
 
@@ -98,6 +103,70 @@ def test_what_is_left_behind_a_batch_keeps_its_order(
     equal(answers(late, sources, batch_size=4, eta=eta), expected)
     assert device.sizes["gather"] == [3, 3, 4, 3] and device.sizes["sac"] == [4, 4, 4, 1]
     assert len({one.targets.tobytes() for one in expected if one.targets is not None}) > 1
+
+
+def test_a_devices_confidence_decides_as_the_host_does(tiny_bundle: Path, image_paths: list[Path]) -> None:
+    """With the engines that give one, and with every image's own probability as eta: the nearest that can be."""
+    plain, late = (SACViT(tiny_bundle, precision="fp16", threads=1) for _ in range(2))
+    files = plain.bundle.checked_files("fp16", for_gpu=True)
+    plain.opened = dataclasses.replace(plain.opened, on_host=Cascade(plain.backend, files, plain.config))
+    device = LateDevice(files, (True, False))
+    assert "confidence" in device.engine("ee", Queue(True)).outputs
+    put_on(late, device)
+    etas = [one.stage_one_probability for one in answers(plain, image_paths, batch_size=3)]
+    assert len(set(etas)) == 7
+    for eta in etas:
+        found, expected = (answers(one, image_paths, batch_size=3, eta=eta) for one in (late, plain))
+        equal(found, expected)
+        for one, other in zip(found, expected, strict=True):
+            assert one.stage_one_probability == pytest.approx(other.stage_one_probability, abs=1e-6)
+            assert one.probability == pytest.approx(other.probability, abs=1e-6)
+        assert expected[etas.index(eta)].stage == 2
+
+
+@pytest.mark.parametrize("speeds", SPEEDS)
+def test_images_go_up_from_where_threads_decoded_them(
+    speeds: tuple[bool, bool], model: SACViT, image_paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole batches do, in memory that is used again while others are under way; what has a hole is copied."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    late = SACViT(model.bundle.path, precision="fp32", threads=1)
+    put_on(late, LateDevice(late.bundle.checked_files("fp32"), speeds))
+    copied: list[int] = []
+    stacked = DeviceStages._stacked
+
+    def counting(stages: DeviceStages, images: Sequence[InputImage], slot: int, rows: int) -> Pixels:
+        copied.append(len(images))
+        return stacked(stages, images, slot, rows)
+
+    monkeypatch.setattr(DeviceStages, "_stacked", counting)
+    sources = [image_paths[at % 7] for at in np.random.default_rng(0).permutation(28)]
+    equal(answers(late, sources, batch_size=3, workers=3), answers(model, sources, batch_size=3))
+    assert copied == []
+    options = {"batch_size": 3, "eta": 0.9, "workers": 3}
+    found, expected = (list(m.stream([*sources[:4], bad, *sources[4:]], **options)) for m in (late, model))  # type: ignore[arg-type]
+    assert isinstance(found.pop(4), ImageError) and isinstance(expected.pop(4), ImageError)
+    equal(found, expected)  # type: ignore[arg-type]
+    assert copied == [2]
+    equal(answers(late, sources, batch_size=3, workers=1), answers(model, sources, batch_size=3))
+    assert sum(copied) == 2 + 28
+
+
+def test_what_a_left_streams_threads_may_write_into_is_used_no_more(
+    on_device: SACViT, model: SACViT, image_paths: list[Path]
+) -> None:
+    assert on_device.pool is not None
+    expected = answers(model, image_paths, batch_size=2)
+    equal(answers(on_device, image_paths, batch_size=2, workers=2), expected)
+    (context,) = on_device.pool._idle
+    stream = on_device.stream(image_paths * 4, batch_size=2, workers=2)
+    next(stream)
+    before = list(context._pinned.values())
+    stream.close()  # type: ignore[attr-defined]
+    assert on_device.pool._idle == [context] and before and context._pinned == {}
+    equal(answers(on_device, image_paths, batch_size=2, workers=2), expected)
+    assert not any(one is other for one in before for other in context._pinned.values())
 
 
 def test_no_more_goes_up_than_the_pictures_and_indices(tiny_bundle: Path, image_paths: list[Path]) -> None:
