@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +36,7 @@ from sacvit_deploy.scheduler import Answer, Item, Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
 
+WARM = 6  # batches, three in each of two sets of buffers
 AHEAD = 2  # batches that are decoded before stage 1 asks for them
 
 
@@ -42,11 +44,12 @@ class SACViT:
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, device, precision, threads: `auto` and None
-    choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "webgpu" or an
-    execution provider's name; provider: what it was called in the first versions. weights: "packed" for speed,
-    "mapped" to open at once and keep one copy for both engines. capture: on WebGPU, record calls and replay them.
-    scaled: decode large JPEGs at a fraction of their size for stage 1, and in full only where they continue
-    (`scaled.py`; changes stage 1's view a little).
+    choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "cuda:0,cuda:1" for
+    both, which take a stream's batches in turn, "webgpu" or an execution provider's name; provider: what it was called
+    in the first versions. weights: "packed" for speed, "mapped" to open at once and keep one copy for both engines.
+    capture: on WebGPU, record calls and replay them. scaled: decode large JPEGs at a fraction of their size for stage
+    1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
+    device_memory: MB that each engine may take of an NVIDIA GPU in ONNX Runtime.
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
     The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.
     `close`, or the end of a `with` block, lets the engines go. Safe to use from several threads. A forked child reads
@@ -69,11 +72,21 @@ class SACViT:
         max_pixels: int | None = None,
         max_memory: int | None = None,
         provider: str | None = None,
+        device_memory: int | None = None,
     ) -> None:
         # Absolute, as the process may change its folder before it reloads.
         self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
         self._how = Opening(
-            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory
+            backend,
+            device or provider,
+            precision,
+            threads,
+            weights,
+            scaled,
+            capture,
+            max_pixels,
+            max_memory,
+            device_memory,
         )
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
@@ -89,6 +102,21 @@ class SACViT:
     @opened.setter
     def opened(self, opened: OpenedModel) -> None:
         self._opened = opened
+
+    def warm(self, batch_size: int = 1, *, alpha: float | None = None) -> None:
+        """Run blank images through both stages, so that the first real ones wait for no engine to open.
+
+        batch_size, alpha: of the calls to come. Of several devices, all are warmed. Raises BackendError, UsageError.
+        """
+        side = self.config.geometry.image_size
+        blank = np.zeros((side, side, 3), np.uint8)
+        # Often enough for what repeats to be recorded, on every device.
+        count = WARM * batch_size * max(1, len(self.opened.pools))
+        for answer in self.stream(
+            itertools.repeat(blank, count), batch_size=batch_size, eta=1.0, alpha=alpha, workers=1
+        ):
+            if isinstance(answer, SacvitError):
+                raise answer
 
     def close(self) -> None:
         """Let go of the engines, their memory and their threads; using the model afterwards is a UsageError.
@@ -220,16 +248,16 @@ class SACViT:
         workers = usable_cores() if workers is None else check_threads(workers, "workers")
         opened = self.opened  # to the end of the stream
         eta = check_eta(opened.eta if eta is None else eta)
-        if opened.pool is not None:
-            opened.pool.check(batch_size)
+        for pool in opened.pools:
+            pool.check(batch_size)
         count = opened.config.num_targets(alpha)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
         take = partial(claim, bounds=preparer.bounds)
         return _stream(opened, eta, count, UntilFailure(sources), take, prepare, batch_size, workers)
 
-    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
-        """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
+    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages | Sequence[Stages]]:
+        """Lend the stages, on the devices or the host, for M = `count` and batches of up to `batch` images."""
         return self.opened.stages(count, batch)
 
     def prepare(self, source: ImageSource, channels: Channels = "rgb") -> Item:
@@ -252,14 +280,14 @@ def _stream(
     workers: int,
 ) -> Iterator[Prediction | SacvitError]:
     with opened.stages(count, batch_size) as stages:
+        scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
         # With one worker, this thread copies an image anyway.
-        places = stages.places(AHEAD) if workers > 1 else None
+        places = scheduler.places(batch_size, AHEAD) if workers > 1 else None
         ways: Any = (take, prepare)
         if places is not None:
             placed = PlacedPreparer(take, prepare, places)
             ways = (placed.claim, placed.prepare)
         items = prefetch(sources, ways[1], limit=AHEAD * batch_size, workers=workers, claim=ways[0], held=HELD)
-        scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
         for answer in scheduler.run(in_batches(items, batch_size)):
             yield _prediction(answer, opened)
     sources.raise_failure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,40 +52,61 @@ class Answer:
         return None if self.logits is None else softmax(self.logits)
 
 
+@dataclass
+class Replica:
+    """The stages of one device, and what is under way there: batches in flight with their images' numbers."""
+
+    stages: Stages
+    stage1: deque[tuple[InFlight, list[int]]] = field(default_factory=deque)
+    stage2: deque[tuple[InFlight, list[int]]] = field(default_factory=deque)
+    waiting: list[int] = field(default_factory=list)  # numbers of the images queued for stage 2, in order
+
+
 class Scheduler:
     """Sends images through the stages and yields answers in the images' order.
 
     Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
     many finished answers may wait behind them. Each stage has up to `depth` batches in flight: on a device the next
-    batch goes up before this one's logits are waited for.
+    batch goes up before this one's logits are waited for. stages: of one device, or of several that take the batches
+    in turn.
     """
 
-    def __init__(self, stages: Stages, eta: float, sac_batch: int, patience: int) -> None:
-        self._stages, self._eta = stages, eta
+    def __init__(self, stages: Stages | Sequence[Stages], eta: float, sac_batch: int, patience: int) -> None:
+        self._replicas = [Replica(each) for each in (stages if isinstance(stages, Sequence) else [stages])]
+        self._eta = eta
         self._sac_batch, self._patience = sac_batch, patience
         self._answers: dict[int, Answer] = {}
         self._received = self._yielded = 0
-        self._stage1: deque[tuple[InFlight, list[int]]] = deque()  # in flight, with the images' numbers
-        self._stage2: deque[tuple[InFlight, list[int]]] = deque()
-        self._waiting: list[int] = []  # numbers of the images queued for stage 2, in order
         self._pending: dict[int, Answer] = {}  # of images in a stage or between the two
+
+    def places(self, batch: int, ahead: int) -> Iterator[Pixels] | None:
+        """Yield memory for the images of batches of `batch`, in order, as `Stages.places` does; None where none is."""
+        places = [replica.stages.places(ahead) for replica in self._replicas]
+        given = [each for each in places if each is not None]
+        if len(given) < len(places):
+            return None
+        return itertools.chain.from_iterable(itertools.islice(each, batch) for each in itertools.cycle(given))
 
     def run(self, batches: Iterable[Sequence[Item]]) -> Iterator[Answer]:
         """Yield one answer for each item, in order. Raises BackendError."""
-        for batch in batches:
-            self._enqueue(batch)
-            while len(self._stage1) >= self._stages.depth:
-                self._gate()
+        for replica, batch in zip(itertools.cycle(self._replicas), batches, strict=False):
+            self._enqueue(replica, batch)
+            while len(replica.stage1) >= replica.stages.depth:
+                self._gate(replica)
             yield from self._finished()
             if len(self._answers) > self._patience:
-                self._enqueue_stage2(len(self._waiting))
-                self._wait_stage2(0)
+                for each in self._replicas:
+                    self._enqueue_stage2(each, len(each.waiting))
+                for each in self._replicas:
+                    self._wait_stage2(each, 0)
                 yield from self._finished()
-        while self._stage1:
-            self._gate()
-        while self._waiting:
-            self._enqueue_stage2(min(self._sac_batch, len(self._waiting)))
-        self._wait_stage2(0)
+        for replica in self._replicas:
+            while replica.stage1:
+                self._gate(replica)
+            while replica.waiting:
+                self._enqueue_stage2(replica, min(self._sac_batch, len(replica.waiting)))
+        for replica in self._replicas:
+            self._wait_stage2(replica, 0)
         yield from self._finished()
 
     def _finished(self) -> Iterator[Answer]:
@@ -92,7 +114,7 @@ class Scheduler:
             yield self._answers.pop(self._yielded)
             self._yielded += 1
 
-    def _enqueue(self, batch: Sequence[Item]) -> None:
+    def _enqueue(self, replica: Replica, batch: Sequence[Item]) -> None:
         """Start stage 1 on a batch; an image with an error is answered at once."""
         images: list[InputImage] = []
         numbers = []
@@ -106,12 +128,12 @@ class Scheduler:
                 images.append(image)
                 numbers.append(number)
         if numbers:
-            self._stage1.append((self._stages.enqueue_stage1(images), numbers))
+            replica.stage1.append((replica.stages.enqueue_stage1(images), numbers))
 
-    def _gate(self) -> None:
+    def _gate(self, replica: Replica) -> None:
         """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
-        in_flight, numbers = self._stage1.popleft()
-        answers = self._stages.wait_stage1(in_flight)
+        in_flight, numbers = replica.stage1.popleft()
+        answers = replica.stages.wait_stage1(in_flight)
         clock, eta = Clock(), self._eta
         highest = classify(answers, eta)
         # Row by row, in Python's own values: an image's share of this is what limits a fast device.
@@ -121,9 +143,9 @@ class Scheduler:
         in_flight.book("gate", clock.lap())
         errors: Mapping[int, SacvitError] = {}
         if goes_on:
-            queued = self._stages.queue_stage2(in_flight, np.array(goes_on))
+            queued = replica.stages.queue_stage2(in_flight, np.array(goes_on))
             errors = queued.errors
-            self._waiting += [numbers[row] for row in goes_on if row not in errors]
+            replica.waiting += [numbers[row] for row in goes_on if row not in errors]
             share_time(queued, [self._pending[numbers[row]].item.timing for row in goes_on])
         share_time(in_flight, [self._pending[number].item.timing for number in numbers])
         for number, probability in zip(numbers, highest, strict=True):
@@ -136,23 +158,23 @@ class Scheduler:
             for number, probability in zip(numbers, highest, strict=True):
                 if math.isnan(probability):
                     self._fail(number, overflow(self._pending[number].item.source, "EE"))
-        while len(self._waiting) >= self._sac_batch:
-            self._enqueue_stage2(self._sac_batch)
+        while len(replica.waiting) >= self._sac_batch:
+            self._enqueue_stage2(replica, self._sac_batch)
 
-    def _enqueue_stage2(self, size: int) -> None:
+    def _enqueue_stage2(self, replica: Replica, size: int) -> None:
         """Start stage 2 on the `size` images that have waited longest."""
         if size == 0:
             return
-        self._wait_stage2(self._stages.depth - 1)
-        numbers, self._waiting = self._waiting[:size], self._waiting[size:]
-        self._stage2.append((self._stages.enqueue_stage2(size), numbers))
-        self._wait_stage2(self._stages.depth - 1)
+        self._wait_stage2(replica, replica.stages.depth - 1)
+        numbers, replica.waiting = replica.waiting[:size], replica.waiting[size:]
+        replica.stage2.append((replica.stages.enqueue_stage2(size), numbers))
+        self._wait_stage2(replica, replica.stages.depth - 1)
 
-    def _wait_stage2(self, left: int) -> None:
+    def _wait_stage2(self, replica: Replica, left: int) -> None:
         """Answer the oldest batches of stage 2 until no more than `left` are in flight."""
-        while len(self._stage2) > left:
-            in_flight, numbers = self._stage2.popleft()
-            answers, targets = self._stages.wait_stage2(in_flight)
+        while len(replica.stage2) > left:
+            in_flight, numbers = replica.stage2.popleft()
+            answers, targets = replica.stages.wait_stage2(in_flight)
             clock = Clock()
             highest = classify(answers, self._eta)
             classes = most_probable(answers.logits, highest, range(len(numbers)))

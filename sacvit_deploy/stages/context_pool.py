@@ -41,6 +41,12 @@ class ContextPool:
         keep_forever((self.device, self._engine_sets, self._idle))
         self._forked = True
 
+    @property
+    def lent(self) -> int:
+        """Number of contexts that threads have at present."""
+        with self._lock:
+            return sum(engine_set.users for engine_set in self._engine_sets)
+
     def warm(self) -> None:
         """Open stage 1's engines now, so that what keeps them from opening shows at once. Raises BackendError."""
         context = self._take()

@@ -12,6 +12,7 @@ from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, batch_shape
 from sacvit_deploy.images.scaled import InputImage, full_image
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
+from sacvit_deploy.stages.engine_set import UPLOADS
 from sacvit_deploy.stages.image_blocks import ImageBlocks
 from sacvit_deploy.stages.protocol import InFlight
 from sacvit_deploy.stages.queue import RequestQueue
@@ -43,7 +44,8 @@ class StageOneBatch:
     tensors: dict[str, DeviceTensor]
     answers: dict[str, Array]
     slot: int
-    events: tuple[Event, Event, Event, Event]  # before the upload, before EE, after EE, after the download
+    # Around the upload; before the view, before EE, after EE, after the download.
+    events: tuple[Event, Event, Event, Event, Event, Event]
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,19 @@ class DeviceStages:
             pictures = self._blocks.find(images, rows)
             if pictures is None:
                 pictures = self._stacked(images, slot, rows)
-            stream = context.streams[0]
+            uploads, stream = context.streams[UPLOADS], context.streams[0]
             if (read := self._slot_read[slot]) is not None:
-                memory.wait_event(stream, read)
-            start = memory.record_event(stream)
-            memory.upload(place.tensors["pictures"], pictures, stream)
+                memory.wait_event(uploads, read)
+            start = memory.record_event(uploads)
+            memory.upload(place.tensors["pictures"], pictures, uploads)
+            uploaded = memory.record_event(uploads)
+            memory.wait_event(stream, uploaded)
+            ready = memory.record_event(stream)
             viewed = context.run("view", place.tensors)
             classified = context.run("ee", place.tensors)
             for name, array in place.answers.items():
                 memory.download(array, place.tensors[name], stream)
-            events = (start, viewed, classified, memory.record_event(stream))
+            events = (start, uploaded, ready, viewed, classified, memory.record_event(stream))
             return InFlight(size, private=StageOneBatch(place.tensors, place.answers, slot, events))
 
     def places(self, ahead: int) -> Iterator[Pixels]:
@@ -133,9 +138,9 @@ class DeviceStages:
     def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Wait for the answers; they stay until the slot's next batch."""
         batch: StageOneBatch = in_flight.private
-        start, viewed, classified, end = batch.events
+        start, uploaded, ready, viewed, classified, end = batch.events
         self._memory.synchronize(end)
-        in_flight.book("view", self._memory.elapsed(start, viewed))  # with the upload
+        in_flight.book("view", self._memory.elapsed(start, uploaded) + self._memory.elapsed(ready, viewed))
         in_flight.book("ee", self._memory.elapsed(viewed, classified))
         in_flight.book("gate", self._memory.elapsed(classified, end))
         return answers_of(batch.answers, in_flight.size)

@@ -169,3 +169,9 @@ def test_a_batchs_time_is_shared_by_its_pictures() -> None:
     timing = {"gate": 1.0, "decode": 5.0}
     share_time(in_flight, [timing])
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}
+
+
+def test_warming_opens_both_stages(tiny_bundle: Path) -> None:
+    fresh = SACViT(tiny_bundle, precision="fp32", threads=1)
+    fresh.warm(2)
+    assert fresh.cascade.sac_opened
