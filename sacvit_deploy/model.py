@@ -47,8 +47,8 @@ class SACViT:
     choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "cuda:0,cuda:1" for
     both, which take a stream's batches in turn, "webgpu" or an execution provider's name; provider: what it was called
     in the first versions. weights: "packed" for speed, "mapped" to open at once and keep one copy for both engines.
-    capture: on WebGPU, record calls and replay them. scaled: decode large JPEGs at a fraction of their size for stage
-    1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
+    capture: on WebGPU and CUDA, record calls and replay them. scaled: decode large JPEGs at a fraction of their size
+    for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
     device_memory: MB that each engine may take of an NVIDIA GPU in ONNX Runtime.
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
     The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.

@@ -37,6 +37,8 @@ def split_devices(text: str | None) -> list[str | None]:
     if text is None or "," not in text:
         return [text]
     names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"--device {text}: a name is missing; several devices are cuda:0,cuda:1")
     devices = [parse_device(name) for name in names]
     if len(set(devices)) < len(devices):
         raise UsageError(f"--device {text}: a device stands there twice; several streams on one are several threads")

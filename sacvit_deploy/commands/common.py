@@ -121,7 +121,7 @@ def backend_options(function: F) -> F:
         device_option,
         click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
         threads_option,
-        click.option("--capture", is_flag=True, help="On WebGPU: record the engines' calls and replay them."),
+        click.option("--capture", is_flag=True, help="On WebGPU and CUDA: record the engines' calls and replay them."),
         click.option("--device-memory", type=click.IntRange(min=1), help="MB that each engine may take, on CUDA."),
         max_memory_option,
         max_pixels_option,

@@ -148,8 +148,11 @@ class Graph:
         self._destroy(self._handle)
 
 
-def capture(stream: Stream, work: Callable[[], None]) -> Graph:
-    """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError."""
+def capture(stream: Stream, work: Callable[[], None], *, device_only: bool = False) -> Graph:
+    """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError.
+
+    device_only: refuse work that reads or calls the host, for whoever can't say that it will be there again.
+    """
     library = load_library()
     call("cudaStreamBeginCapture", stream, library.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
     try:
@@ -157,9 +160,26 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
     finally:
         graph = call("cudaStreamEndCapture", stream)
     try:
+        if device_only and not _stays_on_device(graph):
+            raise BackendError("what was recorded reads or calls the host, which only its first run may do")
         return Graph(call("cudaGraphInstantiate", graph, 0))
     finally:
         call("cudaGraphDestroy", graph)
+
+
+def _stays_on_device(graph: Any) -> bool:
+    """Tell whether a graph is of kernels, and of copies and fills within the device, alone."""
+    library = load_library()
+    kinds, within = library.cudaGraphNodeType, library.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    harmless = (kinds.cudaGraphNodeTypeKernel, kinds.cudaGraphNodeTypeMemset, kinds.cudaGraphNodeTypeEmpty)
+    _, count = call("cudaGraphGetNodes", graph)
+    nodes, _ = call("cudaGraphGetNodes", graph, count)
+    for node in nodes:
+        kind = call("cudaGraphNodeGetType", node)
+        copies = kind == kinds.cudaGraphNodeTypeMemcpy and call("cudaGraphMemcpyNodeGetParams", node).kind == within
+        if kind not in harmless and not copies:
+            return False
+    return True
 
 
 class _Event:

@@ -40,7 +40,7 @@ def test_several_devices() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("cuda,cuda:0", "twice"), ("cuda,cpu", "their own tensors"), ("cuda:0,", "--device : a device is")],
+    [("cuda,cuda:0", "twice"), ("cuda,cpu", "their own tensors"), ("cuda:0,", "a name is missing")],
 )
 def test_what_are_no_several_devices(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -20,7 +20,7 @@ class OnnxRuntimeDevice:
 
     Each session has its own copy of the weights, so there is one engine set. The files stay in memory: after a failure
     the engines are opened anew, in another engine set. number: the GPU's. capture: let the stages' engines be recorded
-    and replayed, on WebGPU. device_memory: MB that each session may take of a CUDA GPU.
+    and replayed, on WebGPU, or all engines, on CUDA. device_memory: MB that each session may take of a CUDA GPU.
     """
 
     max_batch = None
@@ -55,6 +55,10 @@ class OnnxRuntimeDevice:
         options = cuda_options(int(stream), self._number, self._device_memory) if on_cuda else {}
         location, guard = "cuda" if on_cuda else "cpu", self._sessions.guard
         plain = BoundSession(self._open(role, options), self._files[role].name, location, self._number, guard)
+        if self._capture and on_cuda:
+            from sacvit_deploy.backends.onnxruntime.graphs import RepeatingSession
+
+            return RepeatingSession(plain, plain.name, self.memory, stream)
         if not (self._capture and self._sessions.provider == WEBGPU and role in STAGES):
             return plain
         return CapturedSession(
