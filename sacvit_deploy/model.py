@@ -21,13 +21,14 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import check_threads, usable_cores
-from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.errors import SacvitError, UsageError, first_line
 from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
+from sacvit_deploy.images.scaled import BorrowedImage
 from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
 from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
@@ -213,8 +214,9 @@ class SACViT:
     ) -> list[Prediction | SacvitError]:
         """Classify images in one EE call and at most one SAC call; a bad image gives its error in its place.
 
-        sources: a list of what `predict` takes, or an array or tensor [B,H,W,C] or [B,C,H,W]. The rest: see `predict`.
-        Raises UsageError for one image in place of several.
+        sources: a list of what `predict` takes, or an array or tensor [B,H,W,C] or [B,C,H,W]. A tensor on the GPU that
+        the model runs on stays there; it must be [B,S,S,3] uint8, resized and cropped as the model wants it. The rest:
+        see `predict`. Raises UsageError for one image in place of several.
         """
         check_batch(sources)
         size = max(1, len(sources))
@@ -251,6 +253,8 @@ class SACViT:
         for pool in opened.pools:
             pool.check(batch_size)
         count = opened.config.num_targets(alpha)
+        if len(opened.pools) == 1 and opened.pools[0].holds(sources):
+            return _stream_borrowed(opened, eta, count, sources, check_channels(channels), batch_size)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
         take = partial(claim, bounds=preparer.bounds)
@@ -291,6 +295,30 @@ def _stream(
         for answer in scheduler.run(in_batches(items, batch_size)):
             yield _prediction(answer, opened)
     sources.raise_failure()
+
+
+def _stream_borrowed(
+    opened: OpenedModel, eta: float, count: int, tensor: Any, channels: Channels, batch_size: int
+) -> Iterator[Prediction | SacvitError]:
+    side, name, trouble = opened.config.geometry.image_size, f"<{type(tensor).__name__}>", ""
+    if channels != "rgb":
+        trouble = f"channels is {channels!r}"
+    else:
+        with opened.pools[0].stages(count, batch_size) as stages:
+            try:
+                images = stages.borrow(tensor)
+            except Exception as error:  # each library has its own
+                trouble = first_line(error)
+            else:
+                items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in range(len(tensor)))
+                scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
+                for answer in scheduler.run(in_batches(items, batch_size)):
+                    yield _prediction(answer, opened)
+    if trouble:
+        raise UsageError(
+            f"a tensor on the GPU is taken as it is, so it must be RGB, uint8 [B,{side},{side},3] and contiguous "
+            f"({trouble}); give others by .cpu(), to be resized and cropped"
+        )
 
 
 def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:

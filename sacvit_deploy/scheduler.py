@@ -15,19 +15,23 @@ from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import classify, most_probable, softmax
 from sacvit_deploy.errors import OutputError, SacvitError
-from sacvit_deploy.images.scaled import InputImage, ScaledImage
+from sacvit_deploy.images.scaled import BorrowedImage, InputImage, ScaledImage
 from sacvit_deploy.stages.protocol import InFlight, Stages
 
 
 @dataclass
 class Item:
-    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step."""
+    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step.
+
+    borrowed: instead of pixels, an image that is on the device already.
+    """
 
     source: str
     pixels: Pixels | None
     error: SacvitError | None = None
     timing: dict[str, float] = field(default_factory=dict)
     scaled: ScaledImage | None = None
+    borrowed: BorrowedImage | None = None
 
 
 @dataclass
@@ -120,7 +124,7 @@ class Scheduler:
         numbers = []
         for item in batch:
             number, self._received = self._received, self._received + 1
-            image = item.scaled if item.pixels is None else item.pixels
+            image = item.pixels if item.pixels is not None else item.scaled or item.borrowed
             if image is None:
                 self._answers[number] = Answer(item, error=item.error)
             else:

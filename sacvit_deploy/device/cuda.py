@@ -17,6 +17,7 @@ from sacvit_deploy.device.linear import LinearMemory
 from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of, with_room
 from sacvit_deploy.errors import BackendError, first_line, import_library
 
+CUDA_DEVICE = 2  # DLPack's number for it
 _THREAD = threading.local()  # number: the GPU that was set for a thread
 HINTS = {
     "cudaErrorMemoryAllocation": "ask for smaller batches",
@@ -74,6 +75,7 @@ class CudaMemory(LinearMemory):
 
     def __init__(self, number: int = 0) -> None:
         self.gpu, self.number = find_gpu(number), number
+        self.dlpack_device = (CUDA_DEVICE, number)
         self._kinds = load_library().cudaMemcpyKind
         self.activate()
 

@@ -6,8 +6,10 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.device.dlpack import dlpack_device
 from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import BackendError, UsageError
 from sacvit_deploy.forks import forget_in_children, keep_forever
@@ -46,6 +48,11 @@ class ContextPool:
         """Number of contexts that threads have at present."""
         with self._lock:
             return sum(engine_set.users for engine_set in self._engine_sets)
+
+    def holds(self, source: Any) -> bool:
+        """Tell whether a source is a tensor of another library on this device."""
+        device = self.device.memory.dlpack_device
+        return device is not None and dlpack_device(source) == device
 
     def warm(self) -> None:
         """Open stage 1's engines now, so that what keeps them from opening shows at once. Raises BackendError."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.confidence import StageAnswers
-from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, batch_shape
-from sacvit_deploy.images.scaled import InputImage, full_image
+from sacvit_deploy.device.dlpack import BorrowedImages, borrow_images
+from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Rows, Stream, batch_shape
+from sacvit_deploy.images.scaled import BorrowedImage, InputImage, full_image
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.engine_set import UPLOADS
 from sacvit_deploy.stages.image_blocks import ImageBlocks
@@ -82,14 +84,11 @@ class DeviceStages:
             size = len(images)
             rows = context.engine("ee").rows(size)
             place = context.kept(("stage 1", slot, rows, self._batch), lambda: self._stage1_slot(slot, rows))
-            pictures = self._blocks.find(images, rows)
-            if pictures is None:
-                pictures = self._stacked(images, slot, rows)
             uploads, stream = context.streams[UPLOADS], context.streams[0]
             if (read := self._slot_read[slot]) is not None:
                 memory.wait_event(uploads, read)
             start = memory.record_event(uploads)
-            memory.upload(place.tensors["pictures"], pictures, uploads)
+            self._bring(images, place.tensors["pictures"], slot, uploads)
             uploaded = memory.record_event(uploads)
             memory.wait_event(stream, uploaded)
             ready = memory.record_event(stream)
@@ -99,6 +98,26 @@ class DeviceStages:
                 memory.download(array, place.tensors[name], stream)
             events = (start, uploaded, ready, viewed, classified, memory.record_event(stream))
             return InFlight(size, private=StageOneBatch(place.tensors, place.answers, slot, events))
+
+    def _bring(self, images: Sequence[InputImage], target: DeviceTensor, slot: int, stream: Stream) -> None:
+        """Put images where the view reads them: from this host, or from where another library has them here."""
+        first, rows = images[0], target.shape[0]
+        if isinstance(first, BorrowedImage):
+            part = Rows({"pictures": first.images.tensor}, first.row, first.row + len(images))
+            self._memory.join({"pictures": target}, [part], stream)
+            return
+        pictures = self._blocks.find(images, rows)
+        if pictures is None:
+            pictures = self._stacked(images, slot, rows)
+        self._memory.upload(target, pictures, stream)
+
+    def borrow(self, source: Any) -> BorrowedImages:
+        """Take a tensor of another library that is on this device.
+
+        Raises ValueError unless it is [B,S,S,3] uint8 without gaps, or what its library says.
+        """
+        with self._context.engine_set:
+            return borrow_images(source, self._config.geometry.image_size, self._context.streams[UPLOADS])
 
     def places(self, ahead: int) -> Iterator[Pixels]:
         """Yield page-locked rows for images in their order: whole batches of them go up without another copy."""

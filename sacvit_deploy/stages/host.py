@@ -21,12 +21,13 @@ def stage_one_view(cascade: Cascade, images: Sequence[InputImage]) -> Array:
     if not any(isinstance(image, ScaledImage) for image in images):
         return cascade.low_view([full_image(image) for image in images])
     preprocessing = cascade.config.preprocessing
-    return np.stack(
-        [
-            half_view(image, preprocessing) if isinstance(image, ScaledImage) else cascade.low_view([image])[0]
-            for image in images
-        ]
-    )
+
+    def view(image: InputImage) -> Array:
+        if isinstance(image, ScaledImage):
+            return half_view(image, preprocessing)
+        return np.asarray(cascade.low_view([full_image(image)])[0])
+
+    return np.stack([view(image) for image in images])
 
 
 class HostStages:
