@@ -84,11 +84,15 @@ class DeviceStages:
             size = len(images)
             rows = context.engine("ee").rows(size)
             place = context.kept(("stage 1", slot, rows, self._batch), lambda: self._stage1_slot(slot, rows))
+            source = self._source(images, slot, rows)
             uploads, stream = context.streams[UPLOADS], context.streams[0]
             if (read := self._slot_read[slot]) is not None:
                 memory.wait_event(uploads, read)
             start = memory.record_event(uploads)
-            self._bring(images, place.tensors["pictures"], slot, uploads)
+            if isinstance(source, Rows):
+                memory.join({"pictures": place.tensors["pictures"]}, [source], uploads)
+            else:
+                memory.upload(place.tensors["pictures"], source, uploads)
             uploaded = memory.record_event(uploads)
             memory.wait_event(stream, uploaded)
             ready = memory.record_event(stream)
@@ -99,17 +103,13 @@ class DeviceStages:
             events = (start, uploaded, ready, viewed, classified, memory.record_event(stream))
             return InFlight(size, private=StageOneBatch(place.tensors, place.answers, slot, events))
 
-    def _bring(self, images: Sequence[InputImage], target: DeviceTensor, slot: int, stream: Stream) -> None:
-        """Put images where the view reads them: from this host, or from where another library has them here."""
-        first, rows = images[0], target.shape[0]
+    def _source(self, images: Sequence[InputImage], slot: int, rows: int) -> Pixels | Rows:
+        """Return images as one array [rows,S,S,3] to upload, or as rows of another library's tensor on the device."""
+        first = images[0]
         if isinstance(first, BorrowedImage):
-            part = Rows({"pictures": first.images.tensor}, first.row, first.row + len(images))
-            self._memory.join({"pictures": target}, [part], stream)
-            return
+            return Rows({"pictures": first.images.tensor}, first.row, first.row + len(images))
         pictures = self._blocks.find(images, rows)
-        if pictures is None:
-            pictures = self._stacked(images, slot, rows)
-        self._memory.upload(target, pictures, stream)
+        return self._stacked(images, slot, rows) if pictures is None else pictures
 
     def borrow(self, source: Any) -> BorrowedImages:
         """Take a tensor of another library that is on this device.
