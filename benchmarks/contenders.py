@@ -64,7 +64,7 @@ class WholeView:
             view = full_view([item.pixels for item in items if item.pixels is not None], self.preprocessing)
             lap("view")
             logits = self.logits(view, lap)
-            highest = classify(StageAnswers(logits), 0.0)
+            highest = classify(StageAnswers(logits))
             classes = most_probable(logits, highest, range(len(items)))
             lap("answer")
             share_time(in_flight, [item.timing for item in items])

@@ -36,17 +36,18 @@ def softmax(logits: Array) -> npt.NDArray[np.float64]:
     return np.asarray(values)
 
 
-def classify(answers: StageAnswers, eta: float) -> list[float]:
+def classify(answers: StageAnswers, etas: Sequence[float] = ()) -> list[float]:
     """Return the highest probability of each of B images, NaN where a logit is not finite.
 
-    A device's own confidence is taken as it is, but where it is within NEAR of eta: there, as where there is none, the
-    host computes it from the logits, in fp64. So the gate, `> eta`, decides the same whoever computed the confidence.
+    A device's own confidence is taken as it is, but where it is within NEAR of the image's eta: there, as where there
+    is none, the host computes it from the logits, in fp64. So the gate, `> eta`, decides the same whoever computed the
+    confidence. etas: [B]; none where there is no gate.
     """
     if answers.confidence is None:
         return _highest(answers.logits)
     found = []
     for row, (probability, total) in enumerate(answers.confidence.tolist()):
-        if abs(probability - eta) <= NEAR:
+        if etas and abs(probability - etas[row]) <= NEAR:
             probability = _highest(answers.logits[row : row + 1])[0]
         # A sum of finite logits is finite; times zero, it changes nothing, and makes NaN of all others.
         found.append(probability + 0.0 * total)

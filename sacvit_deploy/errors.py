@@ -11,11 +11,20 @@ from typing import Any
 
 
 class SacvitError(Exception):
-    """Base of all deliberate errors; a command prints one line and exits with 1."""
+    """Base of all deliberate errors; a command prints one line and exits with 1.
+
+    position: of an error in the place of an image's answer, the image's number in its source, from 0.
+    """
+
+    position: int | None = None
 
 
 class ImageError(SacvitError):
     """Image that can't be decoded or is refused."""
+
+
+class TooLargeError(ImageError):
+    """Image with more pixels, or that takes more memory, than the limit."""
 
 
 class BundleError(SacvitError):
@@ -40,6 +49,14 @@ class BackendError(SacvitError):
 
 class OutputError(SacvitError):
     """Engine outputs that are no answer: NaN or infinite logits."""
+
+
+class RequestError(SacvitError):
+    """Request to stage 2 that is damaged, or of another bundle."""
+
+
+class RemoteError(SacvitError):
+    """Stage 2 on another machine that can't be reached, or gives no answer."""
 
 
 class UsageError(SacvitError, ValueError):

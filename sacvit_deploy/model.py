@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
-from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,24 +20,25 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import check_threads, usable_cores
-from sacvit_deploy.errors import SacvitError, UsageError, first_line
+from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.images.live_source import Keep
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
-from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
-from sacvit_deploy.images.scaled import BorrowedImage
-from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
+from sacvit_deploy.images.sources import check_batch
 from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.preparing import PlacedPreparer
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
+from sacvit_deploy.stream import Stream, begin_borrowed, begin_stream, check_pace
+
+if TYPE_CHECKING:  # asyncio takes long to import
+    from sacvit_deploy.asynchronous import AsyncStream, Calls
 
 WARM = 6  # batches, three in each of two sets of buffers
-AHEAD = 2  # batches that are decoded before stage 1 asks for them
 
 
 class SACViT:
@@ -52,6 +52,9 @@ class SACViT:
     for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
     device_memory: MB that each engine may take of an NVIDIA GPU in ONNX Runtime.
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
+    stage_two: `http://host:port` of a `sacvit serve` that runs stage 2 in place of an engine here. stage_two_timeout,
+    stage_two_retries: seconds for one try, and further tries. stage_two_fallback: where it gives no answer, "error" is
+    a RemoteError in the image's place, "stage_one" stage 1's answer, with the reason in `Prediction.fallback`.
     The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.
     `close`, or the end of a `with` block, lets the engines go. Safe to use from several threads. A forked child reads
     the same files again and opens engines of its own, at its first image (on a GPU it is refused). A pickle
@@ -74,23 +77,20 @@ class SACViT:
         max_memory: int | None = None,
         provider: str | None = None,
         device_memory: int | None = None,
+        stage_two: str | None = None,
+        stage_two_timeout: float = 2.0,
+        stage_two_retries: int = 1,
+        stage_two_fallback: str = "error",
     ) -> None:
         # Absolute, as the process may change its folder before it reloads.
         self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
         self._how = Opening(
-            backend,
-            device or provider,
-            precision,
-            threads,
-            weights,
-            scaled,
-            capture,
-            max_pixels,
-            max_memory,
-            device_memory,
-        )
+            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory,
+            device_memory, stage_two, stage_two_timeout, stage_two_retries, stage_two_fallback,
+        )  # fmt: skip
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
+        self._calls: Calls | None = None
         self._opened: OpenedModel | None = open_model(self._folder, self._how, self._bounds)
 
     @property
@@ -227,38 +227,66 @@ class SACViT:
         self,
         sources: Iterable[ImageSource],
         *,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         eta: float | None = None,
         alpha: float | None = None,
         workers: int | None = None,
         channels: Channels = "rgb",
-    ) -> Iterator[Prediction | SacvitError]:
+        max_delay: float | None = None,
+        keep: Keep = "all",
+    ) -> Stream:
         """Classify any number of images, in order, with bounded memory; a bad image gives its error in its place.
 
         Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing images of
-        several EE batches are joined to whole SAC batches of `batch_size`. What an image can be, eta, alpha and
-        channels: see `predict`.
+        several EE batches are joined to whole SAC batches of `batch_size`, 64 unless given. What an image can be, eta,
+        alpha and channels: see `predict`. Each answer, an error too, has the `position` of its image.
 
-        A PIL image, array, buffer or open file is copied when it's taken, in the thread that iterates: its owner may
+        max_delay, keep: for a camera and other sources that set the pace, which a thread of their own then reads.
+        Both stages begin with what there is as soon as they have nothing else to do. max_delay: seconds after which an
+        image waits for no others, only for calls under way. keep: "latest" drops images that wait when newer ones come,
+        so that answers keep up with the source: of those not begun it keeps `batch_size`, 1 unless given.
+
+        A PIL image, array, buffer or open file is copied when it's taken, in the thread that takes it: its owner may
         change or reuse it as soon as the next one is asked for. Where the sources' own iterator raises, the answers of
         the images before come first, then its exception. Raises UsageError for one image in place of several.
         """
         check_batch(sources)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size!r:.80}; it must be a whole number, at least 1")
-        batch_size = int(batch_size)
+        pace = check_pace(batch_size, max_delay, keep)
         workers = usable_cores() if workers is None else check_threads(workers, "workers")
         opened = self.opened  # to the end of the stream
         eta = check_eta(opened.eta if eta is None else eta)
         for pool in opened.pools:
-            pool.check(batch_size)
+            pool.check(pace.batch)
         count = opened.config.num_targets(alpha)
         if len(opened.pools) == 1 and opened.pools[0].holds(sources):
-            return _stream_borrowed(opened, eta, count, sources, check_channels(channels), batch_size)
+            return begin_borrowed(opened, sources, check_channels(channels), eta=eta, count=count, batch=pace.batch)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
-        take = partial(claim, bounds=preparer.bounds)
-        return _stream(opened, eta, count, UntilFailure(sources), take, prepare, batch_size, workers)
+        return begin_stream(opened, sources, prepare, eta=eta, count=count, pace=pace, workers=workers)
+
+    async def apredict(
+        self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None, channels: Channels = "rgb"
+    ) -> Prediction:
+        """Classify one image as `predict` does, in a thread, for asyncio; as many at a time as there are cores.
+
+        The source must stay as it is until the answer is there, or the call was cancelled before it was begun.
+        """
+        from sacvit_deploy.asynchronous import Calls
+
+        if self._calls is None:
+            self._calls = Calls()
+        return await self._calls.run(partial(self.predict, source, eta=eta, alpha=alpha, channels=channels))
+
+    def astream(self, sources: Iterable[ImageSource] | AsyncIterable[ImageSource], **options: Any) -> AsyncStream:
+        """Classify any number of images as `stream` does, for `async for`; a thread runs it and reads the sources.
+
+        sources: may be an asynchronous iterable, too, of the running event loop. options: those of `stream`.
+        """
+        from sacvit_deploy.asynchronous import AsyncStream, from_async
+
+        if isinstance(sources, AsyncIterable):
+            sources = from_async(sources)
+        return AsyncStream(self.stream(sources, **options))
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages | Sequence[Stages]]:
         """Lend the stages, on the devices or the host, for M = `count` and batches of up to `batch` images."""
@@ -271,69 +299,3 @@ class SACViT:
     def prepare_scaled(self, source: ImageSource, channels: Channels = "rgb") -> Item:
         """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
         return self.opened.preparer.scaled(source, check_channels(channels))
-
-
-def _stream(
-    opened: OpenedModel,
-    eta: float,
-    count: int,
-    sources: UntilFailure[AnySource],
-    take: Callable[[AnySource], tuple[AnySource, int]],
-    prepare: Callable[[AnySource], Item],
-    batch_size: int,
-    workers: int,
-) -> Iterator[Prediction | SacvitError]:
-    with opened.stages(count, batch_size) as stages:
-        scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-        # With one worker, this thread copies an image anyway.
-        places = scheduler.places(batch_size, AHEAD) if workers > 1 else None
-        ways: Any = (take, prepare)
-        if places is not None:
-            placed = PlacedPreparer(take, prepare, places)
-            ways = (placed.claim, placed.prepare)
-        items = prefetch(sources, ways[1], limit=AHEAD * batch_size, workers=workers, claim=ways[0], held=HELD)
-        for answer in scheduler.run(in_batches(items, batch_size)):
-            yield _prediction(answer, opened)
-    sources.raise_failure()
-
-
-def _stream_borrowed(
-    opened: OpenedModel, eta: float, count: int, tensor: Any, channels: Channels, batch_size: int
-) -> Iterator[Prediction | SacvitError]:
-    side, name, trouble = opened.config.geometry.image_size, f"<{type(tensor).__name__}>", ""
-    if channels != "rgb":
-        trouble = f"channels is {channels!r}"
-    else:
-        with opened.pools[0].stages(count, batch_size) as stages:
-            try:
-                images = stages.borrow(tensor)
-            except Exception as error:  # each library has its own
-                trouble = first_line(error)
-            else:
-                items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in range(len(tensor)))
-                scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-                for answer in scheduler.run(in_batches(items, batch_size)):
-                    yield _prediction(answer, opened)
-    if trouble:
-        raise UsageError(
-            f"a tensor on the GPU is taken as it is, so it must be RGB, uint8 [B,{side},{side},3] and contiguous "
-            f"({trouble}); give others by .cpu(), to be resized and cropped"
-        )
-
-
-def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
-    if answer.error is not None:
-        return answer.error
-    assert answer.logits is not None
-    return Prediction.from_logits(
-        answer.logits,
-        answer.index,
-        float(np.float32(answer.probability)),
-        source=answer.item.source,
-        labels=opened.bundle.labels,
-        stage=answer.stage,
-        stage_one_probability=answer.stage_one_probability,
-        grid=opened.config.geometry.grid,
-        targets=answer.targets,
-        timing=answer.item.timing,
-    )

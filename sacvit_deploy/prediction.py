@@ -21,7 +21,9 @@ class Prediction:
     that stage, computed when they are first read. stage_one_probability: stage 1's highest, which the gate compared
     with eta. targets: [M] low-res indices, None after an exit. timing: seconds by step, those of a batch divided
     equally among its images. The steps are decode, preprocess, view (the half-size image), ee, gate, gather (select,
-    gather, compact), sac and answer (stage 2's highest probability).
+    gather, compact), sac and answer (stage 2's highest probability); remote, where stage 2 ran elsewhere. position: the
+    image's number in the source or batch, from 0. fallback: why stage 2, where the image should have gone, gave no
+    answer; None unless stage 1's stands in for it.
     """
 
     source: str
@@ -32,6 +34,8 @@ class Prediction:
     grid: int
     targets: npt.NDArray[np.int64] | None
     timing: Mapping[str, float]
+    position: int = 0
+    fallback: str | None = None
 
     @classmethod
     def from_logits(cls, logits: npt.NDArray[np.float32], index: int, probability: float, **fields: Any) -> Prediction:
@@ -110,4 +114,5 @@ class Prediction:
             "targets": None if self.targets is None else self.targets.tolist(),
             "grid": self.grid,
             "timing_ms": {step: round(1000 * seconds, 3) for step, seconds in self.timing.items()},
+            **({} if self.fallback is None else {"fallback": self.fallback}),
         }

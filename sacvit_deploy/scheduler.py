@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import classify, most_probable, softmax
-from sacvit_deploy.errors import OutputError, SacvitError
+from sacvit_deploy.errors import OutputError, RemoteError, SacvitError
 from sacvit_deploy.images.scaled import BorrowedImage, InputImage, ScaledImage
 from sacvit_deploy.stages.protocol import InFlight, Stages
 
@@ -23,7 +25,8 @@ from sacvit_deploy.stages.protocol import InFlight, Stages
 class Item:
     """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step.
 
-    borrowed: instead of pixels, an image that is on the device already.
+    position: its number in the source; None where all of them come, which the scheduler counts itself. due: when it is
+    not to wait for others any more (`time.monotonic`). borrowed: instead of pixels, an image that is on the device.
     """
 
     source: str
@@ -31,14 +34,25 @@ class Item:
     error: SacvitError | None = None
     timing: dict[str, float] = field(default_factory=dict)
     scaled: ScaledImage | None = None
+    position: int | None = None
+    due: float = math.inf
     borrowed: BorrowedImage | None = None
+
+
+class Verdict(NamedTuple):
+    """What a stage says of an image: its logits [C], the most probable class and that one's probability."""
+
+    logits: Array
+    best: int
+    probability: float
 
 
 @dataclass
 class Answer:
     """An image coming out: the logits [C] of the stage that answered, or its error.
 
-    index, probability: the most probable class.
+    index, probability: the most probable class. kept: what stage 1 says, where that may have to stand in for stage 2.
+    fallback: why it does.
     """
 
     item: Item
@@ -49,11 +63,17 @@ class Answer:
     stage_one_probability: float = 0.0
     targets: Array | None = None
     error: SacvitError | None = None
+    kept: Verdict | None = None
+    fallback: str | None = None
 
     @cached_property
     def probabilities(self) -> Array | None:
         """Probabilities [C] fp64; None where there is an error."""
         return None if self.logits is None else softmax(self.logits)
+
+    def take(self, verdict: Verdict) -> None:
+        """Answer with what a stage says."""
+        self.logits, self.index, self.probability = verdict
 
 
 @dataclass
@@ -71,13 +91,16 @@ class Scheduler:
 
     Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
     many finished answers may wait behind them. Each stage has up to `depth` batches in flight: on a device the next
-    batch goes up before this one's logits are waited for. stages: of one device, or of several that take the batches
-    in turn.
+    batch goes up before this one's logits are waited for. An image that is due waits for no others. stages: of one
+    device, or of several that take the batches in turn. fallback: stage 1's answer stands in where stage 2 could not
+    be reached.
     """
 
-    def __init__(self, stages: Stages | Sequence[Stages], eta: float, sac_batch: int, patience: int) -> None:
+    def __init__(
+        self, stages: Stages | Sequence[Stages], eta: float, sac_batch: int, patience: int, fallback: bool = False
+    ) -> None:
         self._replicas = [Replica(each) for each in (stages if isinstance(stages, Sequence) else [stages])]
-        self._eta = eta
+        self._eta, self._fallback = eta, fallback
         self._sac_batch, self._patience = sac_batch, patience
         self._answers: dict[int, Answer] = {}
         self._received = self._yielded = 0
@@ -92,11 +115,22 @@ class Scheduler:
         return itertools.chain.from_iterable(itertools.islice(each, batch) for each in itertools.cycle(given))
 
     def run(self, batches: Iterable[Sequence[Item]]) -> Iterator[Answer]:
-        """Yield one answer for each item, in order. Raises BackendError."""
-        for replica, batch in zip(itertools.cycle(self._replicas), batches, strict=False):
+        """Yield one answer for each item, in order. An empty batch ends what is under way. Raises BackendError."""
+        turns = itertools.cycle(self._replicas)
+        for batch in batches:
+            if not batch:
+                self._flush()
+            replica = next(turns) if batch else self._replicas[0]
             self._enqueue(replica, batch)
+            for each in self._replicas:
+                while each.stage2 and self._due(each.stage2[0][1]):
+                    self._wait_stage2(each, len(each.stage2) - 1)
             while len(replica.stage1) >= replica.stages.depth:
                 self._gate(replica)
+            # Stage 1 of a batch that is due needs no more: at once there follows another batch, or an empty one.
+            for each in self._replicas:
+                if self._due(each.waiting):
+                    self._enqueue_stage2(each, len(each.waiting))
             yield from self._finished()
             if len(self._answers) > self._patience:
                 for each in self._replicas:
@@ -104,6 +138,11 @@ class Scheduler:
                 for each in self._replicas:
                     self._wait_stage2(each, 0)
                 yield from self._finished()
+        self._flush()
+        yield from self._finished()
+
+    def _flush(self) -> None:
+        """End what is under way in both stages."""
         for replica in self._replicas:
             while replica.stage1:
                 self._gate(replica)
@@ -111,7 +150,13 @@ class Scheduler:
                 self._enqueue_stage2(replica, min(self._sac_batch, len(replica.waiting)))
         for replica in self._replicas:
             self._wait_stage2(replica, 0)
-        yield from self._finished()
+
+    def _due(self, numbers: Sequence[int]) -> bool:
+        """Tell whether the first of these images, the oldest, is not to wait any more."""
+        if not numbers:
+            return False
+        due = self._pending[numbers[0]].item.due
+        return due != math.inf and due <= time.monotonic()
 
     def _finished(self) -> Iterator[Answer]:
         while self._yielded in self._answers:
@@ -124,6 +169,8 @@ class Scheduler:
         numbers = []
         for item in batch:
             number, self._received = self._received, self._received + 1
+            if item.position is None:
+                item.position = number
             image = item.pixels if item.pixels is not None else item.scaled or item.borrowed
             if image is None:
                 self._answers[number] = Answer(item, error=item.error)
@@ -137,31 +184,11 @@ class Scheduler:
     def _gate(self, replica: Replica) -> None:
         """Wait for the oldest batch of stage 1: answer the exits, queue the rest for stage 2."""
         in_flight, numbers = replica.stage1.popleft()
-        answers = replica.stages.wait_stage1(in_flight)
-        clock, eta = Clock(), self._eta
-        highest = classify(answers, eta)
-        # Row by row, in Python's own values: an image's share of this is what limits a fast device.
-        exits = [row for row, probability in enumerate(highest) if probability > eta]
-        goes_on = [row for row, probability in enumerate(highest) if probability <= eta]  # NaN does neither
-        classes = most_probable(answers.logits, highest, exits)
-        in_flight.book("gate", clock.lap())
-        errors: Mapping[int, SacvitError] = {}
-        if goes_on:
-            queued = replica.stages.queue_stage2(in_flight, np.array(goes_on))
-            errors = queued.errors
-            replica.waiting += [numbers[row] for row in goes_on if row not in errors]
-            share_time(queued, [self._pending[numbers[row]].item.timing for row in goes_on])
-        share_time(in_flight, [self._pending[number].item.timing for number in numbers])
-        for number, probability in zip(numbers, highest, strict=True):
-            self._pending[number].stage_one_probability = probability
-        for row in exits:
-            self._answer(numbers[row], answers.logits[row], classes[row], highest[row])
-        for row, error in errors.items():
-            self._fail(numbers[row], error)
-        if len(exits) + len(goes_on) < len(numbers):
-            for number, probability in zip(numbers, highest, strict=True):
-                if math.isnan(probability):
-                    self._fail(number, overflow(self._pending[number].item.source, "EE"))
+        answers = [self._pending[number] for number in numbers]
+        waiting = gate(replica.stages, in_flight, answers, self._eta, self._fallback)
+        replica.waiting += [numbers[row] for row in waiting]
+        for row in set(range(len(numbers))).difference(waiting):
+            self._answers[numbers[row]] = self._pending.pop(numbers[row])
         while len(replica.waiting) >= self._sac_batch:
             self._enqueue_stage2(replica, self._sac_batch)
 
@@ -178,29 +205,74 @@ class Scheduler:
         """Answer the oldest batches of stage 2 until no more than `left` are in flight."""
         while len(replica.stage2) > left:
             in_flight, numbers = replica.stage2.popleft()
-            answers, targets = replica.stages.wait_stage2(in_flight)
-            clock = Clock()
-            highest = classify(answers, self._eta)
-            classes = most_probable(answers.logits, highest, range(len(numbers)))
-            in_flight.book("answer", clock.lap())
-            share_time(in_flight, [self._pending[number].item.timing for number in numbers])
-            for row, number in enumerate(numbers):
-                answer = self._pending[number]
-                answer.stage, answer.targets = 2, targets[row]
-                if math.isnan(highest[row]):
-                    self._fail(number, overflow(answer.item.source, "SAC"))
-                else:
-                    self._answer(number, answers.logits[row], classes[row], highest[row])
+            finish(replica.stages, in_flight, [self._pending[number] for number in numbers])
+            for number in numbers:
+                self._answers[number] = self._pending.pop(number)
 
-    def _answer(self, number: int, logits: Array, index: int, probability: float) -> None:
-        """Finish an image. The logits are copied, as others come into their place."""
-        answer = self._answers[number] = self._pending.pop(number)
-        answer.logits, answer.index, answer.probability = logits.copy(), index, probability
 
-    def _fail(self, number: int, error: SacvitError) -> None:
-        """Finish an image with its error."""
-        self._answers[number] = self._pending.pop(number)
-        self._answers[number].error = error
+def gate(
+    stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array, keep: bool = False
+) -> list[int]:
+    """Wait for stage 1 on a batch; write into `answers`, one for each image, those of the exits and the errors.
+
+    The other images are queued for stage 2. Returns their rows. eta: one for all, or [B]. keep: what stage 1 says of
+    these, too. Raises BackendError.
+    """
+    given = stages.wait_stage1(in_flight)
+    clock = Clock()
+    etas: Sequence[float] = eta.tolist() if isinstance(eta, np.ndarray) else [eta] * len(answers)
+    highest = classify(given, etas)
+    # Row by row, in Python's own values: an image's share of this is what limits a fast device.
+    exits = [row for row, probability in enumerate(highest) if probability > etas[row]]
+    goes_on = [row for row, probability in enumerate(highest) if probability <= etas[row]]  # NaN does neither
+    classes = most_probable(given.logits, highest, range(len(answers)) if keep else exits)
+    in_flight.book("gate", clock.lap())
+    errors: Mapping[int, SacvitError] = {}
+    if goes_on:
+        queued = stages.queue_stage2(in_flight, np.array(goes_on))
+        errors = queued.errors
+        share_time(queued, [answers[row].item.timing for row in goes_on])
+    share_time(in_flight, [answer.item.timing for answer in answers])
+    for answer, probability in zip(answers, highest, strict=True):
+        answer.stage_one_probability = probability
+    # Copies, as others come into the logits' place.
+    for row in exits:
+        answers[row].take(Verdict(given.logits[row].copy(), classes[row], highest[row]))
+    for row in goes_on if keep else ():
+        answers[row].kept = Verdict(given.logits[row].copy(), classes[row], highest[row])
+    for row, error in errors.items():
+        answers[row].error = error
+    if len(exits) + len(goes_on) < len(answers):
+        for answer in answers:
+            if math.isnan(answer.stage_one_probability):
+                answer.error = overflow(answer.item.source, "EE")
+    return [row for row in goes_on if row not in errors] if errors else goes_on
+
+
+def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> None:
+    """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image.
+
+    Where stage 2 could not be reached, and what stage 1 says was kept for that, it is the answer. Raises BackendError.
+    """
+    given, targets = stages.wait_stage2(in_flight)
+    clock = Clock()
+    highest = classify(given)
+    classes = most_probable(given.logits, highest, range(len(answers)))
+    in_flight.book("answer", clock.lap())
+    share_time(in_flight, [answer.item.timing for answer in answers])
+    for row, answer in enumerate(answers):
+        error = in_flight.errors.get(row)
+        if isinstance(error, RemoteError) and answer.kept is not None:
+            answer.take(answer.kept)
+            answer.fallback = str(error)
+            continue
+        answer.stage, answer.targets = 2, targets[row]
+        if error is not None:
+            answer.error = type(error)(f"{answer.item.source}: {error}")
+        elif math.isnan(highest[row]):
+            answer.error = overflow(answer.item.source, "SAC")
+        else:
+            answer.take(Verdict(given.logits[row].copy(), classes[row], highest[row]))
 
 
 def share_time(in_flight: InFlight, timings: Sequence[dict[str, float]]) -> None:

@@ -23,6 +23,7 @@ from sacvit_deploy.precisions import PRECISIONS
 
 # Libraries that only an extra installs, by import name.
 EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
+EXTRAS |= dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"), "serve")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

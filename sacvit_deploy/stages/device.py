@@ -11,7 +11,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.device.dlpack import BorrowedImages, borrow_images
-from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Rows, Stream, batch_shape
+from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Rows, batch_shape
 from sacvit_deploy.images.scaled import BorrowedImage, InputImage, full_image
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.engine_set import UPLOADS

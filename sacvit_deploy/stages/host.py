@@ -11,7 +11,7 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.glue import StageTwoRequest, join
+from sacvit_deploy.glue import StageTwoInputs, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -37,7 +37,7 @@ class HostStages:
 
     def __init__(self, cascade: Cascade, count: int) -> None:
         self._cascade, self._count = cascade, count
-        self._requests: list[StageTwoRequest] = []
+        self._queue: list[StageTwoInputs] = []
 
     def places(self, ahead: int) -> None:
         """Return nothing: images are taken from anywhere."""
@@ -73,15 +73,24 @@ class HostStages:
         if decoded:
             rows = np.array([row for row in rows.tolist() if row in decoded])
             targets = self._cascade.targets(ee["scores"][rows], self._count)
-            self._requests.append(self._cascade.request(decoded, ee, rows, targets))
+            self.put(self._cascade.request(decoded, ee, rows, targets))
         queued.book("gather", clock.lap())
         return queued
 
+    def put(self, inputs: StageTwoInputs) -> None:
+        """Queue images for stage 2 whose inputs were gathered elsewhere, for the same M."""
+        self._queue.append(inputs)
+
+    def take(self, size: int) -> StageTwoInputs:
+        """Return the inputs of the `size` images that have waited longest; they wait no more."""
+        inputs = join(self._queue)
+        batch, rest = inputs.part(0, size), inputs.part(size, inputs.size)
+        self._queue = [rest] if rest.size else []
+        return batch
+
     def enqueue_stage2(self, size: int) -> InFlight:
         in_flight, clock = InFlight(size), Clock()
-        request = join(self._requests)
-        batch, rest = request.part(0, size), request.part(size, request.size)
-        self._requests = [rest] if rest.size else []
+        batch = self.take(size)
         inputs = batch.inputs(self._cascade.config)
         in_flight.book("gather", clock.lap())
         in_flight.private = self._cascade.stage_two(inputs), batch.targets

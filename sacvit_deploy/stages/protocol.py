@@ -63,4 +63,7 @@ class Stages(Protocol):
         """Start stage 2 on the `size` images that have waited longest."""
 
     def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
-        """Wait for stage 2's answers for `size` images and their targets [size,M]."""
+        """Wait for stage 2's answers for `size` images and their targets [size,M].
+
+        The batch's `errors` has those of rows that stage 2 refused, or that it could not be reached for.
+        """

@@ -29,7 +29,7 @@ def confidence_of(logits: Array, off: float = 0.0) -> Array:
 @given(LOGITS)
 def test_the_hosts_own_are_those_of_the_softmax_to_the_last_bit(logits: Array) -> None:
     probabilities = softmax(logits)
-    highest = classify(StageAnswers(logits), 0.6)
+    highest = classify(StageAnswers(logits))
     assert highest == probabilities.max(axis=1).tolist()
     expected = probabilities.astype(np.float32).argmax(axis=1).tolist()
     assert most_probable(logits, highest, range(len(logits))) == expected
@@ -38,7 +38,7 @@ def test_the_hosts_own_are_those_of_the_softmax_to_the_last_bit(logits: Array) -
 def test_of_logits_too_close_for_fp32_the_first_is_the_class() -> None:
     logits = np.zeros((3, 4), np.float32)
     logits[:, 2] = (1e-9, 1e-3, np.inf)
-    highest = classify(StageAnswers(logits), 0.5)
+    highest = classify(StageAnswers(logits))
     assert most_probable(logits, highest, range(3))[:2] == [0, 2]
     assert np.isnan(highest[2])
     assert most_probable(logits, highest, []) == logits.argmax(axis=1).tolist()  # nobody asked
@@ -48,10 +48,10 @@ def test_of_logits_too_close_for_fp32_the_first_is_the_class() -> None:
 def test_the_gate_decides_the_same_from_a_devices_confidence(off: float) -> None:
     """Whatever eta is, and however near."""
     logits = 3 * RNG.standard_normal((64, 10)).astype(np.float32)
-    exact = classify(StageAnswers(logits), 0.0)
+    exact = classify(StageAnswers(logits))
     near = [probability + step for probability in exact for step in (-1e-9, 0.0, 1e-9)]
     for eta in (0.0, 0.25, 1.0, *np.clip(near, 0, 1).tolist()):
-        found = classify(StageAnswers(logits, confidence_of(logits, off)), eta)
+        found = classify(StageAnswers(logits, confidence_of(logits, off)), [eta] * 64)
         assert [probability > eta for probability in found] == [probability > eta for probability in exact]
 
 
@@ -59,13 +59,13 @@ def test_the_gate_decides_the_same_from_a_devices_confidence(off: float) -> None
 @pytest.mark.parametrize("given", [False, True])
 def test_a_row_that_is_not_finite_is_nobodys(bad: float, given: bool) -> None:
     logits = RNG.standard_normal((3, 6)).astype(np.float32)
-    whole = classify(StageAnswers(logits), 0.5)
+    whole = classify(StageAnswers(logits))
     logits[1, 4] = bad
     with np.errstate(invalid="ignore"):
         confidence = confidence_of(logits) if given else None
     if confidence is not None and bad == -np.inf:
         assert np.isfinite(confidence[1, 0])  # only the sum tells
-    found = classify(StageAnswers(logits, confidence), 0.5)
+    found = classify(StageAnswers(logits, confidence), [0.5] * 3)
     assert np.isnan(found[1]) and found[::2] == pytest.approx(whole[::2], abs=1e-6)
 
 
