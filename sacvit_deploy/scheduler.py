@@ -71,10 +71,6 @@ class Answer:
         """Probabilities [C] fp64; None where there is an error."""
         return None if self.logits is None else softmax(self.logits)
 
-    def take(self, verdict: Verdict) -> None:
-        """Answer with what a stage says."""
-        self.logits, self.index, self.probability = verdict
-
 
 @dataclass
 class Replica:
@@ -237,7 +233,8 @@ def gate(
         answer.stage_one_probability = probability
     # Copies, as others come into the logits' place.
     for row in exits:
-        answers[row].take(Verdict(given.logits[row].copy(), classes[row], highest[row]))
+        answer = answers[row]
+        answer.logits, answer.index, answer.probability = given.logits[row].copy(), classes[row], highest[row]
     for row in goes_on if keep else ():
         answers[row].kept = Verdict(given.logits[row].copy(), classes[row], highest[row])
     for row, error in errors.items():
@@ -263,7 +260,7 @@ def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> No
     for row, answer in enumerate(answers):
         error = in_flight.errors.get(row)
         if isinstance(error, RemoteError) and answer.kept is not None:
-            answer.take(answer.kept)
+            answer.logits, answer.index, answer.probability = answer.kept
             answer.fallback = str(error)
             continue
         answer.stage, answer.targets = 2, targets[row]
@@ -272,7 +269,7 @@ def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> No
         elif math.isnan(highest[row]):
             answer.error = overflow(answer.item.source, "SAC")
         else:
-            answer.take(Verdict(given.logits[row].copy(), classes[row], highest[row]))
+            answer.logits, answer.index, answer.probability = given.logits[row].copy(), classes[row], highest[row]
 
 
 def share_time(in_flight: InFlight, timings: Sequence[dict[str, float]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,7 @@ class StageTwoSlot:
     answers: dict[str, Array]
 
 
-@dataclass(frozen=True)
-class StageOneBatch:
+class StageOneBatch(NamedTuple):
     """A batch in stage 1: its tensors, what comes down, its slot, and the events around its steps."""
 
     tensors: dict[str, DeviceTensor]
@@ -50,8 +49,7 @@ class StageOneBatch:
     events: tuple[Event, Event, Event, Event, Event, Event]
 
 
-@dataclass(frozen=True)
-class StageTwoBatch:
+class StageTwoBatch(NamedTuple):
     """A batch in stage 2: what comes down, targets [rows,M] among it, and the events around its steps."""
 
     answers: dict[str, Array]
@@ -126,10 +124,15 @@ class DeviceStages:
     def _stacked(self, images: Sequence[InputImage], slot: int, rows: int) -> Pixels:
         """Copy images that lie anywhere into a slot's own page-locked memory, with zeros behind them."""
         side, room = self._config.geometry.image_size, max(self._batch, rows)
-        pictures: Pixels = self._context.pinned(f"pictures {slot}", (room, side, side, 3), BYTE)[:rows]
+
+        def make() -> Pixels:
+            return self._context.pinned(f"pictures {slot}", (room, side, side, 3), BYTE)[:rows]
+
+        pictures = self._context.kept(("pictures", slot, rows, self._batch), make)
         for row, image in enumerate(images):
             pictures[row] = full_image(image)
-        pictures[len(images) :] = 0
+        if len(images) < rows:
+            pictures[len(images) :] = 0
         return pictures
 
     def _stage1_slot(self, slot: int, rows: int) -> StageOneSlot:
