@@ -17,6 +17,7 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
 from sacvit_deploy.stage_one import StageOne
 from sacvit_deploy.stage_two import StageTwo
+from sacvit_deploy.stream import Stream
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "StageOne",
     "StageTwo",
     "StageTwoRequest",
+    "Stream",
     "UsageError",
     "__version__",
 ]

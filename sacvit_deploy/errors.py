@@ -11,7 +11,12 @@ from typing import Any
 
 
 class SacvitError(Exception):
-    """Base of all deliberate errors; a command prints one line and exits with 1."""
+    """Base of all deliberate errors; a command prints one line and exits with 1.
+
+    position: of an error in the place of an image's answer, the image's number in its source, from 0.
+    """
+
+    position: int | None = None
 
 
 class ImageError(SacvitError):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,15 @@ from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.images.live_source import Keep
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
-from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
-from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
-from sacvit_deploy.opened import OpenedModel, Opening, open_model, to_prediction
+from sacvit_deploy.images.sources import check_batch
+from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
+from sacvit_deploy.stream import Stream, begin_stream, check_pace
 
 
 class SACViT:
@@ -192,38 +192,40 @@ class SACViT:
         self,
         sources: Iterable[ImageSource],
         *,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         eta: float | None = None,
         alpha: float | None = None,
         workers: int | None = None,
         channels: Channels = "rgb",
-    ) -> Iterator[Prediction | SacvitError]:
+        max_delay: float | None = None,
+        keep: Keep = "all",
+    ) -> Stream:
         """Classify any number of images, in order, with bounded memory; a bad image gives its error in its place.
 
         Worker threads (one for each core unless given) decode and resize ahead of the engines; continuing images of
-        several EE batches are joined to whole SAC batches of `batch_size`. What an image can be, eta, alpha and
-        channels: see `predict`.
+        several EE batches are joined to whole SAC batches of `batch_size`, 64 unless given. What an image can be, eta,
+        alpha and channels: see `predict`. Each answer, an error too, has the `position` of its image.
 
-        A PIL image, array, buffer or open file is copied when it's taken, in the thread that iterates: its owner may
+        max_delay, keep: for a camera and other sources that set the pace, which a thread of their own then reads.
+        Both stages begin with what there is as soon as they have nothing else to do. max_delay: seconds after which an
+        image waits for no others, only for calls under way. keep: "latest" drops images that wait when newer ones come,
+        so that answers keep up with the source: of those not begun it keeps `batch_size`, 1 unless given.
+
+        A PIL image, array, buffer or open file is copied when it's taken, in the thread that takes it: its owner may
         change or reuse it as soon as the next one is asked for. Where the sources' own iterator raises, the answers of
         the images before come first, then its exception. Raises UsageError for one image in place of several.
         """
         check_batch(sources)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size!r:.80}; it must be a whole number, at least 1")
-        batch_size = int(batch_size)
+        pace = check_pace(batch_size, max_delay, keep)
         workers = usable_cores() if workers is None else check_threads(workers, "workers")
         opened = self.opened  # to the end of the stream
         eta = check_eta(opened.eta if eta is None else eta)
         if opened.pool is not None:
-            opened.pool.check(batch_size)
+            opened.pool.check(pace.batch)
         count = opened.config.num_targets(alpha)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
-        taken: UntilFailure[AnySource] = UntilFailure(sources)
-        take = partial(claim, bounds=preparer.bounds)
-        items = prefetch(taken, prepare, limit=2 * batch_size, workers=workers, claim=take, held=HELD)
-        return _stream(opened, eta, count, items, batch_size, taken)
+        return begin_stream(opened, sources, prepare, eta=eta, count=count, pace=pace, workers=workers)
 
     def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
         """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
@@ -236,13 +238,3 @@ class SACViT:
     def prepare_scaled(self, source: ImageSource, channels: Channels = "rgb") -> Item:
         """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
         return self.opened.preparer.scaled(source, check_channels(channels))
-
-
-def _stream(
-    opened: OpenedModel, eta: float, count: int, items: Iterator[Item], batch_size: int, taken: UntilFailure[AnySource]
-) -> Iterator[Prediction | SacvitError]:
-    with opened.stages(count, batch_size) as stages:
-        scheduler = Scheduler(stages, eta, sac_batch=batch_size, patience=8 * batch_size)
-        for answer in scheduler.run(in_batches(items, batch_size)):
-            yield to_prediction(answer, opened.bundle)
-    taken.raise_failure()

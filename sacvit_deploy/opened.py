@@ -149,9 +149,10 @@ def _read(folder: Path, how: Opening) -> tuple[Bundle, Backend, str, Mapping[str
     return read_steadily(folder, read)
 
 
-def to_prediction(answer: Answer, bundle: Bundle) -> Prediction | SacvitError:
-    """Return a finished answer as users get it."""
+def to_prediction(answer: Answer, bundle: Bundle, position: int) -> Prediction | SacvitError:
+    """Return a finished answer as users get it. position: the image's number in its source or batch."""
     if answer.error is not None:
+        answer.error.position = position
         return answer.error
     assert answer.probabilities is not None
     return Prediction(
@@ -163,4 +164,5 @@ def to_prediction(answer: Answer, bundle: Bundle) -> Prediction | SacvitError:
         grid=bundle.manifest.config.geometry.grid,
         targets=answer.targets,
         timing=answer.item.timing,
+        position=position,
     )

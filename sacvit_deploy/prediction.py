@@ -18,7 +18,7 @@ class Prediction:
     that stage. stage_one_probability: stage 1's highest, which the gate compared with eta. targets: [M] low-res
     indices, None after an exit. timing: seconds by step, those of a batch divided equally among its images. The steps
     are decode, preprocess, view (the half-size image), ee, gate, gather (select, gather, compact), sac and answer
-    (stage 2's softmax).
+    (stage 2's softmax). position: the image's number in the source or batch, from 0.
     """
 
     source: str
@@ -29,6 +29,7 @@ class Prediction:
     grid: int
     targets: npt.NDArray[np.int64] | None
     timing: Mapping[str, float]
+    position: int = 0
 
     def __repr__(self) -> str:
         return (

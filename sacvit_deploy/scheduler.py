@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +21,19 @@ from sacvit_deploy.stages.protocol import InFlight, Stages
 
 @dataclass
 class Item:
-    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step."""
+    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step.
+
+    position: its number in the source; None where all of them come, which the scheduler counts itself. due: when it is
+    not to wait for others any more (`time.monotonic`).
+    """
 
     source: str
     pixels: Pixels | None
     error: SacvitError | None = None
     timing: dict[str, float] = field(default_factory=dict)
     scaled: ScaledImage | None = None
+    position: int | None = None
+    due: float = math.inf
 
 
 @dataclass
@@ -45,7 +53,7 @@ class Scheduler:
 
     Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
     many finished answers may wait behind them. Each stage has up to `depth` batches in flight: on a device the next
-    batch goes up before this one's logits are waited for.
+    batch goes up before this one's logits are waited for. An image that is due waits for no others.
     """
 
     def __init__(self, stages: Stages, eta: float, sac_batch: int, patience: int) -> None:
@@ -59,22 +67,37 @@ class Scheduler:
         self._pending: dict[int, Answer] = {}  # of images in a stage or between the two
 
     def run(self, batches: Iterable[Sequence[Item]]) -> Iterator[Answer]:
-        """Yield one answer for each item, in order. Raises BackendError."""
+        """Yield one answer for each item, in order. An empty batch ends what is under way. Raises BackendError."""
         for batch in batches:
+            if not batch:
+                self._flush()
             self._enqueue(batch)
+            while self._stage2 and self._due(self._stage2[0][1]):
+                self._wait_stage2(len(self._stage2) - 1)
             while len(self._stage1) >= self._stages.depth:
                 self._gate()
+            # Stage 1 of a batch that is due needs no more: at once there follows another batch, or an empty one.
+            if self._due(self._waiting):
+                self._enqueue_stage2(len(self._waiting))
             yield from self._finished()
             if len(self._answers) > self._patience:
                 self._enqueue_stage2(len(self._waiting))
                 self._wait_stage2(0)
                 yield from self._finished()
+        self._flush()
+        yield from self._finished()
+
+    def _flush(self) -> None:
+        """End what is under way in both stages."""
         while self._stage1:
             self._gate()
         while self._waiting:
             self._enqueue_stage2(min(self._sac_batch, len(self._waiting)))
         self._wait_stage2(0)
-        yield from self._finished()
+
+    def _due(self, numbers: Sequence[int]) -> bool:
+        """Tell whether the first of these images, the oldest, is not to wait any more."""
+        return bool(numbers) and self._pending[numbers[0]].item.due <= time.monotonic()
 
     def _finished(self) -> Iterator[Answer]:
         while self._yielded in self._answers:
@@ -87,6 +110,8 @@ class Scheduler:
         numbers = []
         for item in batch:
             number, self._received = self._received, self._received + 1
+            if item.position is None:
+                item.position = number
             image = item.scaled if item.pixels is None else item.pixels
             if image is None:
                 self._answers[number] = Answer(item, error=item.error)

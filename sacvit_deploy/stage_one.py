@@ -116,7 +116,7 @@ class StageOne(SingleStage):
                     answer.item.timing,
                 )
         return [
-            requests[row] if row in requests else to_prediction(answer, opened.bundle)
+            requests[row] if row in requests else to_prediction(answer, opened.bundle, row)
             for row, answer in enumerate(answers)
         ]
 

@@ -68,7 +68,7 @@ class StageTwo(SingleStage):
                 answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
             finish(stages, stages.enqueue_stage2(len(group)), answers)
             for (at, _), answer in zip(group, answers, strict=True):
-                results[at] = to_prediction(answer, opened.bundle)
+                results[at] = to_prediction(answer, opened.bundle, at)
         return [results[at] for at in range(len(requests))]
 
     __call__ = predict_batch

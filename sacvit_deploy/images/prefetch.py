@@ -20,22 +20,33 @@ class UntilFailure(Generic[S]):
     """An iterable that simply ends where the user's own raises, and keeps the exception for after the last answer.
 
     Raised where it happens, it would cost the images before it, which are still in a batch or a stage, their answers.
+    taken: how many items there were so far.
     """
 
     def __init__(self, items: Iterable[S]) -> None:
         self._items = items
-        self._failure: Exception | None = None
+        self.failure: BaseException | None = None
+        self.taken = 0
 
     def __iter__(self) -> Iterator[S]:
+        iterator: Iterator[S] | None = None
         try:
-            yield from self._items
+            iterator = iter(self._items)
+            for item in iterator:
+                self.taken += 1
+                yield item
         except Exception as error:
-            self._failure = error
+            self.failure = error
+        except GeneratorExit:
+            # As `yield from`, which cannot count: a generator of the user's ends with the stream, whoever else has it.
+            if (close := getattr(iterator, "close", None)) is not None:
+                close()
+            raise
 
     def raise_failure(self) -> None:
         """Raise the user's exception, if there was one."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 def prefetch(
@@ -63,7 +74,7 @@ def prefetch(
     pool, owner = Workers(workers), os.getpid()
     try:
         for source in sources:
-            _check_owner(owner)
+            check_owner(owner)
             size = 0
             if claim is not None:
                 source, size = claim(source)
@@ -77,14 +88,14 @@ def prefetch(
             if len(waiting) >= limit:
                 yield waiting.popleft().result()
         while waiting:
-            _check_owner(owner)
+            check_owner(owner)
             yield waiting.popleft().result()
     finally:
         if os.getpid() == owner:
             pool.close()
 
 
-def _check_owner(process: int) -> None:
+def check_owner(process: int) -> None:
     """Raise UsageError in another process than the one with this id: the threads did not come along."""
     if os.getpid() != process:
         raise UsageError("this stream was begun before the process was forked; begin another one in the child")

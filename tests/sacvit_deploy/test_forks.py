@@ -156,11 +156,13 @@ child(lambda: answers(near))  # it finds its files from another folder, too
 
 def test_a_stream_is_not_continued_in_a_child(tmp_path: Path) -> None:
     body = """
-stream = model.stream(IMAGES, batch_size=1, workers=2)
-next(stream)
-child(lambda: raises(UsageError, "begun before the process was forked", lambda: list(stream)))
-child(lambda: None)
-assert len(list(stream)) == len(IMAGES) - 1
+for options in ({}, {"max_delay": 0}):
+    stream = model.stream(IMAGES, batch_size=1, workers=2, **options)
+    next(stream)
+    child(lambda: raises(UsageError, "begun before the process was forked", lambda: list(stream)))
+    child(lambda: stream.close())
+    child(lambda: None)
+    assert len(list(stream)) == len(IMAGES) - 1
 """
     run_program(body, tmp_path)
 

@@ -154,7 +154,7 @@ def test_stream_reads_ahead_only_so_far(model: SACViT, image_paths: list[Path]) 
             good(next(stream))
             # Two batches are decoded ahead, one runs, one may wait for stage 2, and eight of patience.
             assert taken - given <= (2 + 1 + 1 + 8) * 4
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
 
 
 def test_exits_behind_one_continuing_picture_still_flow(model: SACViT, easy: Path, hard: Path) -> None:
@@ -171,7 +171,7 @@ def test_exits_behind_one_continuing_picture_still_flow(model: SACViT, easy: Pat
     # It waited for a whole batch of continuing pictures, but not forever.
     assert 4 < taken <= (8 + 2) * 4
     assert [good(next(stream)).stage for _ in range(50)] == [1] * 50
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
 
 
 def decoders() -> list[str]:
@@ -189,7 +189,7 @@ def test_closed_stream_leaves_no_threads(model: SACViT, image_paths: list[Path])
     stream = model.stream(itertools.cycle(image_paths), batch_size=2, workers=3)
     good(next(stream))
     assert decoders()
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert_no_decoders()
 
 

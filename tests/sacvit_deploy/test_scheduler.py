@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -120,6 +121,26 @@ def test_patience_bounds_the_answers_that_wait(cascade: Counting, prepared: list
     assert taken == 6  # the sixth finished answer is one too many
     assert [answer.stage for answer in answers] == [1] * 20
     assert cascade.sac_sizes == [1]
+
+
+def test_an_image_that_is_due_waits_for_no_others(cascade: Counting, prepared: list[Pixels]) -> None:
+    due, patient = items([HARD], prepared), items([HARD], prepared)
+    due[0].due = time.monotonic()
+    patient[0].due = time.monotonic() + 1000
+    answers = Scheduler(HostStages(cascade, 24), 0.6, sac_batch=8, patience=100).run(
+        [due, patient, items([EASY], prepared)]
+    )
+    assert (next(answers).stage, cascade.ee_sizes, cascade.sac_sizes) == (2, [1], [1])
+    assert [answer.stage for answer in answers] == [2, 1]
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([1, 1, 1], [1, 1])
+
+
+def test_an_empty_batch_ends_what_is_under_way(cascade: Counting, prepared: list[Pixels]) -> None:
+    batches = iter([items([HARD], prepared), items([HARD], prepared), [], items([EASY], prepared)])
+    answers = Scheduler(HostStages(cascade, 24), 0.6, sac_batch=8, patience=100).run(batches)
+    assert next(answers).stage == 2
+    assert (cascade.ee_sizes, cascade.sac_sizes) == ([1, 1], [2])
+    assert [answer.item.position for answer in answers] == [1, 2]
 
 
 # --- overflow

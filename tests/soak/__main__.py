@@ -69,7 +69,7 @@ class Soak:
                     stream = self.model.stream(sources, batch_size=rng.choice((1, 4)), workers=rng.choice((1, 2)))
                     if rng.random() < 0.1:  # a client that leaves
                         next(stream)
-                        stream.close()  # type: ignore[attr-defined]
+                        stream.close()
                         self.counts["left"] += 1
                         continue
                     answers = list(stream)

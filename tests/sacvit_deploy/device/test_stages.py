@@ -149,7 +149,7 @@ def test_an_abandoned_stream_keeps_the_engines(on_device: SACViT, model: SACViT,
     engine = on_device.pool._engine_sets[0].engine("ee")
     stream = on_device.stream(image_paths * 4, batch_size=2)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert on_device.pool._engine_sets[0].engine("ee") is engine
     assert [engine_set.users for engine_set in on_device.pool._engine_sets] == [0]
     equal(answers(on_device, image_paths, batch_size=4), answers(model, image_paths, batch_size=4))

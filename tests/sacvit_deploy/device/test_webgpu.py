@@ -154,7 +154,7 @@ def test_a_stream_left_early_keeps_the_engines(gpu: SACViT, model: SACViT, image
     before = gpu.pool._engine_sets[0].engine("ee")
     stream = gpu.stream(image_paths * 4, batch_size=2)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert gpu.pool._engine_sets[0].engine("ee") is before
     check(answers(gpu, image_paths, batch_size=2), answers(model, image_paths, batch_size=2))
 

@@ -1,0 +1,181 @@
+"""Images of a source that sets its own pace, such as a camera: read in a thread of its own, begun as soon as may be."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from sacvit_deploy.errors import UsageError
+from sacvit_deploy.images.prefetch import UntilFailure, check_owner
+from sacvit_deploy.images.workers import Workers
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+Keep = Literal["all", "latest"]
+
+
+def check_keep(keep: Keep) -> Keep:
+    """Raise UsageError for another word than the two there are."""
+    if keep not in ("all", "latest"):
+        raise UsageError(f"keep is {keep!r:.80}; it must be 'all', or 'latest' to drop images that come too fast")
+    return keep
+
+
+@dataclass
+class Waiting(Generic[S, T]):
+    """An image that was taken: its number in the source, when (`time.monotonic`), bytes copied, and what it becomes."""
+
+    position: int
+    taken_at: float
+    source: S | None
+    size: int
+    future: Future[T] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Tells whether it is prepared."""
+        return self.future is not None and self.future.done()
+
+    def result(self) -> T:
+        """Wait until it is prepared, and return what it became."""
+        assert self.future is not None
+        return self.future.result()
+
+
+class LiveSource(Generic[S, T]):
+    """Reads a source in a thread of its own and hands over what is there, in batches of up to `size`, in order.
+
+    keep: "all" prepares images while they wait, and takes no more than `size` that are not handed over; "latest" lets a
+    new image push out the oldest of `size` that wait, and prepares those that are handed over. claim: as `prefetch`
+    has it; no more than `held` bytes of its copies wait, or one image's. `close` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        sources: UntilFailure[S],
+        prepare: Callable[[S], T],
+        *,
+        claim: Callable[[S], tuple[S, int]],
+        keep: Keep,
+        size: int,
+        workers: int,
+        held: int,
+    ) -> None:
+        self._sources, self._prepare, self._claim = sources, prepare, claim
+        self._latest, self._size, self._held = keep == "latest", size, held
+        self._pool, self._owner = Workers(workers), os.getpid()
+        self._changed = threading.Condition()  # guards all below
+        self._waiting: deque[Waiting[S, T]] = deque()
+        self._ended = self._closed = False
+        self.dropped = 0
+
+    def batches(self) -> Iterator[list[Waiting[S, T]]]:
+        """Yield what is there as soon as there is any; before waiting for more, an empty list, once.
+
+        That is the time to end what is under way. Raises UsageError in a forked child.
+        """
+        thread = threading.Thread(target=self._read, name="sacvit-source", daemon=True)
+        thread.start()
+        batch: list[Waiting[S, T]] | None = []
+        try:
+            while (batch := self._next(wait=not batch)) is not None:
+                yield batch
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Take no more images, and forget those that wait.
+
+        The reading thread ends at once, or when the source's next image comes.
+        """
+        if os.getpid() != self._owner:
+            return  # the lock may be held for ever by a thread that did not come along
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._pool.close()
+
+    def _next(self, wait: bool) -> list[Waiting[S, T]] | None:
+        """Return the next batch, None at the end; without `wait`, an empty one where nothing is there yet."""
+        check_owner(self._owner)
+        with self._changed:
+            while not (batch := self._there()):
+                if self._closed or (self._ended and not self._waiting):
+                    return None
+                if not wait:
+                    return []
+                self._changed.wait()
+            if self._latest:
+                for image in batch:
+                    self._begin(image)
+            self._changed.notify_all()
+        try:
+            for image in batch:
+                image.result()
+        except CancelledError:  # by `close`, in another thread
+            return None
+        return batch
+
+    def _there(self) -> list[Waiting[S, T]]:
+        """Take the images that may be handed over now out of those that wait."""
+        batch: list[Waiting[S, T]] = []
+        while self._waiting and len(batch) < self._size and (self._latest or self._waiting[0].ready):
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _begin(self, image: Waiting[S, T]) -> None:
+        """Let a worker prepare an image."""
+        assert image.source is not None
+        image.future = self._pool.submit(self._prepare, image.source)
+        image.source = None  # the copy is the worker's
+        image.future.add_done_callback(self._notify)
+
+    def _notify(self, _: Future[T]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _read(self) -> None:
+        """Take image after image; runs in the thread of its own."""
+        try:
+            for position, source in enumerate(self._sources):
+                taken_at = time.monotonic()
+                image: Waiting[S, T] = Waiting(position, taken_at, *self._claim(source))
+                del source
+                if not self._put(image):
+                    break
+                del image
+        except BaseException as error:  # nobody would see it in this thread
+            self._sources.failure = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _put(self, image: Waiting[S, T]) -> bool:
+        """Let an image wait, and return when there is room for the next; False if there is no use for it."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._waiting.append(image)
+            if self._latest:
+                while len(self._waiting) > self._size or self._too_many_bytes():
+                    self._waiting.popleft()
+                    self.dropped += 1
+                self._changed.notify_all()
+                return True
+            self._begin(image)
+            while not self._closed and (len(self._waiting) >= self._size or self._too_many_bytes()):
+                self._changed.wait()
+            return not self._closed
+
+    def _too_many_bytes(self) -> bool:
+        sizes = [image.size for image in self._waiting if not image.ready]
+        return len(sizes) > 1 and sum(sizes) > self._held
