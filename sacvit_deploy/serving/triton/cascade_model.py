@@ -14,11 +14,9 @@ from sacvit_deploy.arrays import Array
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError, OutputError, SacvitError, UsageError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import limits
-from sacvit_deploy.images.prefetch import prefetch
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.opened import OpenedStages
 from sacvit_deploy.prediction import Prediction
@@ -27,7 +25,7 @@ from sacvit_deploy.request import StageTwoRequest
 from sacvit_deploy.scheduler import Item
 from sacvit_deploy.serving.triton.bls_backend import BlsBackend
 from sacvit_deploy.serving.triton.layout import ALPHA, BUNDLE, ETA, FAILED, NO_TARGET, PRECISION
-from sacvit_deploy.stage_one import StageOne
+from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stage_two import StageTwo
 
 
@@ -57,10 +55,8 @@ class CascadeModel:
         bundle = open_bundle(folder)
         config = self._config = bundle.manifest.config
         backend = BlsBackend(utils, config, precision)
-        self._preparer = Preparer(config, limits())
-        opened = OpenedStages(
-            bundle, precision, Cascade(backend, backend.files(bundle, precision), config), self._preparer
-        )
+        cascade = Cascade(backend, backend.files(bundle, precision), config)
+        opened = OpenedStages(bundle, precision, cascade, Preparer(config, limits()))
         self._one = StageOne.sharing(folder, opened, scaled=False)
         self._two = StageTwo.sharing(folder, opened)
 
@@ -86,30 +82,29 @@ class CascadeModel:
             )
         if (pixels := tensors.get("image")) is not None:
             return [Item(f"{name}[{row}]", image) for row, image in enumerate(pixels)]
-        files = [Claimed(f"{name}[{row}]", bytes(file)) for row, file in enumerate(tensors["encoded"].reshape(-1))]
-        workers = min(usable_cores(), len(files))
-        return list(prefetch(files, self._preparer.full, limit=len(files), workers=workers))
+        files = tensors["encoded"].reshape(-1)
+        return self._one.prepare_batch([Claimed(f"{name}[{row}]", bytes(file)) for row, file in enumerate(files)])
 
     def _answer(self, calls: Sequence[Call]) -> None:
-        """Run stage 1 on all images, for each M, and stage 2 on those of them that continue."""
-        for count in dict.fromkeys(call.count for call in calls):
-            group = [call for call in calls if call.count == count]
-            items = [item for call in group for item in call.items]
-            etas = np.array([call.eta for call in group for _ in call.items])
-            answers = iter(self._predict(items, etas, count))
-            for call in group:
-                call.answers = [next(answers) for _ in call.items]
+        """Run stage 1 on all images, and stage 2 on those of them that continue.
 
-    def _predict(self, items: Sequence[Item], etas: Array, count: int) -> list[Prediction | SacvitError]:
-        """Answer images; where a stage's model fails, that is the answer of those that needed it."""
+        Where a stage's model fails, that is the answer of the images that needed it.
+        """
+        items = [item for call in calls for item in call.items]
+        etas = np.array([call.eta for call in calls for _ in call.items])
+        counts = [call.count for call in calls for _ in call.items]
+        results: Sequence[StageOneResult]
         try:
-            results = self._one.run(items, etas, count)
+            results = self._one.run_each(items, etas, counts)
         except BackendError as error:
-            return [item.error or error for item in items]
+            results = [item.error or error for item in items]
         try:
-            return self._two.predict_batch(results)
+            answers = self._two.predict_batch(results)
         except BackendError as error:
-            return [error if isinstance(result, StageTwoRequest) else result for result in results]
+            answers = [error if isinstance(result, StageTwoRequest) else result for result in results]
+        each = iter(answers)
+        for call in calls:
+            call.answers = [next(each) for _ in call.items]
 
     def _respond(self, request: Any, call: Call) -> Any:
         utils = self._utils
