@@ -25,6 +25,7 @@ COMMANDS = {
     "sweep": ("sacvit_deploy.evaluation.cli_sweep", "Draw accuracy against cost, and choose eta."),
     "calibrate": ("sacvit_deploy.calibration.cli", "Add an int8 variant, judge what precision costs."),
     "bench": ("sacvit_deploy.benchmarks.cli", "Measure what a bundle gains on this machine."),
+    "plan": ("sacvit_deploy.benchmarks.cli_plan", "Count the replicas of each stage for a rate of images."),
     "overlay-sheet": ("sacvit_deploy.evaluation.cli_sheet", "Draw exits, continuing images and targets."),
     "train": ("sacvit_deploy.training.cli", "Train a SAC-ViT on your images."),
     "doctor": ("sacvit_deploy.commands.doctor", "Show what this machine can run, and why not."),
