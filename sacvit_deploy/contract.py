@@ -20,6 +20,8 @@ BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed 
 ROLES = (GLUE[0], STAGES[0], GLUE[1], STAGES[1], BASELINE)
 FOR_GPU = "-gpu"  # behind the role of an engine that a variant holds a second time, laid out for a GPU
 
+HALF = "fp16"  # the precision whose tensors are in half precision; int8's engines take and give fp32
+
 Shape = tuple[int, ...]
 DType = Literal["float32", "uint8", "int64", "variant"]  # `variant`: the variant's own, fp32 or fp16
 
@@ -59,6 +61,13 @@ class EngineContract:
     inputs: Mapping[str, TensorContract]
     outputs: Mapping[str, TensorContract]
     optional: Mapping[str, TensorContract] = field(default_factory=dict)
+
+
+def element_type(dtype: DType, precision: str) -> str:
+    """Return the name of an element type in a variant's engines, such as `float16`."""
+    if dtype != "variant":
+        return dtype
+    return "float16" if precision == HALF else "float32"
 
 
 def engine_contract(role: str, config: ModelConfig) -> EngineContract:
