@@ -7,10 +7,10 @@ import http.client
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.processes import start_process
 
@@ -48,6 +48,12 @@ class Running:
 
     process: subprocess.Popen[str]
     port: int
+    output: IO[bytes]
+
+    @property
+    def said(self) -> str:
+        """What it has written."""
+        return _written(self.output).decode("utf-8", "replace")
 
     @property
     def url(self) -> str:
@@ -90,31 +96,30 @@ def serving(*options: str, bundle: Path = BUNDLE) -> Iterator[Running]:
     """Start a server and wait until it says where it is; kill it at the end of the block."""
     command = [sys.executable, "-m", "sacvit_deploy", "serve", str(bundle), "--port", "0", "--threads", "1", *options]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    process = start_process(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=1
-    )
-    try:
-        yield Running(process, _port(process))
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    # A file, as a pipe that nobody reads stops the server once libtiff has complained often enough.
+    with tempfile.TemporaryFile("w+b") as output:
+        process = start_process(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield Running(process, _port(process, output), output)
+        finally:
+            process.kill()
+            process.wait()
 
 
-def _port(process: subprocess.Popen[str]) -> int:
-    assert process.stdout is not None
-    told, end = "", time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if not select.select([process.stdout], [], [], 1.0)[0]:
-            continue
-        line = process.stdout.readline()
-        told += line
-        if found := re.search(r" at http://\S+?:(\d+)", line):
+def _port(process: subprocess.Popen[str], output: IO[bytes]) -> int:
+    end = time.monotonic() + PATIENCE
+    while True:
+        ended = process.poll() is not None
+        if found := re.search(rb" at http://\S+?:(\d+)", told := _written(output)):
             return int(found[1])
-        if not line:
-            break
-    raise AssertionError(f"the server did not start: {told}")
+        if ended or time.monotonic() > end:
+            raise AssertionError(f"the server did not start: {told.decode()}")
+        time.sleep(0.02)
+
+
+def _written(output: IO[bytes]) -> bytes:
+    """Return what was written so far; the position, which the server's descriptor shares, stays at the end."""
+    return os.pread(output.fileno(), 1 << 20, 0)
 
 
 def form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, dict[str, str]]:

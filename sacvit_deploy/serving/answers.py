@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Mapping
 from typing import Any
+
+from starlette.responses import Response
 
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.errors import ImageError, RequestError, SacvitError, TooLargeError
@@ -11,6 +15,11 @@ from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Answer
 from sacvit_deploy.serving.body import Options
+
+
+def json_response(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response of JSON in ASCII, as names of files may hold what is no Unicode and UTF-8 can't write."""
+    return Response(json.dumps(data, allow_nan=False), status, headers, "application/json")
 
 
 def to_json(name: str, result: Prediction | SacvitError, options: Options) -> dict[str, Any]:

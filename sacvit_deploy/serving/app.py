@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from sacvit_deploy import __version__
 from sacvit_deploy.errors import RequestError, SacvitError
 from sacvit_deploy.serving.admission import Admission
+from sacvit_deploy.serving.answers import json_response
 from sacvit_deploy.serving.handlers import Handlers
 from sacvit_deploy.serving.metrics import Metrics
 from sacvit_deploy.serving.page import openapi_page
@@ -98,15 +99,15 @@ class Service:
         assert isinstance(error, Refusal)
         self._handlers.refused(error.status)
         headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return JSONResponse({"error": str(error)}, error.status, headers)
+        return json_response({"error": str(error)}, error.status, headers)
 
     async def _fail(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):  # an unknown path or method
             message = f"{request.method} {request.url.path[:80]}: {error.detail}; GET /docs lists what there is"
-            return JSONResponse({"error": message}, error.status_code, error.headers)
+            return json_response({"error": message}, error.status_code, error.headers)
         if isinstance(error, RequestError):
             self._handlers.refused(400)
-            return JSONResponse({"error": str(error)}, 400)
+            return json_response({"error": str(error)}, 400)
         logging.getLogger("sacvit").error("%s failed: %r", request.url.path, error)
         message = str(error) if isinstance(error, SacvitError) else "the server failed; its log has the reason"
-        return JSONResponse({"error": message}, 500)
+        return json_response({"error": message}, 500)

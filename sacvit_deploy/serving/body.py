@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from sacvit_deploy.serving.admission import Ticket, too_large
 from sacvit_deploy.serving.refusal import Refusal
 from sacvit_deploy.serving.settings import Settings
 
+# It writes a line for each bad form, and those are strangers'.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 LONGEST_NAME = 255  # characters of an image's name that come back with its answer
 HEADERS = 8 << 10  # bytes of a part's headers
 

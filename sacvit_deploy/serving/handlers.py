@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.request import VERSION, split_requests
 from sacvit_deploy.serving.admission import Admission
-from sacvit_deploy.serving.answers import status_of, to_json, to_stage_two_json
-from sacvit_deploy.serving.body import LONGEST_NAME, is_form, read_body, read_form, read_options
+from sacvit_deploy.serving.answers import json_response, status_of, to_json, to_stage_two_json
+from sacvit_deploy.serving.body import LONGEST_NAME, Options, is_form, read_body, read_form, read_options
 from sacvit_deploy.serving.kserve import infer_response, model_metadata, read_infer, server_metadata
 from sacvit_deploy.serving.metrics import CONTENT_TYPE, Metrics
 from sacvit_deploy.serving.pipeline import Pipeline, Result, StageTwoResult
@@ -43,7 +43,7 @@ class Handlers:
             if not is_form(request):
                 name = request.query_params.get("source", "<body>")[:LONGEST_NAME]
                 (result,) = await self._finish([self._pipeline.classify(name, body, options.eta, options.count)])
-                return JSONResponse(to_json(name, result, options), status_of(result))
+                return json_response(to_json(name, result, options), status_of(result))
             header = request.headers.get("content-type", "")
             read = self._pipeline.in_thread(lambda: read_form(header, body, self._settings.max_images))
             files: list[tuple[str, bytes]] = await asyncio.wrap_future(read)
@@ -51,7 +51,7 @@ class Handlers:
             futures = [self._pipeline.classify(name, data, options.eta, options.count) for name, data in files]
             results = await self._finish(futures)
             answers = [to_json(name, result, options) for (name, _), result in zip(files, results, strict=True)]
-            return JSONResponse({"results": answers})
+            return json_response({"results": answers})
 
     async def _predict_url(self, url: str, request: Request) -> Response:
         options = self._options(dict(request.query_params))
@@ -64,7 +64,7 @@ class Handlers:
             self._pipeline.count(error)
         else:
             (result,) = await self._finish([self._pipeline.classify(url, data, options.eta, options.count)])
-        return JSONResponse(to_json(url, result, options), status_of(result))
+        return json_response(to_json(url, result, options), status_of(result))
 
     async def stage_two(self, request: Request) -> Response:
         """Answer requests to stage 2 that stand one behind the other, as docs/wire-format.md says."""
@@ -86,11 +86,11 @@ class Handlers:
             bundle = self._pipeline.two.bundle
             pairs = enumerate(zip(names, results, strict=True))
             answers = [to_stage_two_json(at, name, result, bundle) for at, (name, result) in pairs]
-            return JSONResponse({"variant": self._pipeline.two.variant, "results": answers})
+            return json_response({"variant": self._pipeline.two.variant, "results": answers})
 
     async def stage_two_facts(self, request: Request) -> Response:
         """Say which requests stage 2 answers."""
-        return JSONResponse({"variant": self._pipeline.two.variant, "format": VERSION})
+        return json_response({"variant": self._pipeline.two.variant, "format": VERSION})
 
     async def infer(self, request: Request) -> Response:
         """KServe v2: infer."""
@@ -107,26 +107,26 @@ class Handlers:
                 for at, source in enumerate(asked.sources)
             ]
             results = await self._finish(futures)
-            return JSONResponse(infer_response(self._settings.name, asked, results))
+            return json_response(infer_response(self._settings.name, asked, results))
 
     async def server(self, request: Request) -> Response:
         """KServe v2: the server's metadata."""
-        return JSONResponse(server_metadata())
+        return json_response(server_metadata())
 
     async def model(self, request: Request) -> Response:
         """KServe v2: the model's metadata."""
         self._check_name(request)
-        return JSONResponse(model_metadata(self._settings.name))
+        return json_response(model_metadata(self._settings.name))
 
     async def live(self, request: Request) -> Response:
         """KServe v2: the process answers."""
-        return JSONResponse({"live": True})
+        return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
         """KServe v2: both engines are open, and the server is not stopping."""
         if self._admission.stopping:
             raise Refusal(503, "the server is stopping")
-        return JSONResponse({"ready": True})
+        return json_response({"ready": True})
 
     async def model_ready(self, request: Request) -> Response:
         """KServe v2: the same for the model."""
@@ -145,7 +145,7 @@ class Handlers:
         if (name := request.path_params["name"]) != self._settings.name:
             raise Refusal(404, f"there is no model {name[:80]!r}; this server has {self._settings.name!r}")
 
-    def _options(self, given: dict[str, Any]) -> Any:
+    def _options(self, given: dict[str, Any]) -> Options:
         return read_options(given, self._pipeline.one.config, self._pipeline.one.eta)
 
     async def _finish(self, futures: Sequence[Future[R]]) -> list[R | SacvitError]:

@@ -17,7 +17,7 @@ class Metrics:
     def __init__(self, in_flight: Callable[[], float]) -> None:
         registry = self._registry = CollectorRegistry()
         self.images = Counter(
-            "sacvit_images", "Images answered: exit, continue, fallback or error.", ["outcome"], registry=registry
+            "sacvit_images", "Images answered: exit, continue or error.", ["outcome"], registry=registry
         )
         self.refused = Counter("sacvit_refused", "Requests refused, by HTTP status.", ["status"], registry=registry)
         self.seconds = Histogram(

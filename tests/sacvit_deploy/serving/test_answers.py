@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import pickle
 import struct
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT, StageOne, StageTwoRequest
-from sacvit_deploy.glue import softmax
+from sacvit_deploy.confidence import softmax
 from tests.servers import BUNDLE, MISSING, REASON, ROOT, Running, ask, form, infer_binary, infer_json, serving
 from tests.soak.answers import TOLERANCE
 
@@ -151,6 +152,14 @@ def test_a_request_of_another_bundle_gets_no_answer(server: Running) -> None:
     assert isinstance(request, StageTwoRequest)
     (answer,) = server.ask("POST", "/stage2", request.to_bytes()).json()["results"]
     assert answer["kind"] == "RequestError" and "another bundle" in answer["error"]
+
+
+def test_a_name_that_is_no_text_comes_back(server: Running) -> None:
+    request = StageOne(BUNDLE, threads=1).predict_batch(PICTURES[:1], eta=1.0)[0]
+    assert isinstance(request, StageTwoRequest)
+    named = dataclasses.replace(request, source="gro\udcdf.jpg")
+    (answer,) = server.ask("POST", "/stage2", named.to_bytes()).json()["results"]
+    assert answer["source"] == "gro\udcdf.jpg"
 
 
 def test_no_pickle_is_taken(server: Running, tmp_path: Path) -> None:

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sacvit_deploy import BundleError, ImageError, Prediction, RemoteError, RequestError, SACViT, UsageError
+from sacvit_deploy import (
+    BackendError,
+    BundleError,
+    ImageError,
+    Prediction,
+    RemoteError,
+    RequestError,
+    SACViT,
+    UsageError,
+)
 from sacvit_deploy.request import HEADER
 from tests.data import record
 from tests.servers import BUNDLE, MISSING, REASON, ROOT, Running, serving
@@ -95,6 +104,8 @@ def test_the_same_answers(server: Running, whole: SACViT) -> None:
     for found, expected in zip(results, whole.stream(PICTURES, batch_size=16), strict=True):
         assert_same(found, expected)
     assert list(model.cascade._engines) == ["ee"]
+    with pytest.raises(BackendError, match="stage ee alone"):
+        model.cascade.run_both(np.zeros((1, 224, 224, 3), np.uint8), [24])
     steps = [set(result.timing) for result in results if isinstance(result, Prediction) and result.stage == 2]
     assert len(steps) == 15 and all({"ee", "gather", "remote"} <= step and "sac" not in step for step in steps)
 
