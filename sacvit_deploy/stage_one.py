@@ -66,9 +66,18 @@ class StageOne(SingleStage):
         """
         return self._prepare(source, check_channels(channels))
 
+    def prepare_batch(self, sources: Sequence[AnySource | Item], channels: Channels = "rgb") -> list[Item]:
+        """Prepare images as `prepare` does, in as many threads as there are cores. Raises UsageError."""
+        check_batch(sources)
+        prepare = partial(self._prepare, channels=check_channels(channels))
+        workers = min(usable_cores(), max(1, len(sources)))
+        limit = max(1, len(sources))
+        taken: Iterable[AnySource | Item] = sources
+        return list(prefetch(taken, prepare, limit=limit, workers=workers, claim=self._claim, held=HELD))
+
     def predict_batch(
         self,
-        sources: Sequence[ImageSource | Item],
+        sources: Sequence[AnySource | Item],
         *,
         eta: float | None = None,
         alpha: float | None = None,
@@ -80,15 +89,9 @@ class StageOne(SingleStage):
         Prediction where it exits, a StageTwoRequest where it continues, its error where it is bad. eta, alpha,
         channels: see `SACViT.predict`. Raises UsageError, BackendError.
         """
-        check_batch(sources)
         eta = check_eta(self.eta if eta is None else eta)
         count = self.config.num_targets(alpha)
-        prepare = partial(self._prepare, channels=check_channels(channels))
-        workers = min(usable_cores(), max(1, len(sources)))
-        limit = max(1, len(sources))
-        taken: Iterable[AnySource | Item] = sources
-        items = list(prefetch(taken, prepare, limit=limit, workers=workers, claim=self._claim, held=HELD))
-        return self.run(items, eta, count)
+        return self.run(self.prepare_batch(sources, channels), eta, count)
 
     __call__ = predict_batch
 
@@ -119,6 +122,14 @@ class StageOne(SingleStage):
             requests[row] if row in requests else to_prediction(answer, opened.bundle, row)
             for row, answer in enumerate(answers)
         ]
+
+    def run_each(self, items: Sequence[Item], eta: Array, counts: Sequence[int]) -> list[StageOneResult]:
+        """Run stage 1 as `run` does, each image with an eta [B] and an M of its own, in one call for each M."""
+        results: dict[int, StageOneResult] = {}
+        for count in dict.fromkeys(counts):
+            rows = [row for row, each in enumerate(counts) if each == count]
+            results |= zip(rows, self.run([items[row] for row in rows], eta[rows], count), strict=True)
+        return [results[row] for row in range(len(items))]
 
     def _prepare(self, source: AnySource | Item, channels: Channels) -> Item:
         if isinstance(source, Item):

@@ -88,7 +88,7 @@ device_option = click.option(
     "--device",
     "--provider",  # its name in the first versions
     "device",
-    help="cpu, cuda, cuda:1, webgpu or an execution provider's name.  [default: the backend's own]",
+    help="cpu, cuda, cuda:0,cuda:1 (both), webgpu or an execution provider's name.  [default: the backend's own]",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: as `sacvit doctor` says]"
@@ -122,7 +122,8 @@ def backend_options(function: F) -> F:
         device_option,
         click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
         threads_option,
-        click.option("--capture", is_flag=True, help="On WebGPU: record the engines' calls and replay them."),
+        click.option("--capture", is_flag=True, help="On WebGPU and CUDA: record the engines' calls and replay them."),
+        click.option("--device-memory", type=click.IntRange(min=1), help="MB that each engine may take, on CUDA."),
         max_memory_option,
         max_pixels_option,
     )

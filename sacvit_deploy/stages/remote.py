@@ -9,6 +9,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.glue import StageTwoInputs
 from sacvit_deploy.images.workers import Workers
@@ -48,7 +49,7 @@ class RemoteStages(HostStages):
         in_flight.private = self._workers.submit(self._send, batch), batch.targets
         return in_flight
 
-    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         """Wait for the logits; rows without are NaN, and have an error."""
         sent: Future[Sent]
         sent, targets = in_flight.private
@@ -60,7 +61,7 @@ class RemoteStages(HostStages):
                 in_flight.errors[row] = result
             else:
                 logits[row] = result
-        return logits, targets
+        return StageAnswers(logits), targets
 
     def _send(self, batch: StageTwoInputs) -> Sent:
         clock = Clock()

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT, StageOne, StageTwoRequest
-from sacvit_deploy.glue import softmax
+from sacvit_deploy.confidence import softmax
 from tests.servers import BUNDLE, MISSING, REASON, ROOT, Running, ask, form, infer_binary, infer_json, serving
 from tests.soak.answers import TOLERANCE
 
