@@ -16,7 +16,7 @@ JOBS ?= 2
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
-	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --overlay demo/overlays
+	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --save demo/overlays
 
 # Writes the small bundle that is tracked under examples/ anew: for those who have no torch to export with.
 example: $(VENV)/.demo

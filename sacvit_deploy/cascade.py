@@ -142,6 +142,11 @@ class Cascade:
         return outputs
 
     def _engine(self, role: str) -> Engine:
+        if role not in self._stages:
+            raise BackendError(
+                f"stage {' and '.join(self._stages)} alone was opened here, and {role} is asked for; open SACViT "
+                "without stage_two= for both"
+            )
         with no_fork(), self._lock:
             if role not in self._engines:
                 if self._files is None:

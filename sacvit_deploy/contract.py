@@ -7,7 +7,7 @@ serves every batch and every alpha.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from sacvit_deploy.config import ModelConfig
@@ -56,10 +56,11 @@ class TensorContract:
 
 @dataclass(frozen=True)
 class EngineContract:
-    """Inputs and outputs of one engine, in order."""
+    """Inputs and outputs of one engine, in order. optional: outputs that an engine may have behind the others."""
 
     inputs: Mapping[str, TensorContract]
     outputs: Mapping[str, TensorContract]
+    optional: Mapping[str, TensorContract] = field(default_factory=dict)
 
 
 def element_type(dtype: DType, precision: str) -> str:
@@ -88,6 +89,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
         }
 
     logits = {"logits": TensorContract((batch, geometry.classes), "float32")}
+    confidence = {"confidence": TensorContract((batch, 2), "float32")}  # the highest probability, the sum of the logits
     scores = {"scores": TensorContract((batch, n), "float32")}
     features = {"features": TensorContract((batch, n, width))}
     embeddings = {"embeddings": TensorContract((batch, n, width))}
@@ -95,7 +97,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
     if role == "view":
         return EngineContract(pictures, image(side // 2))
     if role == "ee":
-        return EngineContract(image(side // 2), {**logits, **scores, **features, **embeddings})
+        return EngineContract(image(side // 2), {**logits, **scores, **features, **embeddings}, confidence)
     if role == "gather":
         # `rows` are the continuing images; `slots` = 0..M-1 and `rest` = 0..N-M-1 say how many targets are wanted.
         indices = {"rows": TensorContract((k,), "int64"), "slots": TensorContract((count,), "int64")}
@@ -104,7 +106,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
         targets = {"targets": TensorContract((k, count), "int64")}
         return EngineContract({**pictures, **scores, **indices, **features, **reused}, {**request(k), **targets})
     if role == "sac":
-        return EngineContract(request(batch), logits)
+        return EngineContract(request(batch), logits, confidence)
     if role == BASELINE:
-        return EngineContract(image(side), logits)
+        return EngineContract(image(side), logits, confidence)
     raise UsageError(f"there is no engine {role!r}; there are: {', '.join(ROLES)}")

@@ -23,6 +23,10 @@ class ImageError(SacvitError):
     """Image that can't be decoded or is refused."""
 
 
+class TooLargeError(ImageError):
+    """Image with more pixels, or that takes more memory, than the limit."""
+
+
 class BundleError(SacvitError):
     """Bundle that is missing, incomplete, changed, or of another schema."""
 
@@ -49,6 +53,10 @@ class OutputError(SacvitError):
 
 class RequestError(SacvitError):
     """Request to stage 2 that is damaged, or of another bundle."""
+
+
+class RemoteError(SacvitError):
+    """Stage 2 on another machine that can't be reached, or gives no answer."""
 
 
 class UsageError(SacvitError, ValueError):

@@ -25,15 +25,6 @@ def check_eta(eta: float) -> float:
     return float(eta)
 
 
-def softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """Turn finite logits [B,C] into probabilities [B,C] fp64."""
-    # In place: with a thousand classes, fresh memory at every step costs more than the arithmetic.
-    values = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    np.exp(values, out=values)
-    values /= values.sum(axis=-1, keepdims=True)
-    return np.asarray(values)
-
-
 def continuing(probabilities: Array, eta: float | Array) -> npt.NDArray[np.bool_]:
     """Return [B], True where an image continues to stage 2: where its highest probability [B,C] is not above eta.
 

@@ -22,6 +22,7 @@ MAGIC, VERSION = b"SACVITRQ", 1
 # Magic, version, bytes of an element, bytes in all, CRC-32; then what the CRC covers: N, M, D, P, bytes of the name,
 # stage 1's probability, the variant's digest.
 HEADER = struct.Struct("<8s H H I I 5I d 32s")
+NAMELESS = "<request>"  # what an image is called that came without a name
 CHECKED_FROM = struct.calcsize("<8s H H I I")
 ELEMENTS: dict[int, np.dtype[Any]] = {2: np.dtype("<f2"), 4: np.dtype("<f4")}
 
@@ -168,9 +169,10 @@ def _read(data: bytes) -> StageTwoRequest:
 
 def check_request(request: StageTwoRequest, variant: str, config: ModelConfig) -> None:
     """Raise RequestError unless a request is of this variant and has its shapes."""
+    name = request.source or NAMELESS
     if request.variant != variant:
         raise RequestError(
-            f"{request.source}: the request is of another bundle or precision ({request.variant[:12]}) than stage 2 "
+            f"{name}: the request is of another bundle or precision ({request.variant[:12]}) than stage 2 "
             f"has open ({variant[:12]}); open the same bundle with the same precision= on both sides"
         )
     inputs, tokens = request.inputs, config.geometry.tokens
@@ -179,6 +181,6 @@ def check_request(request: StageTwoRequest, variant: str, config: ModelConfig) -
         array = getattr(inputs, name)
         if array.shape != expected.at(sizes):
             raise RequestError(
-                f"{request.source}: the request has {list(array.shape)} as `{name}`, where this model has "
+                f"{name}: the request has {list(array.shape)} as `{name}`, where this model has "
                 f"{list(expected.at(sizes))}; make it with StageOne"
             )

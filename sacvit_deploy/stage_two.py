@@ -11,7 +11,7 @@ from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.request import StageTwoRequest, check_request
+from sacvit_deploy.request import NAMELESS, StageTwoRequest, check_request
 from sacvit_deploy.scheduler import Answer, Item, finish
 from sacvit_deploy.single_stage import SingleStage, open_both
 from sacvit_deploy.stage_one import StageOne, StageOneResult
@@ -46,13 +46,24 @@ class StageTwo(SingleStage):
         requests: what StageOne gave, or a request's bytes; predictions and errors stay in their places. A request that
         is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
         """
+        bundle = self.bundle
+        results: list[Prediction | SacvitError] = []
+        answers = iter(self.answers([one for one in requests if not isinstance(one, Prediction)]))
+        for at, request in enumerate(requests):
+            result = request if isinstance(request, Prediction) else next(answers)
+            if isinstance(result, SacvitError) and result.position is None:
+                result.position = at
+            results.append(to_prediction(result, bundle, at) if isinstance(result, Answer) else result)
+        return results
+
+    __call__ = predict_batch
+
+    def answers(self, requests: Sequence[StageTwoRequest | bytes | SacvitError]) -> list[Answer | SacvitError]:
+        """Answer requests as `predict_batch` does, with logits."""
         opened = self.opened
-        results: dict[int, Prediction | SacvitError] = {}
+        results: dict[int, Answer | SacvitError] = {}
         by_targets: dict[int, list[tuple[int, StageTwoRequest]]] = {}
         for at, request in enumerate(requests):
-            if isinstance(request, Prediction):
-                results[at] = request
-                continue
             try:
                 checked = self.check(request)
             except SacvitError as error:
@@ -64,14 +75,11 @@ class StageTwo(SingleStage):
             answers = []
             for _, one in group:
                 stages.put(one.inputs)
-                item = Item(one.source, None, timing=dict(one.timing))
+                item = Item(one.source or NAMELESS, None, timing=dict(one.timing))
                 answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
             finish(stages, stages.enqueue_stage2(len(group)), answers)
-            for (at, _), answer in zip(group, answers, strict=True):
-                results[at] = to_prediction(answer, opened.bundle, at)
+            results |= {at: answer for (at, _), answer in zip(group, answers, strict=True)}
         return [results[at] for at in range(len(requests))]
-
-    __call__ = predict_batch
 
     def check(self, request: StageTwoRequest | bytes | SacvitError) -> StageTwoRequest:
         """Return a request that this stage can answer. Raises RequestError, and an error that stands in its place."""

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_RUNNING, getgeneratorstate
 from numbers import Integral, Real
+from typing import Any
 
-from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.errors import SacvitError, UsageError, first_line
 from sacvit_deploy.images.live_source import Keep, LiveSource, check_keep
+from sacvit_deploy.images.pixel_arrays import Channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
+from sacvit_deploy.images.scaled import BorrowedImage
 from sacvit_deploy.images.sources import HELD, AnySource, claim
 from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.preparing import PlacedPreparer
 from sacvit_deploy.scheduler import Item, Scheduler
 
 BATCH = 64  # images of an engine call unless given
+AHEAD = 2  # batches that are decoded before stage 1 asks for them
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,13 @@ class Stream(Iterator[Prediction | SacvitError]):
 
     def __next__(self) -> Prediction | SacvitError:
         answer = next(self._answers)
-        if self._closed:  # by another thread, while the answer was made
+        if self._closed:  # by another thread
             self._answers.close()
             raise StopIteration
         return answer
 
-    def close(self) -> None:
-        """Take no more images, and give no more answers; from any thread.
+    def stop(self) -> None:
+        """Take no more images, and give no more answers, at once; `close` also clears up.
 
         A thread that waits for an answer gets StopIteration: at once where it waits for a live source, else after the
         answer it is at. A live source's reading thread ends when the source's next image comes.
@@ -97,6 +102,10 @@ class Stream(Iterator[Prediction | SacvitError]):
         self._closed = True
         if self._live is not None:
             self._live.close()
+
+    def close(self) -> None:
+        """Take no more images, give no more answers, and wait for what is under way on a device; from any thread."""
+        self.stop()
         try:
             self._answers.close()
         except ValueError:  # it is running in another thread, which closes it
@@ -124,14 +133,63 @@ def begin_stream(
     taken = UntilFailure(sources)
     take = partial(claim, bounds=opened.preparer.bounds)
     live: LiveSource[AnySource, Item] | None = None
-    batches: Iterator[Sequence[Item]]
     if pace.live:
         live = LiveSource(taken, prepare, claim=take, keep=pace.keep, size=pace.batch, workers=workers, held=HELD)
-        batches = _due_batches(live, pace.max_delay or 0.0)
+        due = _due_batches(live, pace.max_delay or 0.0)
+        return Stream(_answers(opened, eta, count, pace.batch, lambda _: due, taken), taken, live)
+
+    def whole_batches(scheduler: Scheduler) -> Iterator[Sequence[Item]]:
+        # With one worker, the thread that copies an image is this one anyway.
+        places = scheduler.places(pace.batch, AHEAD) if workers > 1 else None
+        ahead = partial(prefetch, taken, limit=AHEAD * pace.batch, workers=workers, held=HELD)
+        if places is None:
+            return in_batches(ahead(prepare, claim=take), pace.batch)
+        placed = PlacedPreparer(take, prepare, places)
+        return in_batches(ahead(placed.prepare, claim=placed.claim), pace.batch)
+
+    return Stream(_answers(opened, eta, count, pace.batch, whole_batches, taken), taken, None)
+
+
+def begin_borrowed(
+    opened: OpenedModel, tensor: Any, channels: Channels, *, eta: float, count: int, batch: int
+) -> Stream:
+    """Return the stream of answers for the images of a tensor that is on the model's one device.
+
+    It raises UsageError unless that is [B,S,S,3] uint8 without gaps.
+    """
+    rows: UntilFailure[Any] = UntilFailure(range(len(tensor)))
+    return Stream(_borrowed(opened, tensor, channels, rows, eta, count, batch), rows, None)
+
+
+def _borrowed(
+    opened: OpenedModel,
+    tensor: Any,
+    channels: Channels,
+    rows: UntilFailure[Any],
+    eta: float,
+    count: int,
+    batch: int,
+) -> Generator[Prediction | SacvitError, None, None]:
+    side, name, trouble = opened.config.geometry.image_size, f"<{type(tensor).__name__}>", ""
+    if channels != "rgb":
+        trouble = f"channels is {channels!r}"
     else:
-        items = prefetch(taken, prepare, limit=2 * pace.batch, workers=workers, claim=take, held=HELD)
-        batches = in_batches(items, pace.batch)
-    return Stream(_answers(opened, eta, count, pace.batch, batches, taken), taken, live)
+        with opened.pools[0].stages(count, batch) as stages:
+            try:
+                images = stages.borrow(tensor)
+            except Exception as error:  # each library has its own
+                trouble = first_line(error)
+            else:
+                items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in rows)
+                scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
+                for answer in scheduler.run(in_batches(items, batch)):
+                    assert answer.item.position is not None
+                    yield to_prediction(answer, opened.bundle, answer.item.position)
+    if trouble:
+        raise UsageError(
+            f"a tensor on the GPU is taken as it is, so it must be RGB, uint8 [B,{side},{side},3] and contiguous "
+            f"({trouble}); give others by .cpu(), to be resized and cropped"
+        )
 
 
 def _due_batches(live: LiveSource[AnySource, Item], max_delay: float) -> Iterator[list[Item]]:
@@ -149,12 +207,13 @@ def _answers(
     eta: float,
     count: int,
     batch: int,
-    batches: Iterator[Sequence[Item]],
+    make_batches: Callable[[Scheduler], Iterator[Sequence[Item]]],
     taken: UntilFailure[AnySource],
 ) -> Generator[Prediction | SacvitError, None, None]:
     with opened.stages(count, batch) as stages:
-        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
-        for answer in scheduler.run(batches):
+        fallback = opened.remote is not None and opened.remote.where.fallback
+        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch, fallback=fallback)
+        for answer in scheduler.run(make_batches(scheduler)):
             assert answer.item.position is not None
             yield to_prediction(answer, opened.bundle, answer.item.position)
     taken.raise_failure()

@@ -90,8 +90,15 @@ sacvit::Source source_of(const sacvit_source& source) {
     if (source.width == 0 || source.data == nullptr) {  // without data it is refused as an image, by itself
         return sacvit::Bytes{source.data, source.size};
     }
-    return sacvit::ImageView{static_cast<const std::uint8_t*>(source.data), source.width, source.height, source.pitch,
-                             static_cast<sacvit::PixelFormat>(source.format)};
+    return sacvit::ImageView{static_cast<const std::uint8_t*>(source.data),
+                             source.width,
+                             source.height,
+                             source.pitch,
+                             static_cast<sacvit::PixelFormat>(source.format),
+                             static_cast<sacvit::YuvColors>(source.colors),
+                             static_cast<const std::uint8_t*>(source.u),
+                             static_cast<const std::uint8_t*>(source.v),
+                             source.chroma_pitch};
 }
 
 sacvit::Gate gate_of(double eta, double alpha) {

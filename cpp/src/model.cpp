@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <filesystem>
 #include <mutex>
@@ -8,12 +9,20 @@
 #include "backends/engine.hpp"
 #include "backends/machine.hpp"
 #include "bundle/bundle.hpp"
+#include "images/live_source.hpp"
 #include "scheduler.hpp"
 #include "text.hpp"
 
 namespace sacvit {
 
 using namespace detail;
+
+namespace {
+
+constexpr int kBatch = 64;             // images of an engine call unless given
+constexpr double kLongestDelay = 1e9;  // seconds, which the clock can still add
+
+}  // namespace
 
 // An open bundle and its engines.
 struct Model::Opened {
@@ -98,20 +107,63 @@ struct Model::Impl {
 };
 
 struct Stream::Impl {
-    Impl(std::shared_ptr<const Model::Opened> model_, std::function<std::optional<Source>()> sources,
-         std::size_t batch_size_, std::size_t workers, const Gate& gate)
-        : model(std::move(model_)),
-          batch_size(batch_size_),
-          scheduler(model->scheduler(gate, batch_size)),
-          images(std::move(sources), model->bundle.manifest.config, model->bounds, 2 * batch_size, workers) {}
+    Impl(std::shared_ptr<const Model::Opened> model_, NextSource sources, std::size_t batch_size_, std::size_t workers,
+         const StreamOptions& options, const Gate& gate)
+        : model(std::move(model_)), batch_size(batch_size_), scheduler(model->scheduler(gate, batch_size)) {
+        const Config& config = model->bundle.manifest.config;
+        if (options.max_delay || options.keep == Keep::latest) {
+            const std::chrono::duration<double> max_delay(options.max_delay.value_or(0));
+            live.emplace(std::move(sources), config, model->bounds, options.keep, batch_size, max_delay, workers);
+        } else {
+            images.emplace(std::move(sources), config, model->bounds, 2 * batch_size, workers);
+        }
+    }
+
+    // Gives the scheduler what comes next.
+    void advance();
+    std::vector<Item> next_batch();
 
     std::shared_ptr<const Model::Opened> model;
     std::size_t batch_size;
     Scheduler scheduler;
-    Prefetch images;
+    std::optional<Prefetch> images;  // one of the two
+    std::optional<LiveSource> live;
+    bool under_way = false;  // live images that may be waiting for stage 2
+    std::size_t position = 0;
     bool ended = false;
     std::exception_ptr failure;  // of the sources
 };
+
+void Stream::Impl::advance() {
+    std::vector<Item> batch = next_batch();
+    under_way = !batch.empty();
+    scheduler.take(std::move(batch));
+    if (ended || (live && !under_way)) {
+        scheduler.finish();
+    }
+}
+
+std::vector<Item> Stream::Impl::next_batch() {
+    std::vector<Item> batch;
+    try {
+        if (live) {
+            std::optional<std::vector<Item>> there = live->next(!under_way);
+            ended = !there;
+            return ended ? batch : std::move(*there);
+        }
+        while (batch.size() < batch_size && !ended) {
+            std::optional<Item> item = images->next();
+            ended = !item;
+            if (item) {
+                batch.push_back(std::move(*item));
+            }
+        }
+    } catch (...) {
+        failure = std::current_exception();  // the answers before it come first
+        ended = true;
+    }
+    return batch;
+}
 
 Stream::Stream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Stream::Stream(Stream&&) noexcept = default;
@@ -121,6 +173,7 @@ Stream::~Stream() = default;
 std::optional<Result> Stream::next() {
     for (;;) {
         if (std::optional<Answer> answer = impl_->scheduler.next()) {
+            impl_->position = answer->item.position.value_or(0);
             return impl_->model->result(std::move(*answer));
         }
         if (impl_->ended) {
@@ -129,25 +182,13 @@ std::optional<Result> Stream::next() {
             }
             return std::nullopt;
         }
-        std::vector<Item> batch;
-        while (batch.size() < impl_->batch_size && !impl_->ended) {
-            std::optional<Item> item;
-            try {
-                item = impl_->images.next();
-            } catch (...) {
-                impl_->failure = std::current_exception();  // the answers before it come first
-            }
-            impl_->ended = !item;
-            if (item) {
-                batch.push_back(std::move(*item));
-            }
-        }
-        impl_->scheduler.take(std::move(batch));
-        if (impl_->ended) {
-            impl_->scheduler.finish();
-        }
+        impl_->advance();
     }
 }
+
+std::size_t Stream::position() const { return impl_->position; }
+std::size_t Stream::taken() const { return impl_->live ? impl_->live->taken() : impl_->images->taken(); }
+std::size_t Stream::dropped() const { return impl_->live ? impl_->live->dropped() : 0; }
 
 Model::Model(const std::string& bundle, const Options& options) : impl_(std::make_shared<Impl>(bundle, options)) {}
 
@@ -186,13 +227,21 @@ std::vector<Result> Model::predict_batch(const std::vector<Source>& sources, con
 
 Stream Model::stream(std::function<std::optional<Source>()> sources, const StreamOptions& options,
                      const Gate& gate) const {
-    if (options.batch_size < 1 || options.workers < 0) {
-        fail(ErrorCode::usage, "batch_size must be at least 1, and workers at least 1, or 0 for one for each core");
+    if (options.batch_size < 0 || options.workers < 0) {
+        fail(ErrorCode::usage,
+             "batch_size must be at least 1, or 0 for the default, and workers at least 1, or 0 for one for each core");
     }
+    if (options.max_delay && !(*options.max_delay >= 0 && *options.max_delay <= kLongestDelay)) {
+        fail(ErrorCode::usage, "max_delay is ", *options.max_delay,
+             "; it must be a number of seconds, 0 or more, or nothing to wait for whole batches");
+    }
+    if (options.keep != Keep::all && options.keep != Keep::latest) {
+        fail(ErrorCode::usage, "keep must be Keep::all or Keep::latest");
+    }
+    const int batch_size = options.batch_size > 0 ? options.batch_size : options.keep == Keep::latest ? 1 : kBatch;
     const int workers = options.workers > 0 ? options.workers : usable_cores();
-    return Stream(std::make_unique<Stream::Impl>(impl_->get(), std::move(sources),
-                                                 static_cast<std::size_t>(options.batch_size),
-                                                 static_cast<std::size_t>(workers), gate));
+    return Stream(std::make_unique<Stream::Impl>(impl_->get(), std::move(sources), static_cast<std::size_t>(batch_size),
+                                                 static_cast<std::size_t>(workers), options, gate));
 }
 
 std::vector<std::string> Model::labels() const { return *impl_->get()->labels; }

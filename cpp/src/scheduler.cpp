@@ -1,6 +1,7 @@
 #include "scheduler.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -34,6 +35,9 @@ void Scheduler::take(std::vector<Item> batch) {
     while (held_.size() >= sac_batch_) {
         run_stage_two(sac_batch_);
     }
+    if (!held_.empty() && held_.front().second.item.due <= std::chrono::steady_clock::now()) {
+        run_stage_two(held_.size());
+    }
     // Answers that are next in order don't count: next() hands them out before the next batch comes.
     std::size_t ready = 0;
     while (answers_.count(given_ + ready)) {
@@ -64,6 +68,7 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     for (Item& item : batch) {
         Answer answer;
         answer.item = std::move(item);
+        answer.item.position = answer.item.position.value_or(taken_);
         if (answer.item.error) {
             answers_.emplace(taken_++, std::move(answer));
         } else {

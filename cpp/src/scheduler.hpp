@@ -25,8 +25,8 @@ struct Answer {
     std::vector<std::int64_t> targets;
 };
 
-// Continuing images wait until a whole SAC batch of them has come together, across EE batches; `patience` bounds how
-// many finished answers may wait behind them.
+// Continuing images wait until a whole SAC batch of them has come together, across EE batches, or one of them is due;
+// `patience` bounds how many finished answers may wait behind them.
 class Scheduler {
 public:
     // `sac_batch` and `patience` count images.

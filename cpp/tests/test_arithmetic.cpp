@@ -14,26 +14,13 @@
 #include "images/prefetch.hpp"
 #include "images/preprocess.hpp"
 #include "images/resize.hpp"
+#include "made_up.hpp"
 #include "text.hpp"
 
 using namespace sacvit::detail;
 using nlohmann::json;
 
 namespace {
-
-// As made_up in arithmetic.py.
-std::vector<std::uint8_t> made_up(std::uint64_t width, std::uint64_t height, std::uint64_t channels = 3) {
-    std::vector<std::uint8_t> out;
-    for (std::uint64_t y = 0; y < height; ++y) {
-        for (std::uint64_t x = 0; x < width; ++x) {
-            for (std::uint64_t c = 0; c < channels; ++c) {
-                const std::uint64_t mixed = (x * 2654435761 + y * 40503 + c * 69069 + x * y * 97) % 4294967296;
-                out.push_back(static_cast<std::uint8_t>(mixed ^ (mixed >> 15)));
-            }
-        }
-    }
-    return out;
-}
 
 template <typename T>
 std::string hash(const std::vector<T>& values) {

@@ -123,6 +123,42 @@ static void test_answers(const sacvit_model* model, const char* image) {
     sacvit_prediction_free(one);
 }
 
+/* Luma of the full range with chroma of no colour is grey, with planes behind each other and apart. */
+static void test_camera_formats(const sacvit_model* model) {
+    static unsigned char pixels[64 * 48 * 3 / 2], chroma[64 * 48 / 2];
+    sacvit_source sources[4];
+    sacvit_status statuses[4];
+    sacvit_prediction* out[4];
+    int i;
+    memset(sources, 0, sizeof sources);
+    for (i = 0; i < 64 * 48; ++i) {
+        pixels[i] = (unsigned char)(i * 7 % 251);
+    }
+    memset(pixels + 64 * 48, 128, 64 * 48 / 2);
+    memset(chroma, 128, sizeof chroma);
+    for (i = 0; i < 4; ++i) {
+        sources[i].data = pixels;
+        sources[i].width = 64;
+        sources[i].pitch = 64;
+        sources[i].height = 48;
+        sources[i].colors = i % 2 ? SACVIT_BT709_FULL : SACVIT_BT601_FULL;
+    }
+    sources[0].format = SACVIT_GRAY;
+    sources[1].format = SACVIT_NV12;
+    sources[2].format = SACVIT_I420;
+    sources[3].format = SACVIT_NV12;
+    sources[3].u = chroma;
+    CHECK(sacvit_predict_batch(model, sources, 4, 1, -1, statuses, out) == SACVIT_OK);
+    for (i = 0; i < 4; ++i) {
+        CHECK(statuses[i] == SACVIT_OK && sacvit_prediction_index(out[i]) == sacvit_prediction_index(out[0]));
+    }
+    for (i = 0; i < 4; ++i) {
+        sacvit_prediction_free(out[i]);
+    }
+    sources[1].colors = 4;
+    CHECK(sacvit_predict(model, &sources[1], 1, -1, &out[1]) == SACVIT_ERROR_USAGE && out[1] == NULL);
+}
+
 /* NULL in place of every pointer: an error, or nothing, and no crash. */
 static void test_null(const sacvit_model* model, const char* image) {
     sacvit_source source;
@@ -177,6 +213,7 @@ int main(int argc, char** argv) {
         test_null(model, argv[2]);
         test_reload(model);
         test_answers(model, argv[2]);
+        test_camera_formats(model);
     }
     sacvit_close(model);
     printf("%d checks passed, %d failed; sacvit %s\n", passes, failures, sacvit_version());

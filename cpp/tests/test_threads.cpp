@@ -150,7 +150,7 @@ void test_streams(const sacvit::Model& model, const std::vector<std::string>& pa
         }
         CHECK(!later.next());
     }
-    REFUSES(usage, "batch_size must be at least 1", model.stream(source(paths), {0, 1}));
+    REFUSES(usage, "batch_size must be at least 1", model.stream(source(paths), {-1, 1}));
     REFUSES(usage, "eta is 1.5", model.predict(paths[0], {1.5}));
     REFUSES(usage, "alpha is 0;", model.predict(paths[0], {std::nullopt, 0.0}));
     REFUSES(image, "none.jpg does not exist", model.predict("none.jpg"));

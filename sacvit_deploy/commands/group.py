@@ -20,6 +20,7 @@ COMMANDS = {
     "pack": ("sacvit_deploy.commands.pack", "Write a smaller bundle to ship: one precision alone."),
     "verify": ("sacvit_deploy.commands.verify", "Check a bundle's hashes, then its answers on this machine."),
     "inputs": ("sacvit_deploy.commands.inputs", "Write what an engine is given, for polygraphy."),
+    "serve": ("sacvit_deploy.serving.command", "Serve a bundle over HTTP, for edge boxes and demos."),
     "triton": ("sacvit_deploy.serving.triton.cli_triton", "Write a model repository for NVIDIA Triton."),
     "eval": ("sacvit_deploy.evaluation.cli_eval", "Measure accuracy, cost and speed on labelled images."),
     "sweep": ("sacvit_deploy.evaluation.cli_sweep", "Draw accuracy against cost, and choose eta."),

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.errors import ImageError, SacvitError, first_line
+from sacvit_deploy.errors import ImageError, SacvitError, TooLargeError, first_line
 from sacvit_deploy.images.budget import MB, Limits, Reservation, limits
 from sacvit_deploy.images.isobmff import AVIF, isobmff_kind, open_isobmff
 from sacvit_deploy.images.memory import converting, estimate, estimate_webp, stored, webp_size
@@ -164,7 +164,7 @@ def reserve(
     """Reserve an image's memory, or keep that much of what is held. Raises ImageError for more than one may take."""
     each = how.bounds.memory.each
     if need > each:
-        raise ImageError(
+        raise TooLargeError(
             f"{how.name} has {size[0]}x{size[1]} pixels and would take about {need // MB:,} MB to decode, over the "
             f"limit of {each // MB:,} MB for one image; --max-memory (max_memory=) raises it"
         )
@@ -180,7 +180,7 @@ def check_size(size: tuple[int, int], how: Decoding) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{how.name} has no pixels ({width}x{height})")
     if width * height > how.bounds.pixels:
-        raise ImageError(
+        raise TooLargeError(
             f"{how.name} has {width}x{height} pixels, over the limit of {how.bounds.pixels:,}; "
             "--max-pixels (max_pixels=) raises it"
         )
@@ -207,7 +207,7 @@ def _named_errors(name: str, bounds: Limits | None = None) -> Iterator[None]:
         limit, pillows = (bounds or limits()).pixels, Image.MAX_IMAGE_PIXELS or 0
         if limit >= 2 * pillows:
             raise ImageError(f"{name}: {first_line(error)}; raise PIL.Image.MAX_IMAGE_PIXELS, too") from error
-        raise ImageError(f"{name} announces more pixels than the limit of {limit:,}") from error
+        raise TooLargeError(f"{name} announces more pixels than the limit of {limit:,}") from error
     except Exception as error:
         if out_of_memory(error):
             raise image_error(name, error) from error

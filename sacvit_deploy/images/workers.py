@@ -15,12 +15,14 @@ Call = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 class Workers:
     """Up to `count` threads that work through calls in their order; as a context manager, closed at its end.
 
+    name: the threads'.
+
     The library's ThreadPoolExecutor joins its threads when the process ends, so one image on a dead network drive would
     keep an interrupted process alive for ever.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, count: int, name: str = "sacvit-decode") -> None:
+        self._count, self._name = count, name
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -28,7 +30,7 @@ class Workers:
         """Queue a call and return its future; it's done at once where the system has no thread left to give."""
         future: Future[T] = Future()
         if len(self._threads) < self._count:
-            thread = threading.Thread(target=_work, args=(self._calls,), name="sacvit-decode", daemon=True)
+            thread = threading.Thread(target=_work, args=(self._calls,), name=self._name, daemon=True)
             try:
                 thread.start()
                 self._threads.append(thread)
@@ -39,9 +41,9 @@ class Workers:
         self._calls.put((future, function, arguments))
         return future
 
-    def close(self) -> None:
-        """Cancel what was not begun and let the threads end, without waiting for them."""
-        while not self._calls.empty():
+    def close(self, cancel: bool = True) -> None:
+        """Cancel what was not begun, unless told not to, and let the threads end, without waiting for them."""
+        while cancel and not self._calls.empty():
             call = self._calls.get()
             if call is not None:
                 call[0].cancel()

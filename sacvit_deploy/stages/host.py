@@ -9,6 +9,7 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.glue import StageTwoInputs, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
@@ -20,12 +21,13 @@ def stage_one_view(cascade: Cascade, images: Sequence[InputImage]) -> Array:
     if not any(isinstance(image, ScaledImage) for image in images):
         return cascade.low_view([full_image(image) for image in images])
     preprocessing = cascade.config.preprocessing
-    return np.stack(
-        [
-            half_view(image, preprocessing) if isinstance(image, ScaledImage) else cascade.low_view([image])[0]
-            for image in images
-        ]
-    )
+
+    def view(image: InputImage) -> Array:
+        if isinstance(image, ScaledImage):
+            return half_view(image, preprocessing)
+        return np.asarray(cascade.low_view([full_image(image)])[0])
+
+    return np.stack([view(image) for image in images])
 
 
 class HostStages:
@@ -37,6 +39,9 @@ class HostStages:
         self._cascade, self._count = cascade, count
         self._queue: list[StageTwoInputs] = []
 
+    def places(self, ahead: int) -> None:
+        """Return nothing: images are taken from anywhere."""
+
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
@@ -46,12 +51,13 @@ class HostStages:
         in_flight.private = images, ee
         return in_flight
 
-    def wait_stage1(self, in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Return the logits [B,C], with NaN in the rows whose scores are not finite."""
         _, ee = in_flight.private
         usable = np.isfinite(ee["scores"]).all(axis=1)
-        logits: Array = np.where(usable[:, None], ee["logits"], np.nan)
-        return logits
+        return StageAnswers(
+            ee["logits"] if usable.all() else np.where(usable[:, None], ee["logits"], np.float32(np.nan))
+        )
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         clock, queued = Clock(), InFlight(len(rows))
@@ -91,6 +97,6 @@ class HostStages:
         in_flight.book("sac", clock.lap())
         return in_flight
 
-    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         logits, targets = in_flight.private
-        return logits, targets
+        return StageAnswers(logits), targets

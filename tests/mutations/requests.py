@@ -7,15 +7,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from random import Random
 
 import click
 
 from tests.mutations.cases import Subject
+from tests.mutations.http import bodies_over_http
 from tests.mutations.run import run
 from tests.mutations.wire import requests_on_the_wire
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"wire": requests_on_the_wire}
+SUBJECTS: dict[str, Callable[[], AbstractContextManager[Subject]]] = {
+    "wire": lambda: nullcontext(requests_on_the_wire()),
+    "http": bodies_over_http,
+}
 SHOWN = 10
 
 
@@ -28,15 +33,15 @@ def main(count: int, kind: str | None, seed: int, number: int | None) -> None:
     """Send COUNT damaged or forged requests; fails on any exception but the project's own, and on ten seconds."""
     failed = False
     for name in [kind] if kind else SUBJECTS:
-        subject = SUBJECTS[name]()
-        if number is not None:
-            try:
-                subject(Random(f"{seed} {name} {number}")).open()
-            except Exception:
-                traceback.print_exc()
-            continue
-        start = time.perf_counter()
-        tally = run({name: subject}, {name: count}, seed)[name]
+        with SUBJECTS[name]() as subject:
+            if number is not None:
+                try:
+                    subject(Random(f"{seed} {name} {number}")).open()
+                except Exception:
+                    traceback.print_exc()
+                continue
+            start = time.perf_counter()
+            tally = run({name: subject}, {name: count}, seed)[name]
         told = ", ".join(f"{outcome} {times:,}" for outcome, times in tally.outcomes.most_common())
         click.echo(f"{name:<11} {count:>7,} in {time.perf_counter() - start:.0f} s: {told}")
         for at, wrong in list(tally.failures.items())[:SHOWN]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.config import Geometry, Method, ModelConfig
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions
@@ -23,7 +24,6 @@ from sacvit_deploy.glue import (
     continuing,
     gather_patches,
     join,
-    softmax,
 )
 from sacvit_deploy.images.preprocess import normalise
 

@@ -122,6 +122,7 @@ def test_a_bad_image_or_request_costs_the_others_nothing(stages: tuple[StageOne,
     raw = good.to_bytes()
     answers = two.predict_batch([raw[:-1], raw, b"pickle", results[3], results[0]])  # type: ignore[list-item]
     assert [type(answer) for answer in answers[::2]] == [RequestError, RequestError, ImageError]
+    assert [answer.position for answer in answers] == [0, 1, 2, 3, 0]  # an error keeps the place it got from stage 1
     assert_same(answers[1], whole.predict(PICTURES[0], eta=1.0))
     assert_same(answers[3], whole.predict(PICTURES[1], eta=1.0))
 

@@ -28,14 +28,26 @@ typedef enum sacvit_status {
     SACVIT_ERROR_INTERNAL = 6 /* no memory, or a bug of this library */
 } sacvit_status;
 
-/* 8 bits for each channel, interleaved; an image with alpha is laid over white. */
+/* 8 bits for each channel, interleaved; an image with alpha is laid over white. Of luma and chroma: NV12 (a plane of Y,
+ * one of U and V in turn), I420 (planes of Y, U, V), YUYV (Y U Y V, one plane). */
 typedef enum sacvit_format {
     SACVIT_RGB = 0,
     SACVIT_BGR = 1,
     SACVIT_GRAY = 2,
     SACVIT_RGBA = 3,
-    SACVIT_BGRA = 4
+    SACVIT_BGRA = 4,
+    SACVIT_NV12 = 5,
+    SACVIT_I420 = 6,
+    SACVIT_YUYV = 7
 } sacvit_format;
+
+/* The matrix of YUV pixels; FULL where they are all 0 to 255, else Y is 16 to 235, U and V 16 to 240. */
+typedef enum sacvit_colors {
+    SACVIT_BT601 = 0,
+    SACVIT_BT601_FULL = 1,
+    SACVIT_BT709 = 2,
+    SACVIT_BT709_FULL = 3
+} sacvit_colors;
 
 typedef struct sacvit_model sacvit_model;
 typedef struct sacvit_prediction sacvit_prediction;
@@ -62,6 +74,10 @@ typedef struct sacvit_source {
     int width, height; /* pixels */
     ptrdiff_t pitch;   /* bytes from one row to the next; negative where `data` is the last row in memory */
     int format;        /* a sacvit_format */
+    /* Of YUV formats; zero where the planes lie behind each other. */
+    int colors;             /* a sacvit_colors */
+    const void *u, *v;      /* NV12's U and V, I420's U; I420's V. NULL: behind an even number of rows */
+    ptrdiff_t chroma_pitch; /* of U and V; 0: NV12's is pitch, I420's half of it */
 } sacvit_source;
 
 /* Opens a bundle folder. options may be NULL. *out is NULL after a failure. The bundle's files are read now: what

@@ -43,17 +43,27 @@ private:
     ErrorCode code_;
 };
 
-// 8 bits for each channel, interleaved; an image with alpha is laid over white.
-enum class PixelFormat { rgb, bgr, gray, rgba, bgra };
+// 8 bits for each channel, interleaved; an image with alpha is laid over white. Of luma and chroma, as cameras and
+// video decoders have them: nv12 (a plane of Y, one of U and V in turn for each 2 x 2 pixels), i420 (planes of Y, U,
+// V), yuyv (Y U Y V for each two pixels, one plane; V4L2's YUYV, GStreamer's YUY2).
+enum class PixelFormat { rgb, bgr, gray, rgba, bgra, nv12, i420, yuyv };
+
+// The matrix of YUV pixels, and whether Y is 16 to 235 and U and V 16 to 240, or all 0 to 255.
+enum class YuvColors { bt601, bt601_full, bt709, bt709_full };
 
 // Pixels in memory, such as a camera's buffer. They are not copied, so they must stay valid until the answer is
-// returned.
+// returned, or, in a stream of a live source, until the next one is asked for.
 struct ImageView {
     const std::uint8_t* data = nullptr;
     int width = 0;             // pixels
     int height = 0;            // pixels
     std::ptrdiff_t pitch = 0;  // bytes from one row to the next; negative where `data` is the last row in memory
     PixelFormat format = PixelFormat::rgb;
+    // Of YUV formats. Chroma of an odd width or height is rounded up: the last column or row has its own.
+    YuvColors colors = YuvColors::bt601;
+    const std::uint8_t* u = nullptr;  // nv12's U and V, i420's U; nullptr: behind `height` rows of Y, an even number
+    const std::uint8_t* v = nullptr;  // i420's V; nullptr: behind U
+    std::ptrdiff_t chroma_pitch = 0;  // of U and V; 0: nv12's is `pitch`, i420's half of it
 };
 
 // A JPEG or PNG file in memory, which must stay valid until the answer is returned.
@@ -137,6 +147,12 @@ public:
     // before it, what `sources` throws; an image's own error is in the Result.
     std::optional<Result> next();
 
+    // The number in the source, from 0, of the image whose answer `next` returned last.
+    std::size_t position() const;
+    // Images taken from the source so far, and those of them that newer ones pushed out before they were begun.
+    std::size_t taken() const;
+    std::size_t dropped() const;
+
     Stream(Stream&&) noexcept;
     Stream& operator=(Stream&&) noexcept;
     ~Stream();
@@ -148,9 +164,20 @@ private:
     std::unique_ptr<Impl> impl_;
 };
 
+// Which images are answered where they come faster than their answers.
+enum class Keep {
+    all,     // every one: the source is asked for the next one later
+    latest,  // the newest: it pushes out those that wait
+};
+
 struct StreamOptions {
-    int batch_size = 64;  // images in an engine call
-    int workers = 0;      // threads that decode and resize in advance; 0: one for each core
+    int batch_size = 0;  // images in an engine call; 0: 64, or 1 where the latest are kept, of which so many may wait
+    int workers = 0;     // threads that decode and resize in advance; 0: one for each core
+    // For a camera and other sources that set the pace: with either of these a thread calls `sources` and copies its
+    // pixels, and both stages begin with what there is as soon as they have nothing else to do. max_delay: seconds
+    // after which an image waits for no others, only for calls under way. See docs/live.md.
+    std::optional<double> max_delay = std::nullopt;
+    Keep keep = Keep::all;
 };
 
 // A bundle opened for inference. Copies share the engines; safe to use from several threads. The bundle's files are
@@ -166,7 +193,8 @@ public:
     // (usage, backend) where the whole batch fails.
     std::vector<Result> predict_batch(const std::vector<Source>& sources, const Gate& gate = {}) const;
     // Classifies any number of images with bounded memory. Stream::next calls `sources` until it returns nothing.
-    // Continuing images of several EE batches are joined into whole SAC batches. Throws Error (usage).
+    // Continuing images of several EE batches are joined into whole SAC batches. The destructor of a live source's
+    // stream waits for the call of `sources` at hand. Throws Error (usage).
     Stream stream(std::function<std::optional<Source>()> sources, const StreamOptions& options = {},
                   const Gate& gate = {}) const;
 

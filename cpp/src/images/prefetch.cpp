@@ -1,8 +1,7 @@
 #include "images/prefetch.hpp"
 
-#include <algorithm>
+#include <memory>
 #include <new>
-#include <system_error>
 #include <utility>
 
 #include "images/decode.hpp"
@@ -62,22 +61,16 @@ Item prepare(const Source& source, const Config& config, const Limits& limits) {
     return item;
 }
 
-Prefetch::Prefetch(Next next, const Config& config, Limits limits, std::size_t depth, std::size_t workers)
-    : next_(std::move(next)), config_(config), limits_(std::move(limits)), depth_(depth), workers_(workers) {}
-
-Prefetch::~Prefetch() {
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        stop_ = true;
-    }
-    changed_.notify_all();
-    for (std::thread& thread : threads_) {
-        thread.join();
-    }
-}
+Prefetch::Prefetch(NextSource next, const Config& config, Limits limits, std::size_t depth, std::size_t workers)
+    : next_(std::move(next)),
+      config_(config),
+      limits_(std::move(limits)),
+      depth_(depth),
+      alone_(workers <= 1),
+      workers_(workers) {}
 
 std::optional<Item> Prefetch::next() {
-    while (!ended_ && order_.size() < (workers_ <= 1 ? 1 : depth_)) {
+    while (!ended_ && order_.size() < (alone_ ? 1 : depth_)) {
         std::optional<Source> source;
         try {
             source = next_();
@@ -88,20 +81,15 @@ std::optional<Item> Prefetch::next() {
             ended_ = true;
             break;
         }
-        if (workers_ <= 1) {
+        ++taken_;
+        if (alone_) {
             return prepare(*source, config_, limits_);
         }
-        std::packaged_task<Item()> task(
+        // An exception goes to the caller.
+        const auto task = std::make_shared<std::packaged_task<Item()>>(
             [this, source = std::move(*source)] { return prepare(source, config_, limits_); });
-        order_.push_back(task.get_future());
-        {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            todo_.push_back(std::move(task));
-        }
-        changed_.notify_one();
-        if (threads_.size() < std::min(workers_, order_.size())) {
-            add_thread();
-        }
+        order_.push_back(task->get_future());
+        workers_.submit([task] { (*task)(); });
     }
     if (order_.empty()) {
         if (const std::exception_ptr failure = std::exchange(failure_, nullptr)) {
@@ -112,34 +100,6 @@ std::optional<Item> Prefetch::next() {
     std::future<Item> item = std::move(order_.front());
     order_.pop_front();
     return item.get();
-}
-
-// The threads there are do the work where the system gives no more; this one does, where there are none.
-void Prefetch::add_thread() {
-    try {
-        threads_.emplace_back([this] { work(); });
-    } catch (const std::system_error&) {
-        workers_ = std::max<std::size_t>(threads_.size(), 1);
-        if (threads_.empty()) {
-            std::packaged_task<Item()> task = std::move(todo_.front());
-            todo_.pop_front();
-            task();
-        }
-    }
-}
-
-void Prefetch::work() {
-    for (;;) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [&] { return stop_ || !todo_.empty(); });
-        if (stop_) {
-            return;
-        }
-        std::packaged_task<Item()> task = std::move(todo_.front());
-        todo_.pop_front();
-        lock.unlock();
-        task();  // an exception goes to the caller of next()
-    }
 }
 
 }  // namespace sacvit::detail

@@ -3,22 +3,19 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <future>
-#include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "config.hpp"
 #include "images/budget.hpp"
 #include "images/preprocess.hpp"
+#include "images/workers.hpp"
 #include "sacvit/sacvit.hpp"
 
 namespace sacvit::detail {
@@ -42,20 +39,23 @@ struct Item {
     Pixels pixels;
     std::optional<Error> error;
     Timing timing;
+    std::optional<std::size_t> position;  // in the source; none where all of them come, which the scheduler counts
+    // When it is not to wait for others any more.
+    std::chrono::steady_clock::time_point due = std::chrono::steady_clock::time_point::max();
 };
 
 // Decodes and fits one image; whatever keeps it from that is the item's error.
 Item prepare(const Source& source, const Config& config, const Limits& limits);
 
+// The user's source of images.
+using NextSource = std::function<std::optional<Source>()>;
+
 // The items of any number of images, in their order.
 class Prefetch {
 public:
-    using Next = std::function<std::optional<Source>()>;
-
     // At most `depth` images are under way. One worker means none: the caller's own thread prepares, without the
     // start-up of another.
-    Prefetch(Next next, const Config& config, Limits limits, std::size_t depth, std::size_t workers);
-    ~Prefetch();
+    Prefetch(NextSource next, const Config& config, Limits limits, std::size_t depth, std::size_t workers);
     Prefetch(const Prefetch&) = delete;
     Prefetch& operator=(const Prefetch&) = delete;
 
@@ -63,22 +63,19 @@ public:
     // throws is the end, and is thrown once, behind the items before it.
     std::optional<Item> next();
 
-private:
-    void add_thread();
-    void work();
+    std::size_t taken() const { return taken_; }
 
-    Next next_;
+private:
+    NextSource next_;
     const Config& config_;
     Limits limits_;
-    std::size_t depth_, workers_;
+    std::size_t depth_;
+    bool alone_;  // without workers
     bool ended_ = false;
+    std::size_t taken_ = 0;
     std::exception_ptr failure_;           // of `next`
-    std::deque<std::future<Item>> order_;  // of the images; the caller's alone
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::deque<std::packaged_task<Item()>> todo_;  // under the mutex
-    bool stop_ = false;                            // under the mutex
-    std::vector<std::thread> threads_;
+    std::deque<std::future<Item>> order_;  // of the images
+    Workers workers_;
 };
 
 }  // namespace sacvit::detail

@@ -6,7 +6,9 @@
 #include <cstring>
 
 #include "images/decode.hpp"
+#include "images/frame.hpp"
 #include "images/resize.hpp"
+#include "images/yuv.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -14,25 +16,6 @@ namespace {
 
 constexpr int kMaxSide = 65'536;  // px that are squashed: a longer strip costs too much memory
 constexpr int kMaxAspect = 16;    // only the middle of a longer strip is resized: the crop would drop its ends anyway
-
-int pixel_bytes(PixelFormat format) {
-    return format == PixelFormat::gray ? 1 : format == PixelFormat::rgb || format == PixelFormat::bgr ? 3 : 4;
-}
-
-void check_view(const ImageView& view, const std::string& name) {
-    if (view.format < PixelFormat::rgb || view.format > PixelFormat::bgra) {
-        fail(ErrorCode::usage, name, " has an unknown pixel format");
-    }
-    if (view.width < 1 || view.height < 1) {
-        fail(ErrorCode::image, name, " has no pixels (", view.width, "x", view.height, ")");
-    }
-    if (view.data == nullptr) {
-        fail(ErrorCode::usage, name, " has no data");
-    }
-    if (std::abs(view.pitch) < static_cast<std::ptrdiff_t>(view.width) * pixel_bytes(view.format)) {
-        fail(ErrorCode::usage, name, " has rows of ", view.width, " pixels, but a pitch of ", view.pitch, " bytes");
-    }
-}
 
 // RGBA or BGRA laid over white, as RGB.
 Image flatten(const ImageView& view) {
@@ -146,8 +129,8 @@ Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing,
     check_view(image, name);
     Image flat;
     ImageView view = image;
-    if (pixel_bytes(view.format) == 4) {
-        flat = flatten(view);
+    if (is_yuv(view.format) || pixel_bytes(view.format) == 4) {
+        flat = is_yuv(view.format) ? rgb_of_yuv(view) : flatten(view);
         view = flat.view();
     }
     Image means;
