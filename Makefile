@@ -56,7 +56,7 @@ $(VENV)-serving/%/.done: $(VENV)/.test
 	$(VENV)-serving/$*/bin/python -m pip --disable-pip-version-check --timeout 20 --retries 1 install -q $(SERVING_$*)
 	touch $@
 
-SERVING_ray = "ray[data,serve]>=2.40"
+SERVING_ray = "ray[data,serve]>=2.51"
 SERVING_triton = "nvidia-pytriton>=0.7" "tritonclient[grpc,http]>=2.50"
 
 # What to run before every commit: under two minutes on two cores. `make test` runs all tests.
