@@ -12,7 +12,7 @@ CPP_DEPS ?= build/cpp-deps
 CPP_FLAGS ?=
 JOBS ?= 2
 
-.PHONY: demo example minimum soak test check lint format wheel cpp cpp-test cpp-arm64 clean
+.PHONY: demo example minimum soak test test-serving check lint format wheel cpp cpp-test cpp-arm64 clean
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
@@ -41,6 +41,23 @@ test: $(VENV)/.test
 	else \
 		$(MAKE) cpp-test; \
 	fi
+
+# The tests on Ray and on Triton, by their wheels: 1.1 GB to download. Two environments over the one of `make test`, as
+# the Triton of pytriton needs NumPy 1 and Ray Data's pyarrow NumPy 2.
+test-serving: $(VENV)-serving/ray/.done $(VENV)-serving/triton/.done
+	$(VENV)-serving/ray/bin/python -m pytest tests/serving/ray
+	$(VENV)-serving/triton/bin/python -m pytest tests/serving/triton
+
+SITE = import sysconfig; print(sysconfig.get_path("purelib"))
+$(VENV)-serving/%/.done: $(VENV)/.test
+	$(PYTHON) -m venv $(VENV)-serving/$*
+	printf '%s\n' "$(CURDIR)" "$$($(BIN)/python -c '$(SITE)')" \
+		> "$$($(VENV)-serving/$*/bin/python -c '$(SITE)')/borrowed.pth"
+	$(VENV)-serving/$*/bin/python -m pip --disable-pip-version-check --timeout 20 --retries 1 install -q $(SERVING_$*)
+	touch $@
+
+SERVING_ray = "ray[data,serve]>=2.51"
+SERVING_triton = "nvidia-pytriton>=0.7" "tritonclient[grpc,http]>=2.50"
 
 # What to run before every commit: under two minutes on two cores. `make test` runs all tests.
 check: lint
@@ -97,4 +114,4 @@ wheel: $(VENV)/bin/python
 	$(PIP) wheel -q --no-deps -w dist .
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info examples/*.sacvit
+	rm -rf $(VENV) $(VENV)-serving build dist demo *.egg-info examples/*.sacvit

@@ -11,8 +11,8 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index
 from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import StageAnswers, classify, most_probable
 from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Answer, Item, Scheduler, share_time
@@ -63,11 +63,13 @@ class WholeView:
 
             view = full_view([item.pixels for item in items if item.pixels is not None], self.preprocessing)
             lap("view")
-            probabilities = softmax(self.logits(view, lap))
+            logits = self.logits(view, lap)
+            highest = classify(StageAnswers(logits))
+            classes = most_probable(logits, highest, range(len(items)))
             lap("answer")
             share_time(in_flight, [item.timing for item in items])
-            for item, row in zip(items, probabilities, strict=True):
-                yield Answer(item, probabilities=row)
+            for row, item in enumerate(items):
+                yield Answer(item, logits[row], classes[row], highest[row])
 
     def logits(self, view: Array, lap: Callable[[str], None]) -> Array:
         """Classify images [B,3,S,S] fp32: logits [B,C]. lap: books the time since its last call on a step."""

@@ -127,6 +127,8 @@ def run_bench(
             say(f"Note: {note}")
         if setup.scaled and first.pool is not None:
             raise UsageError(f"--scaled is for the CPU; on {first.backend.description} every image goes up in full")
+        if first.opened.others:
+            raise UsageError(f"a benchmark is of one device, not of {setup.device}: the baselines have no other")
         if "file" in setup.scopes and images.paths is None:
             raise UsageError(f"--scope file needs image files, and {images.name} are none")
         show(heading(setup, machine, first, images.name, [meter.name for meter in meters]))

@@ -57,7 +57,7 @@ def run_pass(contender: Contender, feed: Feed, batch: int, meters: Sequence[Mete
         answers.append(answer)
     seconds = time.perf_counter() - start
     after = total(meters)
-    best = [None if one.error or one.probabilities is None else int(one.probabilities.argmax()) for one in answers]
+    best = [None if one.error or one.logits is None else one.index for one in answers]
     return Run(
         seconds=seconds,
         latencies=[end - begin for begin, end in zip(taken, answered, strict=True)],

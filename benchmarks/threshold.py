@@ -10,7 +10,7 @@ from sacvit_deploy.benchmarks.contenders import CascadeContender
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.images.prefetch import in_batches
-from sacvit_deploy.images.scaled import InputImage, ScaledImage
+from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
@@ -19,8 +19,8 @@ from sacvit_deploy.stages.context_pool import ContextPool
 def stage_one_probabilities(model: SACViT | ContextPool, images: Sequence[InputImage], batch: int = 8) -> Float:
     """Return the highest probability of stage 1 for each image [n], as the gate sees it, on the host or the device."""
     items = [
-        Item(str(number), None, scaled=image) if isinstance(image, ScaledImage) else Item(str(number), image)
-        for number, image in enumerate(images)
+        Item(str(row), None, scaled=image) if isinstance(image, ScaledImage) else Item(str(row), full_image(image))
+        for row, image in enumerate(images)
     ]
     answers = CascadeContender(model, 0.0, 1).answers(in_batches(items, batch), batch)
     return np.array([answer.stage_one_probability for answer in answers])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.bundle.bundle import MANIFEST, Bundle, open_bundle
+from sacvit_deploy.bundle.defaults import notes_without
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.variant_report import VariantReport, compare_variant, variant_table
 from sacvit_deploy.cascade import Cascade
@@ -83,5 +84,10 @@ def judge_all(gate: AccuracyGate, max_drop: float | None, progress: Progress, sh
 def save_variants(bundle: Bundle, changed: dict[str, Variant]) -> None:
     """Replace variants in the manifest of a bundle folder that nobody else reads yet."""
     variants = {**bundle.manifest.variants, **changed}
-    manifest = dataclasses.replace(bundle.manifest, variants=variants)
+    before = bundle.manifest.variants
+    moved = [name for name, variant in changed.items() if name in before and variant.eta != before[name].eta]
+    provenance = dict(bundle.manifest.provenance)
+    if "notes" in provenance:
+        provenance["notes"] = notes_without(bundle.manifest, moved)
+    manifest = dataclasses.replace(bundle.manifest, variants=variants, provenance=provenance)
     (bundle.path / MANIFEST).write_bytes(manifest.to_bytes())

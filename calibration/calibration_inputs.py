@@ -10,13 +10,13 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.confidence import finite_rows, softmax
 from sacvit_deploy.console.text import counted
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.labelled_images import LabelledImages, decoded_batches
-from sacvit_deploy.glue import StageTwoRequest, continuing, join, softmax
+from sacvit_deploy.glue import StageTwoInputs, continuing, join
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.scheduler import finite_rows
 
 BATCH = 16
 FEW = 16  # images; with fewer, ranges are a matter of chance
@@ -32,7 +32,7 @@ class CalibrationInputs:
 
     cascade: Cascade
     images: Sequence[Pixels]
-    requests: Sequence[StageTwoRequest]
+    requests: Sequence[StageTwoInputs]
     digest: str
     notes: tuple[str, ...]
 
@@ -56,7 +56,7 @@ class CalibrationInputs:
     def part(self, count: int) -> CalibrationInputs:
         """Return about `count` images for each engine and alpha, spread over all; for passes that take long."""
         images = self.images[:: max(1, len(self.images) // count)][:count]
-        by_targets: dict[int, list[StageTwoRequest]] = {}
+        by_targets: dict[int, list[StageTwoInputs]] = {}
         for request in self.requests:
             by_targets.setdefault(request.targets.shape[1], []).append(request)
         requests = []

@@ -94,7 +94,9 @@ def calibrate(
             "damage": {layer: float(f"{value:.3g}") for layer, value in ranked},
         }
         entries = {role: describe_file(path) for role, path in paths.items()}
-        variant = Variant({**entries, **glue}, parity.to_dict(), report={"calibration": facts})
+        before = bundle.manifest.variants.get(PRECISION)  # its eta stays until the variant is judged, which tells
+        eta = None if before is None else before.eta
+        variant = Variant({**entries, **glue}, parity.to_dict(), eta, report={"calibration": facts})
         if not parity.passed:
             trouble = f"int8 is too far from the reference, {parity.summary()}"
         elif (drop := gate.report(PRECISION, variant, progress).drop) is not None and drop > budget:

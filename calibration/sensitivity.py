@@ -15,9 +15,9 @@ from sacvit_deploy.arrays import Array
 from sacvit_deploy.backends.onnxruntime.session import SessionFactory
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.calibration.linears import linears
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.console.figures import new_figure, save_png
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.glue import softmax
 
 LEVELS = 127  # of symmetric int8
 SWITCH = "switch"

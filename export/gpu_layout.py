@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sacvit_deploy.contract import BASELINE
+from sacvit_deploy.contract import BASELINE, engine_contract
 from sacvit_deploy.export.blocks import Attention, Mlp, patchify
 from sacvit_deploy.export.clusters import Places
 from sacvit_deploy.export.fused import add_and_normalise, attention, bias_gelu, multi_head_attention, multiply
@@ -30,6 +30,12 @@ class GpuModule(StageModule):
 
     def weights(self) -> dict[str, Tensor]:
         return {name: value.to(self.dtype) for name, value in super().weights().items()}
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Output names, in order, those that other layouts don't have behind the others."""
+        contract = engine_contract(self.role, self.config)
+        return (*contract.outputs, *contract.optional)
 
     def normalise(self, x: Tensor, norm: nn.LayerNorm) -> Tensor:
         """Normalise tokens [...,D]; the sums inside are fp32 in every precision."""
@@ -66,10 +72,15 @@ class GpuModule(StageModule):
             normed, x = add_and_normalise(x, hidden_out(normed, mlp), mlp.fc2.bias, norm)
         return normed
 
-    def classify(self, token: Tensor) -> Tensor:
-        """Map class tokens [B,D] to logits [B,C], in fp32."""
+    def classify(self, token: Tensor) -> tuple[Tensor, Tensor]:
+        """Map class tokens [B,D] to logits [B,C] and the confidence [B,2], in fp32.
+
+        Two numbers an image, so that the host need not look at a thousand: the highest probability, and the sum of the
+        logits, which tells whether all of them are finite.
+        """
         logits: Tensor = self.model.head(token.float())
-        return logits
+        highest = logits.softmax(dim=1).amax(dim=1, keepdim=True)
+        return logits, torch.cat([highest, logits.sum(dim=1, keepdim=True)], dim=1)
 
     def images(self, image: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
         """Embed images [B,3,H,W] at positions [1,T+1,D]; returns the patches' tokens [B,T,D] and all [B,1+R+T,D]."""
@@ -82,8 +93,8 @@ class GpuEE(GpuModule):
 
     role = "ee"
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run stage 1: image [B,3,S/2,S/2] -> logits, scores, features, embeddings."""
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run stage 1: image [B,3,S/2,S/2] -> logits, scores, features, embeddings, confidence."""
         weights = score_weights(self.config)
         queries: list[Tensor] = []
         keys: list[Tensor] = []
@@ -99,7 +110,8 @@ class GpuEE(GpuModule):
         embeddings, x = self.images(image, self.model.low_positions())
         x = self.blocks(x, attend)
         first = 1 + self.config.geometry.registers
-        return self.classify(x[:, 0]), self.scores(queries, keys, weights), x[:, first:], embeddings
+        logits, confidence = self.classify(x[:, 0])
+        return logits, self.scores(queries, keys, weights), x[:, first:], embeddings, confidence
 
     def scores(self, queries: list[Tensor], keys: list[Tensor], weights: list[float]) -> Tensor:
         """Weigh the class token's attention, given its queries [B,1,D] and the keys [B,T,D] of blocks: [B,N].
@@ -137,8 +149,10 @@ class GpuSAC(GpuModule):
         twice = self.config.method.class_token == "mean"
         self.places = Places(geometry.tokens, 1 + geometry.registers, twice=twice)
 
-    def forward(self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor) -> Tensor:
-        """Run stage 2; returns logits [B,C]."""
+    def forward(
+        self, patches: Tensor, positions: Tensor, target_features: Tensor, background: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Run stage 2; returns logits [B,C] and confidence [B,2]."""
         table, batch, at = self.model.high_positions(), patches.shape[0], patches.shape[1]
         tokens = self.enter(self.embed(patches) + F.embedding(positions, self.placed(table[0, 1:])))
         tokens, leading = self.fuse(tokens, target_features), self.leading(table, batch)
@@ -170,11 +184,11 @@ class GpuSAC(GpuModule):
 
 
 class GpuDeiT(GpuModule):
-    """The baseline, a plain DeiT: images [B,3,S,S] -> logits [B,C]."""
+    """The baseline, a plain DeiT: images [B,3,S,S] -> logits [B,C], confidence [B,2]."""
 
     role = BASELINE
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Run all hi-res tokens through all blocks."""
         _, x = self.images(image, self.model.high_positions())
         return self.classify(self.blocks(x, attend_all)[:, 0])

@@ -8,11 +8,16 @@ from sacvit_deploy.errors import (
     ImageError,
     LabelError,
     OutputError,
+    RemoteError,
+    RequestError,
     SacvitError,
     UsageError,
 )
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.request import StageTwoRequest
+from sacvit_deploy.stage_one import StageOne
+from sacvit_deploy.stage_two import StageTwo
 from sacvit_deploy.stream import Stream
 
 __version__ = "0.1.0"
@@ -25,8 +30,13 @@ __all__ = [
     "LabelError",
     "OutputError",
     "Prediction",
+    "RemoteError",
+    "RequestError",
     "SACViT",
     "SacvitError",
+    "StageOne",
+    "StageTwo",
+    "StageTwoRequest",
     "Stream",
     "UsageError",
     "__version__",

@@ -16,7 +16,7 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import STAGES, Sizes, engine_contract
 from sacvit_deploy.errors import BackendError, BundleError
 from sacvit_deploy.forks import forget_in_children, keep_forever, no_fork
-from sacvit_deploy.glue import StageTwoRequest, build_request
+from sacvit_deploy.glue import StageTwoInputs, build_request
 from sacvit_deploy.images.preprocess import low_view
 from sacvit_deploy.selection import choose_targets
 
@@ -44,8 +44,9 @@ class BothStages:
 class Cascade:
     """EE and SAC engine over one backend; each is opened by its first call. Safe to use from several threads.
 
-    The files are read at once, and kept until both engines are open: what happens to them later is no matter. again:
-    reads the same files for a forked child, which opens engines of its own; None where there is no such child.
+    The files are read at once, and kept until the engines are open: what happens to them later is no matter. again:
+    reads the same files for a forked child, which opens engines of its own; None where there is no such child. stages:
+    the engines that may be asked for, both unless one is all that this process runs.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Cascade:
         files: Mapping[str, EngineFile],
         config: ModelConfig,
         again: Callable[[], Mapping[str, EngineFile]] | None = None,
+        stages: Sequence[str] = STAGES,
     ) -> None:
         self.config = config
         self.backend = backend
-        self._files: dict[str, Held] | None = _of_stages(files)
+        self._stages = tuple(stages)
+        self._files: dict[str, Held] | None = _of_stages(files, self._stages)
         self._names = {role: file.name for role, file in self._files.items()}
         self._again = again
         self._engines: dict[str, Engine] = {}
@@ -69,9 +72,10 @@ class Cascade:
         keep_forever(self._engines)
         self._files, self._engines = None, {}
 
-    def warm(self) -> None:
-        """Open the EE engine now. Raises BackendError."""
-        self._engine("ee")
+    def warm(self, *, both: bool = False) -> None:
+        """Open the first engine now: EE, unless SAC is all there is. both: the other, too. Raises BackendError."""
+        for stage in self._stages if both else self._stages[:1]:
+            self._engine(stage)
 
     @property
     def sac_opened(self) -> bool:
@@ -96,7 +100,7 @@ class Cascade:
         ee: Mapping[str, Array],
         rows: Index,
         targets: Index,
-    ) -> StageTwoRequest:
+    ) -> StageTwoInputs:
         """Build the stage-2 request for the images `rows` of a batch and their targets [rows,M]."""
         return build_request(images, ee, rows, targets, self.config)
 
@@ -138,12 +142,17 @@ class Cascade:
         return outputs
 
     def _engine(self, role: str) -> Engine:
+        if role not in self._stages:
+            raise BackendError(
+                f"stage {' and '.join(self._stages)} alone was opened here, and {role} is asked for; open SACViT "
+                "without stage_two= for both"
+            )
         with no_fork(), self._lock:
             if role not in self._engines:
                 if self._files is None:
                     self._files = self._files_again()
                 self._engines[role] = self.backend.open(self._files[role], self._files.get("weights"))
-                if len(self._engines) == len(STAGES):
+                if len(self._engines) == len(self._stages):
                     self._files.clear()
             return self._engines[role]
 
@@ -151,7 +160,7 @@ class Cascade:
         if self._again is None:
             raise BackendError("these engines were opened before the process was forked; open them in the child")
         try:
-            return _of_stages(self._again())
+            return _of_stages(self._again(), self._stages)
         except BundleError as error:
             raise BundleError(
                 f"a forked process reads the bundle again, and it is not what was opened before ({error}); call "
@@ -159,6 +168,6 @@ class Cascade:
             ) from error
 
 
-def _of_stages(files: Mapping[str, EngineFile]) -> dict[str, Held]:
-    """Return the two stages' files and their weights, in memory. Raises BundleError."""
-    return hold_all({role: file for role, file in files.items() if role in (*STAGES, "weights")})
+def _of_stages(files: Mapping[str, EngineFile], stages: Sequence[str]) -> dict[str, Held]:
+    """Return the stages' files and their weights, in memory. Raises BundleError."""
+    return hold_all({role: file for role, file in files.items() if role in (*stages, "weights")})

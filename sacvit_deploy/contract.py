@@ -7,7 +7,7 @@ serves every batch and every alpha.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from sacvit_deploy.config import ModelConfig
@@ -19,6 +19,8 @@ GLUE = ("view", "gather")  # what stands before and between the stages, as engin
 BASELINE = "deit"  # the same weights as a plain DeiT: what the cascade's speed is compared with
 ROLES = (GLUE[0], STAGES[0], GLUE[1], STAGES[1], BASELINE)
 FOR_GPU = "-gpu"  # behind the role of an engine that a variant holds a second time, laid out for a GPU
+
+HALF = "fp16"  # the precision whose tensors are in half precision; int8's engines take and give fp32
 
 Shape = tuple[int, ...]
 DType = Literal["float32", "uint8", "int64", "variant"]  # `variant`: the variant's own, fp32 or fp16
@@ -54,10 +56,18 @@ class TensorContract:
 
 @dataclass(frozen=True)
 class EngineContract:
-    """Inputs and outputs of one engine, in order."""
+    """Inputs and outputs of one engine, in order. optional: outputs that an engine may have behind the others."""
 
     inputs: Mapping[str, TensorContract]
     outputs: Mapping[str, TensorContract]
+    optional: Mapping[str, TensorContract] = field(default_factory=dict)
+
+
+def element_type(dtype: DType, precision: str) -> str:
+    """Return the name of an element type in a variant's engines, such as `float16`."""
+    if dtype != "variant":
+        return dtype
+    return "float16" if precision == HALF else "float32"
 
 
 def engine_contract(role: str, config: ModelConfig) -> EngineContract:
@@ -79,6 +89,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
         }
 
     logits = {"logits": TensorContract((batch, geometry.classes), "float32")}
+    confidence = {"confidence": TensorContract((batch, 2), "float32")}  # the highest probability, the sum of the logits
     scores = {"scores": TensorContract((batch, n), "float32")}
     features = {"features": TensorContract((batch, n, width))}
     embeddings = {"embeddings": TensorContract((batch, n, width))}
@@ -86,7 +97,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
     if role == "view":
         return EngineContract(pictures, image(side // 2))
     if role == "ee":
-        return EngineContract(image(side // 2), {**logits, **scores, **features, **embeddings})
+        return EngineContract(image(side // 2), {**logits, **scores, **features, **embeddings}, confidence)
     if role == "gather":
         # `rows` are the continuing images; `slots` = 0..M-1 and `rest` = 0..N-M-1 say how many targets are wanted.
         indices = {"rows": TensorContract((k,), "int64"), "slots": TensorContract((count,), "int64")}
@@ -95,7 +106,7 @@ def engine_contract(role: str, config: ModelConfig) -> EngineContract:
         targets = {"targets": TensorContract((k, count), "int64")}
         return EngineContract({**pictures, **scores, **indices, **features, **reused}, {**request(k), **targets})
     if role == "sac":
-        return EngineContract(request(batch), logits)
+        return EngineContract(request(batch), logits, confidence)
     if role == BASELINE:
-        return EngineContract(image(side), logits)
+        return EngineContract(image(side), logits, confidence)
     raise UsageError(f"there is no engine {role!r}; there are: {', '.join(ROLES)}")

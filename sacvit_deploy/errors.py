@@ -23,6 +23,10 @@ class ImageError(SacvitError):
     """Image that can't be decoded or is refused."""
 
 
+class TooLargeError(ImageError):
+    """Image with more pixels, or that takes more memory, than the limit."""
+
+
 class BundleError(SacvitError):
     """Bundle that is missing, incomplete, changed, or of another schema."""
 
@@ -45,6 +49,14 @@ class BackendError(SacvitError):
 
 class OutputError(SacvitError):
     """Engine outputs that are no answer: NaN or infinite logits."""
+
+
+class RequestError(SacvitError):
+    """Request to stage 2 that is damaged, or of another bundle."""
+
+
+class RemoteError(SacvitError):
+    """Stage 2 on another machine that can't be reached, or gives no answer."""
 
 
 class UsageError(SacvitError, ValueError):

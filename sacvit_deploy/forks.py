@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Protocol
 from weakref import ref
 
+from sacvit_deploy.resting import wait_for_rest
+
 
 class Forgetful(Protocol):
     """Object that owns what a library opened."""
@@ -28,6 +30,7 @@ _watched: dict[int, ref[Forgetful]] = {}
 _changed = threading.Condition()  # guards the two below
 _working = 0  # threads within `no_fork`
 _forking = False
+_restless = False  # whether libraries are open whose threads work on after a call
 _own = threading.local()  # depth: how many `no_fork` this thread is within
 
 
@@ -35,6 +38,12 @@ def forget_in_children(owner: Forgetful) -> None:
     """Call `owner.forget` in every forked child of this process while the owner lives; on Windows there are none."""
     key = id(owner)
     _watched[key] = ref(owner, lambda _: _watched.pop(key, None))
+
+
+def rest_before_forks() -> None:
+    """From now on, let forks of this process wait until the libraries' threads sleep (`resting.py`)."""
+    global _restless
+    _restless = True
 
 
 def keep_forever(thing: object) -> None:
@@ -76,6 +85,8 @@ def _before() -> None:
         _changed.wait_for(lambda: not _forking)
         _forking = True
         _changed.wait_for(lambda: _working == _mine())
+    if _restless:
+        wait_for_rest()
 
 
 def _in_the_parent() -> None:

@@ -25,19 +25,11 @@ def check_eta(eta: float) -> float:
     return float(eta)
 
 
-def softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """Turn finite logits [B,C] into probabilities [B,C] fp64."""
-    # In place: with a thousand classes, fresh memory at every step costs more than the arithmetic.
-    values = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    np.exp(values, out=values)
-    values /= values.sum(axis=-1, keepdims=True)
-    return np.asarray(values)
-
-
-def continuing(probabilities: Array, eta: float) -> npt.NDArray[np.bool_]:
+def continuing(probabilities: Array, eta: float | Array) -> npt.NDArray[np.bool_]:
     """Return [B], True where an image continues to stage 2: where its highest probability [B,C] is not above eta.
 
-    With eta = 1 every image continues, even where the softmax saturates to 1; with eta = 0 every image exits.
+    With eta = 1 every image continues, even where the softmax saturates to 1; with eta = 0 every image exits. eta: one
+    for all, or [B].
     """
     return np.asarray(~(probabilities.max(axis=-1) > eta))
 
@@ -63,8 +55,8 @@ def gather_patches(images: Sequence[Pixels] | Pixels, targets: Index, patch: int
     return out.reshape(batch, CHILDREN * count, 3 * patch * patch)
 
 
-class StageTwoRequest(NamedTuple):
-    """Inputs of stage 2 for B images, as plain arrays that could be sent over a network.
+class StageTwoInputs(NamedTuple):
+    """Inputs of stage 2 for B images, as plain arrays.
 
     patches [B,4M,3PP] uint8; positions [B,4M] int64; target_features [B,M,D] and background [B,N-M,D] in the variant's
     precision; targets [B,M] low-res indices, for the prediction.
@@ -81,9 +73,9 @@ class StageTwoRequest(NamedTuple):
         """Number of images."""
         return len(self.targets)
 
-    def part(self, start: int, stop: int) -> StageTwoRequest:
-        """Return the request of the images `start` to `stop` - 1."""
-        return StageTwoRequest._make(field[start:stop] for field in self)
+    def part(self, start: int, stop: int) -> StageTwoInputs:
+        """Return the inputs of the images `start` to `stop` - 1."""
+        return StageTwoInputs._make(field[start:stop] for field in self)
 
     def inputs(self, config: ModelConfig) -> dict[str, Array]:
         """Return the SAC engine's inputs, the patches normalised."""
@@ -102,13 +94,13 @@ def build_request(
     rows: Index,
     targets: Index,
     config: ModelConfig,
-) -> StageTwoRequest:
+) -> StageTwoInputs:
     """Gather the stage-2 inputs of the continuing images `rows` [K] of a batch for their targets [K,M]."""
     geometry = config.geometry
     features = stage_one["features"]
     source = stage_one["embeddings"] if config.method.background == "embeddings" else features
     batch = rows[:, None]
-    return StageTwoRequest(
+    return StageTwoInputs(
         patches=gather_patches([images[int(row)] for row in rows], targets, geometry.patch_size),
         positions=child_positions(targets, geometry.grid),
         target_features=features[batch, targets],
@@ -117,8 +109,8 @@ def build_request(
     )
 
 
-def join(requests: Sequence[StageTwoRequest]) -> StageTwoRequest:
-    """Concatenate requests with the same M into one batch."""
+def join(requests: Sequence[StageTwoInputs]) -> StageTwoInputs:
+    """Concatenate inputs with the same M into one batch."""
     if len(requests) == 1:
         return requests[0]
-    return StageTwoRequest._make(map(np.concatenate, zip(*requests, strict=True)))
+    return StageTwoInputs._make(map(np.concatenate, zip(*requests, strict=True)))

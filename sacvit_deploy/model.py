@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import AsyncIterable, Iterable, Sequence
@@ -10,6 +11,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import Bundle
@@ -30,22 +33,28 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import Stages
-from sacvit_deploy.stream import Stream, begin_stream, check_pace
+from sacvit_deploy.stream import Stream, begin_borrowed, begin_stream, check_pace
 
 if TYPE_CHECKING:  # asyncio takes long to import
     from sacvit_deploy.asynchronous import AsyncStream, Calls
+
+WARM = 6  # batches, three in each of two sets of buffers
 
 
 class SACViT:
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, device, precision, threads: `auto` and None
-    choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "webgpu" or an
-    execution provider's name; provider: what it was called in the first versions. weights: "packed" for speed,
-    "mapped" to open at once and keep one copy for both engines. capture: on WebGPU, record calls and replay them.
-    scaled: decode large JPEGs at a fraction of their size for stage 1, and in full only where they continue
-    (`scaled.py`; changes stage 1's view a little).
+    choose the best for this machine; a named one runs, or opening fails. device: "cpu", "cuda:1", "cuda:0,cuda:1" for
+    both, which take a stream's batches in turn, "webgpu" or an execution provider's name; provider: what it was called
+    in the first versions. weights: "packed" for speed, "mapped" to open at once and keep one copy for both engines.
+    capture: on WebGPU and CUDA, record calls and replay them. scaled: decode large JPEGs at a fraction of their size
+    for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
+    device_memory: MB that each engine may take of an NVIDIA GPU in ONNX Runtime.
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
+    stage_two: `http://host:port` of a `sacvit serve` that runs stage 2 in place of an engine here. stage_two_timeout,
+    stage_two_retries: seconds for one try, and further tries. stage_two_fallback: where it gives no answer, "error" is
+    a RemoteError in the image's place, "stage_one" stage 1's answer, with the reason in `Prediction.fallback`.
     The bundle's files are read once, here: what happens to the folder later changes no answer, until `reload`.
     `close`, or the end of a `with` block, lets the engines go. Safe to use from several threads. A forked child reads
     the same files again and opens engines of its own, at its first image (on a GPU it is refused). A pickle
@@ -67,12 +76,18 @@ class SACViT:
         max_pixels: int | None = None,
         max_memory: int | None = None,
         provider: str | None = None,
+        device_memory: int | None = None,
+        stage_two: str | None = None,
+        stage_two_timeout: float = 2.0,
+        stage_two_retries: int = 1,
+        stage_two_fallback: str = "error",
     ) -> None:
         # Absolute, as the process may change its folder before it reloads.
         self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
         self._how = Opening(
-            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory
-        )
+            backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory,
+            device_memory, stage_two, stage_two_timeout, stage_two_retries, stage_two_fallback,
+        )  # fmt: skip
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
         self._calls: Calls | None = None
@@ -88,6 +103,21 @@ class SACViT:
     @opened.setter
     def opened(self, opened: OpenedModel) -> None:
         self._opened = opened
+
+    def warm(self, batch_size: int = 1, *, alpha: float | None = None) -> None:
+        """Run blank images through both stages, so that the first real ones wait for no engine to open.
+
+        batch_size, alpha: of the calls to come. Of several devices, all are warmed. Raises BackendError, UsageError.
+        """
+        side = self.config.geometry.image_size
+        blank = np.zeros((side, side, 3), np.uint8)
+        # Often enough for what repeats to be recorded, on every device.
+        count = WARM * batch_size * max(1, len(self.opened.pools))
+        for answer in self.stream(
+            itertools.repeat(blank, count), batch_size=batch_size, eta=1.0, alpha=alpha, workers=1
+        ):
+            if isinstance(answer, SacvitError):
+                raise answer
 
     def close(self) -> None:
         """Let go of the engines, their memory and their threads; using the model afterwards is a UsageError.
@@ -184,8 +214,9 @@ class SACViT:
     ) -> list[Prediction | SacvitError]:
         """Classify images in one EE call and at most one SAC call; a bad image gives its error in its place.
 
-        sources: a list of what `predict` takes, or an array or tensor [B,H,W,C] or [B,C,H,W]. The rest: see `predict`.
-        Raises UsageError for one image in place of several.
+        sources: a list of what `predict` takes, or an array or tensor [B,H,W,C] or [B,C,H,W]. A tensor on the GPU that
+        the model runs on stays there; it must be [B,S,S,3] uint8, resized and cropped as the model wants it. The rest:
+        see `predict`. Raises UsageError for one image in place of several.
         """
         check_batch(sources)
         size = max(1, len(sources))
@@ -224,9 +255,11 @@ class SACViT:
         workers = usable_cores() if workers is None else check_threads(workers, "workers")
         opened = self.opened  # to the end of the stream
         eta = check_eta(opened.eta if eta is None else eta)
-        if opened.pool is not None:
-            opened.pool.check(pace.batch)
+        for pool in opened.pools:
+            pool.check(pace.batch)
         count = opened.config.num_targets(alpha)
+        if len(opened.pools) == 1 and opened.pools[0].holds(sources):
+            return begin_borrowed(opened, sources, check_channels(channels), eta=eta, count=count, batch=pace.batch)
         preparer = opened.preparer
         prepare = partial(preparer.scaled if self._how.scaled else preparer.full, channels=check_channels(channels))
         return begin_stream(opened, sources, prepare, eta=eta, count=count, pace=pace, workers=workers)
@@ -255,8 +288,8 @@ class SACViT:
             sources = from_async(sources)
         return AsyncStream(self.stream(sources, **options))
 
-    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages]:
-        """Lend the stages, on the device or the host, for M = `count` and batches of up to `batch` images."""
+    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages | Sequence[Stages]]:
+        """Lend the stages, on the devices or the host, for M = `count` and batches of up to `batch` images."""
         return self.opened.stages(count, batch)
 
     def prepare(self, source: AnySource, channels: Channels = "rgb") -> Item:

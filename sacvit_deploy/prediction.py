@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sacvit_deploy.confidence import softmax
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -15,10 +18,12 @@ class Prediction:
     """Answer of the cascade for one image.
 
     stage: 1 if the image exited with the EE engine's answer, 2 if the SAC engine answered. probabilities: [C] fp32 of
-    that stage. stage_one_probability: stage 1's highest, which the gate compared with eta. targets: [M] low-res
-    indices, None after an exit. timing: seconds by step, those of a batch divided equally among its images. The steps
-    are decode, preprocess, view (the half-size image), ee, gate, gather (select, gather, compact), sac and answer
-    (stage 2's softmax). position: the image's number in the source or batch, from 0.
+    that stage, computed when they are first read. stage_one_probability: stage 1's highest, which the gate compared
+    with eta. targets: [M] low-res indices, None after an exit. timing: seconds by step, those of a batch divided
+    equally among its images. The steps are decode, preprocess, view (the half-size image), ee, gate, gather (select,
+    gather, compact), sac and answer (stage 2's highest probability); remote, where stage 2 ran elsewhere. position: the
+    image's number in the source or batch, from 0. fallback: why stage 2, where the image should have gone, gave no
+    answer; None unless stage 1's stands in for it.
     """
 
     source: str
@@ -30,6 +35,30 @@ class Prediction:
     targets: npt.NDArray[np.int64] | None
     timing: Mapping[str, float]
     position: int = 0
+    fallback: str | None = None
+
+    @classmethod
+    def from_logits(cls, logits: npt.NDArray[np.float32], index: int, probability: float, **fields: Any) -> Prediction:
+        """Make a prediction whose probabilities are the softmax of `logits` [C], taken when somebody reads them.
+
+        index, probability: the most probable class, known already. fields: all others.
+        """
+        prediction = cls.__new__(cls)
+        # As many images as a GPU classifies, a field at a time would cost more than the rest of an answer.
+        prediction.__dict__.update(fields, _logits=logits, _top=(index, probability))
+        return prediction
+
+    if not TYPE_CHECKING:  # or any name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Compute the probabilities at their first use; called for what is not there."""
+            values = self.__dict__
+            if name == "probabilities" and (logits := values.get("_logits")) is not None:
+                values.setdefault(name, softmax(logits).astype(np.float32))
+                values.pop("_logits", None)
+            if name == "probabilities" and name in values:  # or another thread was first
+                return values[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
         return (
@@ -40,7 +69,7 @@ class Prediction:
     @property
     def index(self) -> int:
         """Index of the most probable class; ties go to the lower one."""
-        return int(self.probabilities.argmax())
+        return self._top[0]
 
     @property
     def label(self) -> str:
@@ -49,8 +78,14 @@ class Prediction:
 
     @property
     def probability(self) -> float:
-        """Probability of the most probable class."""
-        return float(self.probabilities[self.index])
+        """Probability of the most probable class, on a GPU as the GPU computed it."""
+        return self._top[1]
+
+    @cached_property
+    def _top(self) -> tuple[int, float]:
+        """The most probable class and its probability."""
+        index = int(self.probabilities.argmax())
+        return index, float(self.probabilities[index])
 
     def topk(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k most probable classes as (label, probability), best first; all classes if there are fewer."""
@@ -79,4 +114,5 @@ class Prediction:
             "targets": None if self.targets is None else self.targets.tolist(),
             "grid": self.grid,
             "timing_ms": {step: round(1000 * seconds, 3) for step, seconds in self.timing.items()},
+            **({} if self.fallback is None else {"fallback": self.fallback}),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,3 +61,30 @@ class Preparer:
     def _late(self, data: bytes, name: str) -> Pixels:
         with decoding(data, name, self.bounds) as image:
             return fit_decoded(image, self.config.geometry.image_size, self.config.preprocessing)
+
+
+@dataclass(frozen=True)
+class PlacedPreparer:
+    """Prepares images in other threads into memory that the stages gave for them.
+
+    claim_source, prepare_source: what is done with a source as it is taken, and then in another thread. places: memory
+    in the order in which sources are taken.
+    """
+
+    claim_source: Callable[[AnySource], tuple[AnySource, int]]
+    prepare_source: Callable[[AnySource], Item]
+    places: Iterator[Pixels]
+
+    def claim(self, source: AnySource) -> tuple[tuple[AnySource, Pixels], int]:
+        """Take a source, and a place for it; the bytes are those of the source's copy."""
+        claimed, size = self.claim_source(source)
+        return (claimed, next(self.places)), size
+
+    def prepare(self, taken: tuple[AnySource, Pixels]) -> Item:
+        """Make the item of a source, with its pixels in its place."""
+        source, place = taken
+        item = self.prepare_source(source)
+        if item.pixels is not None:
+            place[:] = item.pixels
+            item.pixels = place
+        return item

@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import GEN_RUNNING, getgeneratorstate
 from numbers import Integral, Real
+from typing import Any
 
-from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.errors import SacvitError, UsageError, first_line
 from sacvit_deploy.images.live_source import Keep, LiveSource, check_keep
+from sacvit_deploy.images.pixel_arrays import Channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
+from sacvit_deploy.images.scaled import BorrowedImage
 from sacvit_deploy.images.sources import HELD, AnySource, claim
-from sacvit_deploy.opened import OpenedModel
+from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.preparing import PlacedPreparer
+from sacvit_deploy.scheduler import Item, Scheduler
 
 BATCH = 64  # images of an engine call unless given
+AHEAD = 2  # batches that are decoded before stage 1 asks for them
 
 
 @dataclass(frozen=True)
@@ -128,14 +133,63 @@ def begin_stream(
     taken = UntilFailure(sources)
     take = partial(claim, bounds=opened.preparer.bounds)
     live: LiveSource[AnySource, Item] | None = None
-    batches: Iterator[Sequence[Item]]
     if pace.live:
         live = LiveSource(taken, prepare, claim=take, keep=pace.keep, size=pace.batch, workers=workers, held=HELD)
-        batches = _due_batches(live, pace.max_delay or 0.0)
+        due = _due_batches(live, pace.max_delay or 0.0)
+        return Stream(_answers(opened, eta, count, pace.batch, lambda _: due, taken), taken, live)
+
+    def whole_batches(scheduler: Scheduler) -> Iterator[Sequence[Item]]:
+        # With one worker, the thread that copies an image is this one anyway.
+        places = scheduler.places(pace.batch, AHEAD) if workers > 1 else None
+        ahead = partial(prefetch, taken, limit=AHEAD * pace.batch, workers=workers, held=HELD)
+        if places is None:
+            return in_batches(ahead(prepare, claim=take), pace.batch)
+        placed = PlacedPreparer(take, prepare, places)
+        return in_batches(ahead(placed.prepare, claim=placed.claim), pace.batch)
+
+    return Stream(_answers(opened, eta, count, pace.batch, whole_batches, taken), taken, None)
+
+
+def begin_borrowed(
+    opened: OpenedModel, tensor: Any, channels: Channels, *, eta: float, count: int, batch: int
+) -> Stream:
+    """Return the stream of answers for the images of a tensor that is on the model's one device.
+
+    It raises UsageError unless that is [B,S,S,3] uint8 without gaps.
+    """
+    rows: UntilFailure[Any] = UntilFailure(range(len(tensor)))
+    return Stream(_borrowed(opened, tensor, channels, rows, eta, count, batch), rows, None)
+
+
+def _borrowed(
+    opened: OpenedModel,
+    tensor: Any,
+    channels: Channels,
+    rows: UntilFailure[Any],
+    eta: float,
+    count: int,
+    batch: int,
+) -> Generator[Prediction | SacvitError, None, None]:
+    side, name, trouble = opened.config.geometry.image_size, f"<{type(tensor).__name__}>", ""
+    if channels != "rgb":
+        trouble = f"channels is {channels!r}"
     else:
-        items = prefetch(taken, prepare, limit=2 * pace.batch, workers=workers, claim=take, held=HELD)
-        batches = in_batches(items, pace.batch)
-    return Stream(_answers(opened, eta, count, pace.batch, batches, taken), taken, live)
+        with opened.pools[0].stages(count, batch) as stages:
+            try:
+                images = stages.borrow(tensor)
+            except Exception as error:  # each library has its own
+                trouble = first_line(error)
+            else:
+                items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in rows)
+                scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
+                for answer in scheduler.run(in_batches(items, batch)):
+                    assert answer.item.position is not None
+                    yield to_prediction(answer, opened.bundle, answer.item.position)
+    if trouble:
+        raise UsageError(
+            f"a tensor on the GPU is taken as it is, so it must be RGB, uint8 [B,{side},{side},3] and contiguous "
+            f"({trouble}); give others by .cpu(), to be resized and cropped"
+        )
 
 
 def _due_batches(live: LiveSource[AnySource, Item], max_delay: float) -> Iterator[list[Item]]:
@@ -153,31 +207,13 @@ def _answers(
     eta: float,
     count: int,
     batch: int,
-    batches: Iterator[Sequence[Item]],
+    make_batches: Callable[[Scheduler], Iterator[Sequence[Item]]],
     taken: UntilFailure[AnySource],
 ) -> Generator[Prediction | SacvitError, None, None]:
     with opened.stages(count, batch) as stages:
-        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
-        for answer in scheduler.run(batches):
-            yield _prediction(answer, opened)
+        fallback = opened.remote is not None and opened.remote.where.fallback
+        scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch, fallback=fallback)
+        for answer in scheduler.run(make_batches(scheduler)):
+            assert answer.item.position is not None
+            yield to_prediction(answer, opened.bundle, answer.item.position)
     taken.raise_failure()
-
-
-def _prediction(answer: Answer, opened: OpenedModel) -> Prediction | SacvitError:
-    position = answer.item.position
-    assert position is not None
-    if answer.error is not None:
-        answer.error.position = position
-        return answer.error
-    assert answer.probabilities is not None
-    return Prediction(
-        source=answer.item.source,
-        labels=opened.bundle.labels,
-        stage=answer.stage,
-        probabilities=answer.probabilities.astype("float32"),
-        stage_one_probability=answer.stage_one_probability,
-        grid=opened.config.geometry.grid,
-        targets=answer.targets,
-        timing=answer.item.timing,
-        position=position,
-    )

@@ -1,124 +1,149 @@
-"""Web servers on this machine for tests: they serve, stall, drip, loop and break off."""
+"""`sacvit serve` as a process of its own, on a free port, and plain HTTP to it."""
 
 from __future__ import annotations
 
-import contextlib
-import http.server
-import socket
-import ssl
+import base64
+import http.client
+import json
+import os
+import re
+import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Any
 
-import pytest
+from tests.processes import start_process
 
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
-
-
-class Server:
-    """Answers each path by a function of its own. `stopping` is set at the end: endless answers watch it."""
-
-    def __init__(self, answers: dict[str, Answer]) -> None:
-        self.answers, self.stopping, self.asked = answers, threading.Event(), list[str]()
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.asked.append(self.path)
-                answer = server.answers.get(self.path)
-                with contextlib.suppress(OSError):  # the client may have gone
-                    if answer is None:
-                        self.send_error(404)
-                    else:
-                        answer(self)
-
-            def log_message(self, format: str, *arguments: object) -> None:
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-
-    def url(self, path: str, scheme: str = "http") -> str:
-        """The address of a path."""
-        return f"{scheme}://127.0.0.1:{self.http.server_address[1]}{path}"
+ROOT = Path(__file__).parents[1]
+BUNDLE = ROOT / "examples/int8/model.sacvit"
+MISSING = [name for name in ("fastapi", "uvicorn", "python_multipart", "prometheus_client") if find_spec(name) is None]
+REASON = f"NOT TESTED: sacvit serve needs {', '.join(MISSING)}; pip install 'sacvit-deploy[serve]'"
+PATIENCE = 120.0  # seconds for what takes one or two on an idle machine
 
 
-@contextlib.contextmanager
-def serving(answers: dict[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """Run a server while the block lasts."""
-    server = Server(answers)
-    if tls is not None:
-        server.http.socket = tls.wrap_socket(server.http.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stopping.set()
-        server.http.shutdown()
-        server.http.server_close()
-        thread.join(10)
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
 
 
-def sends(data: bytes, kind: str = "image/jpeg", status: int = 200) -> Answer:
-    """An answer with a body and its length."""
+@dataclass(frozen=True)
+class Running:
+    """A server that runs."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Content-Type", kind)
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        request.wfile.write(data)
+    process: subprocess.Popen[str]
+    port: int
+    output: IO[bytes]
 
-    return answer
+    @property
+    def said(self) -> str:
+        """What it has written."""
+        return _written(self.output).decode("utf-8", "replace")
 
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
 
-def redirects(to: str) -> Answer:
-    """An answer that sends elsewhere."""
+    def connect(self) -> http.client.HTTPConnection:
+        """Open a connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(302)
-        request.send_header("Location", to)
-        request.end_headers()
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """Send one request on a connection of its own."""
+        connection = self.connect()
+        try:
+            return ask(connection, method, path, body, headers)
+        finally:
+            connection.close()
 
-    return answer
-
-
-def motion_jpeg(frames: list[bytes], server: Callable[[], Server], *, rate: float, ends: bool) -> Answer:
-    """A stream of JPEGs as cameras send it, `rate` a second. ends: by its closing boundary, or it breaks off."""
-
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        request.end_headers()
-        for data in frames:
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-            request.wfile.write(head.encode() + data + b"\r\n")
-            if server().stopping.wait(1 / rate):
-                return
-        if ends:
-            request.wfile.write(b"--frame--\r\n")
-        else:
-            request.connection.shutdown(socket.SHUT_RDWR)
-
-    return answer
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and wait for the end; returns the status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
 
 
-def untrusted(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's side of TLS with a certificate for 127.0.0.1 that nobody trusts, and the certificate's file."""
-    made, key = folder / "certificate.pem", folder / "key.pem"
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
-    try:
-        subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True, timeout=60)
-    except FileNotFoundError:
-        pytest.skip("NOT TESTED: there is no openssl here to make a certificate")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made, key)
-    return context, made
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Send a request on a connection that may be used again."""
+    connection.request(method, path, body, dict(headers or {}))
+    response = connection.getresponse()
+    return Reply(response.status, dict(response.getheaders()), response.read())
 
 
-def pictures() -> list[Path]:
-    """The example's photographs that are JPEGs."""
-    return sorted((Path(__file__).parents[1] / "examples/pictures").glob("*.jpg"))
+@contextmanager
+def serving(*options: str, bundle: Path = BUNDLE) -> Iterator[Running]:
+    """Start a server and wait until it says where it is; kill it at the end of the block."""
+    command = [sys.executable, "-m", "sacvit_deploy", "serve", str(bundle), "--port", "0", "--threads", "1", *options]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    # A file, as a pipe that nobody reads stops the server once libtiff has complained often enough.
+    with tempfile.TemporaryFile("w+b") as output:
+        process = start_process(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield Running(process, _port(process, output), output)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _port(process: subprocess.Popen[str], output: IO[bytes]) -> int:
+    end = time.monotonic() + PATIENCE
+    while True:
+        ended = process.poll() is not None
+        if found := re.search(rb" at http://\S+?:(\d+)", told := _written(output)):
+            return int(found[1])
+        if ended or time.monotonic() > end:
+            raise AssertionError(f"the server did not start: {told.decode()}")
+        time.sleep(0.02)
+
+
+def _written(output: IO[bytes]) -> bytes:
+    """Return what was written so far; the position, which the server's descriptor shares, stays at the end."""
+    return os.pread(output.fileno(), 1 << 20, 0)
+
+
+def form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, dict[str, str]]:
+    """Return a multipart body with files, and its headers."""
+    boundary = uuid.uuid4().hex
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+        + data
+        + b"\r\n"
+        for name, data in files
+    ]
+    body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def infer_json(images: Sequence[bytes], **parameters: float) -> bytes:
+    """Return the body of a KServe request with image files as base64."""
+    data = [base64.b64encode(image).decode() for image in images]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [len(images)], "data": data}
+    return json.dumps({"id": "7", "inputs": [tensor], "parameters": parameters}).encode()
+
+
+def infer_binary(datatype: str, name: str, shape: Sequence[int], raw: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the body of a KServe request with a binary tensor, and its headers."""
+    tensor = {"name": name, "datatype": datatype, "shape": list(shape), "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    return head + raw, {"Inference-Header-Content-Length": str(len(head))}

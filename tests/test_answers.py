@@ -32,9 +32,9 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.1}
 CHANGED = {
     "tiny": {
         "gather.fp32.onnx": "7a0ec87c0d58a2ce32e730fb18d94456748e00ba48c1ed8fa68e49a10a812754",
-        "ee-gpu.fp16.onnx": "8c0ef0f2c269632a706f29b95c5a6ce332d0cb4d1728575b03c53c3de483984c",
-        "sac-gpu.fp16.onnx": "4ecd85329efd8f94f5379be45802107253f1ae157f27ab670bbb5f48e8c2fa85",
-        "deit-gpu.fp16.onnx": "3ae33270f51070aecece2e89f035c050aba03f3912eaa1cf91ecbb5909e511ba",
+        "ee-gpu.fp16.onnx": "12cdb31cb710336829eb86af48b6baba5fc8d41a8bd1572b45532b3e5e8e0f51",
+        "sac-gpu.fp16.onnx": "68f659cf0b4368d6ab977ba3f6b8c062f8b4d8b758ae9f288a74df45263bcfa3",
+        "deit-gpu.fp16.onnx": "fcacb6f57c399f1650d1fa2518372b6a625e2b7b03769e44fcf3389c9012e6e4",
         "weights.fp16.bin": "05935474c0546e9a4c26a33d61ee78e402d0b5709799449842a6f1a6522f33ce",
     },
     "example": {"gather.fp32.onnx": "9e33065f5ada9006b0dfbadda2f8a5159270bf33777dcbdb22f9155cdca2ae58"},

@@ -45,6 +45,10 @@ def measure(settings: Settings) -> Iterator[Row]:
                 pools[f"{precision}, plain layout"] = open_layout(settings, precision, for_gpu=False)
             except BackendError as error:
                 yield {"precision": f"{precision}, plain layout", "not run": str(error)}
+    if settings.precision in pools and not settings.on_cpu:
+        recorded = SACViT(settings.example, device=settings.device, precision=settings.precision, capture=True).pool
+        assert recorded is not None
+        pools[f"{settings.precision}, recorded"] = recorded
     if not pools:
         raise BackendError(f"no variant of {settings.example} runs on {settings.device}")
     host = SACViT(settings.example, device="cpu", precision="fp32")

@@ -21,6 +21,7 @@ from sacvit_deploy.scheduler import Item
 
 DISTINCT = 512  # images that differ; more are these again
 BATCHES, FEWEST, MOST = 16, 5, 4096  # batches of a pass: so many, unless that is more images, but never fewer than five
+RECORDED = (1, 8, 32)  # batches at which recorded calls are measured
 ENDS = (1, 128)  # batches at which none and all continue, too
 
 
@@ -36,6 +37,13 @@ def measure_plain_layout(settings: Settings) -> Iterator[Row]:
     """Yield rows at the first two batches of the engines that are laid out for no GPU: what the layout gains."""
     subject = open_subject(settings, plain_layout=True)
     for batch in settings.batches[:2]:
+        yield from measure_batch(subject, settings, batch, [settings.share])
+
+
+def measure_recorded(settings: Settings) -> Iterator[Row]:
+    """Yield rows of engines whose calls are recorded and replayed, at the batches where launches take longest."""
+    subject = open_subject(settings, capture=True)
+    for batch in [batch for batch in settings.batches if batch in RECORDED] or settings.batches[:1]:
         yield from measure_batch(subject, settings, batch, [settings.share])
 
 

@@ -31,6 +31,7 @@ STEPS = {
     "labels": Step("labels against fp32 on the CPU", "labels", "measure", 90),
     "product": Step("the product against the plain DeiT on the same device", "product", "measure", 150),
     "plain-layout": Step("the same, of engines laid out for no GPU", "product", "measure_plain_layout", 60),
+    "recorded": Step("the same, of calls recorded as graphs", "product", "measure_recorded", 60),
     "latency": Step("one image at a time", "latency", "measure", 40),
     "two-models": Step("EE and then the plain DeiT, without SAC", "two_models", "measure", 60),
     "engines": Step("every engine alone", "engines_alone", "measure", 90),

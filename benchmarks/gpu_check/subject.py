@@ -83,17 +83,17 @@ def make_subject(title: str, precision: str, config: ModelConfig, cascade: Devic
     return Subject(title, precision, config, pool, plain_pool(CountedDevice(plain, moved), config), moved)
 
 
-def open_subject(settings: Settings, *, plain_layout: bool = False) -> Subject:
+def open_subject(settings: Settings, *, plain_layout: bool = False, capture: bool = False) -> Subject:
     """Open the bundle whose speed is measured, in ONNX Runtime. Raises BackendError, BundleError.
 
     The CPU is a device here, too: its engines go the way that a GPU's go. plain_layout: without the engines laid out
-    for a GPU, for both the cascade and the plain DeiT.
+    for a GPU, for both the cascade and the plain DeiT. capture: with calls recorded, for both.
     """
     config, backend, files = open_files(settings.speed, settings)
     if plain_layout:
         files = {**open_bundle(settings.speed).held_files(settings.precision)}
     plain = plain_files(backend, files[BASELINE], files["weights"], config, settings.precision, max(settings.batches))
-    devices = (on_device(backend, given, settings) for given in (files, plain))
+    devices = (on_device(backend, given, settings, capture) for given in (files, plain))
     return make_subject(backend.description, settings.precision, config, *devices)
 
 
@@ -109,9 +109,11 @@ def open_files(bundle: Path, settings: Settings) -> tuple[ModelConfig, OnnxRunti
     return opened.manifest.config, backend, {**backend.files(opened, settings.precision)}
 
 
-def on_device(backend: OnnxRuntimeBackend, files: Mapping[str, EngineFile], settings: Settings) -> OnnxRuntimeDevice:
-    """Return the device of some files, whose engines are opened when they are asked for."""
-    return OnnxRuntimeDevice(backend.sessions, files, parse_device(settings.device).number)
+def on_device(
+    backend: OnnxRuntimeBackend, files: Mapping[str, EngineFile], settings: Settings, capture: bool = False
+) -> OnnxRuntimeDevice:
+    """Return the device of some files, whose engines are opened when they are asked for; the CPU records nothing."""
+    return OnnxRuntimeDevice(backend.sessions, files, parse_device(settings.device).number, capture)
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacvit_deploy.arrays import Array, Index
+from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Row, Settings
 from sacvit_deploy.benchmarks.gpu_check.product import distinct_images, measure_batch
 from sacvit_deploy.benchmarks.gpu_check.subject import Subject, open_subject
 from sacvit_deploy.benchmarks.lineup import Entry
 from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
+from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.costs import costs
 from sacvit_deploy.images.scaled import InputImage
 from sacvit_deploy.scheduler import Answer, Item, Scheduler
@@ -45,11 +46,14 @@ class Pair:
         self._first, self._second, self.depth = first, second, first.depth
         self._waiting: list[InputImage] = []
 
+    def places(self, ahead: int) -> None:
+        """Return nothing: images that continue are read again later."""
+
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         inner = self._first.enqueue_stage1(images)
         return InFlight(inner.size, inner.timing, private=(inner, images))
 
-    def wait_stage1(self, in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         return self._first.wait_stage1(in_flight.private[0])
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
@@ -61,10 +65,10 @@ class Pair:
         images, self._waiting = self._waiting[:size], self._waiting[size:]
         return self._second.enqueue_stage1(images)
 
-    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
-        logits = self._second.wait_stage1(in_flight)
+    def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
+        answers = self._second.wait_stage1(in_flight)
         in_flight.timing = {f"deit {step}": seconds for step, seconds in in_flight.timing.items()}
-        return logits, np.zeros((in_flight.size, 0), np.int64)
+        return answers, np.zeros((in_flight.size, 0), np.int64)
 
 
 def measure(settings: Settings) -> Iterator[Row]:

@@ -107,13 +107,15 @@ h1 {{ font-size: 1.4rem }} h2 {{ font-size: 1.1rem; margin: 1.6rem 0 .4rem }}
 .grid {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 25rem), 1fr)); gap: 1rem }}
 figure {{ margin: 0; max-width: 32rem }} figcaption {{ font-weight: 600; margin-bottom: .2rem }}
 svg {{ width: 100%; height: auto }}
-.wide {{ overflow-x: auto; margin-top: .6rem }} table {{ border-collapse: collapse; font-size: .88rem }}
+.wide {{ overflow-x: auto; margin: .6rem min(0px, (60rem - 100vw) / 2 + 1rem) 0 0 }}
+table {{ border-collapse: collapse; font-size: .88rem }}
 td, th {{ padding: .15rem .6rem; text-align: right; white-space: nowrap }}
 td:first-child, th:first-child, .facts td, .facts th {{ text-align: left }} .facts td {{ white-space: normal }}
 tr:nth-child(even) td {{ background: #f5f5f5 }} .facts tr td {{ background: none }} .facts th {{ font-weight: 600 }}
 @media print {{
   main {{ max-width: none; padding: 0 }} figure, tr {{ break-inside: avoid }} h2 {{ break-after: avoid }}
-  .grid {{ grid-template-columns: 1fr 1fr }} .wide {{ overflow: visible }} table {{ font-size: .62rem }}
+  .grid {{ grid-template-columns: 1fr 1fr }} .wide {{ overflow: visible; margin-right: 0 }}
+  table {{ font-size: .62rem }}
   td, th {{ padding: .1rem .25rem }} * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact }}
 }}
 </style>

@@ -30,3 +30,18 @@ def parse_device(text: str | None) -> DeviceName:
     if device.is_cpu and device.number:
         raise UsageError(f"--device {text}: there is one processor, cpu; --threads says how much of it to use")
     return device
+
+
+def split_devices(text: str | None) -> list[str | None]:
+    """Split the names of several devices, "cuda:0,cuda:1"; one that is not named is None. Raises UsageError."""
+    if text is None or "," not in text:
+        return [text]
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UsageError(f"--device {text}: a name is missing; several devices are cuda:0,cuda:1")
+    devices = [parse_device(name) for name in names]
+    if len(set(devices)) < len(devices):
+        raise UsageError(f"--device {text}: a device stands there twice; several streams on one are several threads")
+    if any(device.is_cpu for device in devices):
+        raise UsageError(f"--device {text}: several devices must all keep their own tensors, as cuda:0,cuda:1 do")
+    return list(names)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from sacvit_deploy.bundle.bundle import MANIFEST, open_manifest
@@ -12,7 +14,7 @@ from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.files import whole_file
 from sacvit_deploy.glue import check_eta
 
-MARK = "defaults: "  # prefix of the note that says who chose them
+MARK = re.compile(r"defaults(?: of (\w+))?: ")  # begins the note that says who chose them
 
 
 def write_defaults(
@@ -50,12 +52,22 @@ def _changed(manifest: Manifest, eta: float, alpha: float, reason: str, precisio
         else variant
         for name, variant in manifest.variants.items()
     }
-    # The last choice is the one that counts.
-    notes = [note for note in manifest.provenance.get("notes", []) if not str(note).startswith(MARK)]
+    mark = "defaults: " if precision == "fp32" else f"defaults of {precision}: "
+    notes = notes_without(manifest, variants if precision == "fp32" else [precision])
     return dataclasses.replace(
         manifest,
         eta=eta if precision == "fp32" else manifest.eta,
         variants=variants,
         config=dataclasses.replace(config, method=dataclasses.replace(config.method, alpha=float(alpha))),
-        provenance={**manifest.provenance, "notes": [*notes, MARK + reason]},
+        provenance={**manifest.provenance, "notes": [*notes, mark + reason]},
     )
+
+
+def notes_without(manifest: Manifest, precisions: Collection[str]) -> list[str]:
+    """Return a manifest's notes without those that say who chose the defaults of these variants, no longer true."""
+    kept = []
+    for note in manifest.provenance.get("notes", []):
+        told = MARK.match(str(note))
+        if told is None or (told[1] or "fp32") not in precisions:
+            kept.append(note)
+    return kept

@@ -17,19 +17,25 @@ from sacvit_deploy.locks import MOVABLE, Lock, locked
 
 @contextlib.contextmanager
 def whole_folder(
-    target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out", alone: bool = False
+    target: Path,
+    *,
+    replace: bool,
+    mark: str = MANIFEST,
+    option: str = "--out",
+    alone: bool = False,
+    kind: str = "bundle",
 ) -> Iterator[Path]:
     """Yield a hidden folder beside `target`; move it to `target` when the block ends well, else remove it.
 
     A folder already there is replaced only with `replace` and if it holds the file `mark`; anything else is refused. It
     is exchanged with the new one in one step where the system can do that, and its mode, group and owner stay. Where
     `target` is a link, so does the link. alone: hold the lock of the folder already there throughout, because its
-    content goes into the new one. Raises ExportError.
+    content goes into the new one. kind: what such a folder is called. Raises ExportError.
     """
     place = Path(os.path.realpath(target))
     try:
         recover(place)
-        check_target(target, replace=replace, mark=mark, option=option)
+        check_target(target, replace=replace, mark=mark, option=option, kind=kind)
         place.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(locked(place)) if alone else None
@@ -38,7 +44,7 @@ def whole_folder(
             new.mkdir()
             yield new
             flush(new)
-            while not _put(new, place, lock, replace=replace, mark=mark, option=option):
+            while not _put(new, place, lock, replace=replace, mark=mark, option=option, kind=kind):
                 pass  # something came there, or went, at this very moment
             flush_folder(place.parent)
     except OSError as error:
@@ -66,7 +72,9 @@ def changing(bundle: Path) -> Iterator[Path]:
         yield place
 
 
-def check_target(target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out") -> None:
+def check_target(
+    target: Path, *, replace: bool, mark: str = MANIFEST, option: str = "--out", kind: str = "bundle"
+) -> None:
     """Raise ExportError if `target` may not be written, as `whole_folder` says; call it before long work."""
     if not is_text(target):
         raise ExportError(f"{target} holds bytes that are no text, which onnx can't open; choose another with {option}")
@@ -78,7 +86,7 @@ def check_target(target: Path, *, replace: bool, mark: str = MANIFEST, option: s
     if not target.exists():
         return
     if not (target.is_dir() and (target / mark).exists()):
-        raise ExportError(f"{target} exists and is not a bundle (no {mark} in it); choose another place with {option}")
+        raise ExportError(f"{target} exists and is not a {kind} (no {mark} in it); choose another place with {option}")
     if not replace:
         raise ExportError(f"{target} exists; say --force to replace it, or choose another place with {option}")
     if os.path.ismount(resolved):
@@ -101,7 +109,7 @@ def _missing(path: Path) -> bool:
     return False
 
 
-def _put(new: Path, place: Path, lock: Lock | None, *, replace: bool, mark: str, option: str) -> bool:
+def _put(new: Path, place: Path, lock: Lock | None, *, replace: bool, mark: str, option: str, kind: str) -> bool:
     """Move `new` to `place`, and what was there into the hidden folder; False to be called again. Raises ExportError.
 
     lock: of the folder at `place`, if it is held already.
@@ -119,10 +127,10 @@ def _put(new: Path, place: Path, lock: Lock | None, *, replace: bool, mark: str,
             try:
                 lock = stack.enter_context(locked(place))
             except (FileNotFoundError, NotADirectoryError):
-                check_target(place, replace=replace, mark=mark, option=option)
+                check_target(place, replace=replace, mark=mark, option=option, kind=kind)
                 return False
         # Something else may have come there during the work.
-        check_target(place, replace=replace, mark=mark, option=option)
+        check_target(place, replace=replace, mark=mark, option=option, kind=kind)
         _keep_all_access(place, new, mark)
         flush(new)
         if not MOVABLE:

@@ -24,6 +24,7 @@ from sacvit_deploy.precisions import PRECISIONS
 
 # Libraries that only an extra installs, by import name.
 EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
+EXTRAS |= dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"), "serve")
 DEVICES = ("cpu", "cuda", "cuda:0", "cuda:1", "webgpu")  # offered by shells; others are taken, too
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,7 +98,7 @@ device_option = click.option(
     "--provider",  # its name in the first versions
     "device",
     shell_complete=complete_words(DEVICES),
-    help="cpu, cuda, cuda:1, webgpu or an execution provider's name.  [default: the backend's own]",
+    help="cpu, cuda, cuda:0,cuda:1 (both), webgpu or an execution provider's name.  [default: the backend's own]",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU threads.  [default: as `sacvit doctor` says]"
@@ -143,7 +144,8 @@ def backend_options(function: F) -> F:
             help=f"Variant: auto, {', '.join(PRECISIONS)}.",
         ),
         threads_option,
-        click.option("--capture", is_flag=True, help="On WebGPU: record the engines' calls and replay them."),
+        click.option("--capture", is_flag=True, help="On WebGPU and CUDA: record the engines' calls and replay them."),
+        click.option("--device-memory", type=click.IntRange(min=1), help="MB that each engine may take, on CUDA."),
         max_memory_option,
         max_pixels_option,
     )

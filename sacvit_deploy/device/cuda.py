@@ -17,6 +17,7 @@ from sacvit_deploy.device.linear import LinearMemory
 from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, size_of, with_room
 from sacvit_deploy.errors import BackendError, first_line, import_library
 
+CUDA_DEVICE = 2  # DLPack's number for it
 _THREAD = threading.local()  # number: the GPU that was set for a thread
 HINTS = {
     "cudaErrorMemoryAllocation": "ask for smaller batches",
@@ -74,6 +75,7 @@ class CudaMemory(LinearMemory):
 
     def __init__(self, number: int = 0) -> None:
         self.gpu, self.number = find_gpu(number), number
+        self.dlpack_device = (CUDA_DEVICE, number)
         self._kinds = load_library().cudaMemcpyKind
         self.activate()
 
@@ -148,8 +150,11 @@ class Graph:
         self._destroy(self._handle)
 
 
-def capture(stream: Stream, work: Callable[[], None]) -> Graph:
-    """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError."""
+def capture(stream: Stream, work: Callable[[], None], *, device_only: bool = False) -> Graph:
+    """Record what `work` queues in a stream as a graph that can be launched again. Raises BackendError.
+
+    device_only: refuse work that reads or calls the host, for whoever can't say that it will be there again.
+    """
     library = load_library()
     call("cudaStreamBeginCapture", stream, library.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
     try:
@@ -157,9 +162,26 @@ def capture(stream: Stream, work: Callable[[], None]) -> Graph:
     finally:
         graph = call("cudaStreamEndCapture", stream)
     try:
+        if device_only and not _stays_on_device(graph):
+            raise BackendError("what was recorded reads or calls the host, which only its first run may do")
         return Graph(call("cudaGraphInstantiate", graph, 0))
     finally:
         call("cudaGraphDestroy", graph)
+
+
+def _stays_on_device(graph: Any) -> bool:
+    """Tell whether a graph is of kernels, and of copies and fills within the device, alone."""
+    library = load_library()
+    kinds, within = library.cudaGraphNodeType, library.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+    harmless = (kinds.cudaGraphNodeTypeKernel, kinds.cudaGraphNodeTypeMemset, kinds.cudaGraphNodeTypeEmpty)
+    _, count = call("cudaGraphGetNodes", graph)
+    nodes, _ = call("cudaGraphGetNodes", graph, count)
+    for node in nodes:
+        kind = call("cudaGraphNodeGetType", node)
+        copies = kind == kinds.cudaGraphNodeTypeMemcpy and call("cudaGraphMemcpyNodeGetParams", node).kind == within
+        if kind not in harmless and not copies:
+            return False
+    return True
 
 
 class _Event:

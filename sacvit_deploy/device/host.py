@@ -18,6 +18,8 @@ ALIGNMENT = 256
 class HostMemory(LinearMemory):
     """Host memory behind the protocol `Memory`."""
 
+    dlpack_device: tuple[int, int] | None = None  # arrays are decoded, resized and copied as for a real device
+
     def __init__(self) -> None:
         self._kept: dict[int, Array] = {}  # what holds the memory at an address
 

@@ -55,6 +55,10 @@ class TensorSpec:
 class Memory(Protocol):
     """Memory and streams of one device. Work is put into a stream and done later, in order."""
 
+    @property
+    def dlpack_device(self) -> tuple[int, int] | None:
+        """The device in DLPack's terms, kind and number; None where other libraries' tensors can't be taken."""
+
     def activate(self) -> None:
         """Make this device the one that the calling thread's work goes to."""
 

@@ -14,8 +14,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.config import Preprocessing
-from sacvit_deploy.errors import ImageError, SacvitError, first_line
+from sacvit_deploy.errors import ImageError, SacvitError, TooLargeError, first_line
 from sacvit_deploy.images.budget import MB, Limits, Reservation, limits
+from sacvit_deploy.images.isobmff import AVIF, isobmff_kind, open_isobmff
 from sacvit_deploy.images.memory import converting, estimate, estimate_webp, stored, webp_size
 from sacvit_deploy.images.pixel_arrays import (
     Channels,
@@ -34,7 +35,10 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | OpenFile | Image.Image
 # Formats decoded inside Pillow, MPO as a JPEG. EPS (Ghostscript) and the like would start other programs on hostile
 # input. Pillow loads all its plugins at the first name it does not know yet, so the common ones stand first.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".avif", ".heic", ".heif",
+)  # fmt: skip
 LARGE = 8 * MB  # bytes of a file that is only read with all that an image may take set aside
 
 
@@ -119,7 +123,7 @@ def _from_data(data: bytes, how: Decoding, stack: contextlib.ExitStack, held: Re
     if announced is not None:
         check_size(announced, how)
         reserve(estimate_webp(announced, data, whole=how.whole), announced, how, stack, held)
-    with _named_errors(how.name, how.bounds), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _named_errors(how.name, how.bounds), _opened(data, how.name) as image:
         size = image.size
         check_size(size, how)
         if how.min_side is not None:
@@ -131,6 +135,11 @@ def _from_data(data: bytes, how: Decoding, stack: contextlib.ExitStack, held: Re
             raise ImageError("PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set; damaged images could not be told")
         image.load()
         return DecodedImage(image, how.name, reduced=reduced, data=data)
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    kind = isobmff_kind(data)
+    return Image.open(io.BytesIO(data), formats=FORMATS) if kind is None else open_isobmff(data, kind, name)
 
 
 def _from_pil(image: Image.Image, how: Decoding, stack: contextlib.ExitStack) -> DecodedImage:
@@ -155,7 +164,7 @@ def reserve(
     """Reserve an image's memory, or keep that much of what is held. Raises ImageError for more than one may take."""
     each = how.bounds.memory.each
     if need > each:
-        raise ImageError(
+        raise TooLargeError(
             f"{how.name} has {size[0]}x{size[1]} pixels and would take about {need // MB:,} MB to decode, over the "
             f"limit of {each // MB:,} MB for one image; --max-memory (max_memory=) raises it"
         )
@@ -171,7 +180,7 @@ def check_size(size: tuple[int, int], how: Decoding) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{how.name} has no pixels ({width}x{height})")
     if width * height > how.bounds.pixels:
-        raise ImageError(
+        raise TooLargeError(
             f"{how.name} has {width}x{height} pixels, over the limit of {how.bounds.pixels:,}; "
             "--max-pixels (max_pixels=) raises it"
         )
@@ -192,12 +201,13 @@ def _named_errors(name: str, bounds: Limits | None = None) -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a supported format ({', '.join(FORMATS)})") from error
+        known = ", ".join((*FORMATS, AVIF, "HEIC"))
+        raise ImageError(f"{name} is not an image in a supported format ({known})") from error
     except Image.DecompressionBombError as error:
         limit, pillows = (bounds or limits()).pixels, Image.MAX_IMAGE_PIXELS or 0
         if limit >= 2 * pillows:
             raise ImageError(f"{name}: {first_line(error)}; raise PIL.Image.MAX_IMAGE_PIXELS, too") from error
-        raise ImageError(f"{name} announces more pixels than the limit of {limit:,}") from error
+        raise TooLargeError(f"{name} announces more pixels than the limit of {limit:,}") from error
     except Exception as error:
         if out_of_memory(error):
             raise image_error(name, error) from error

@@ -18,6 +18,7 @@ SLACK = 8 * MB  # rows, tables, what the allocator leaves between blocks
 PNG_TEXT = 64 * MB  # Pillow's own limit for unpacked texts, which may come after the pixels
 CONVERTED = 28  # bytes for a pixel of the strip that is turned and made RGB
 LINES = 2048, 65_536  # bytes for a pixel of the longer side, all its lines resized to the model's width; longest side
+ISOBMFF = 28  # bytes for a pixel: frames of 10 bits at 4:4:4 with alpha, 16-bit RGBA, and Pillow's copy of it
 WEBP = 18  # bytes for a pixel: libwebp's canvases and frame buffers, and Pillow's copies of them
 
 
@@ -33,6 +34,8 @@ def estimate(image: Image.Image, size: tuple[int, int], data: bytes, *, whole: b
         total += stored(image.size, 4)
     if image.format == "WEBP":
         return total + WEBP * pixels
+    if image.format in ("AVIF", "HEIF"):
+        return total + ISOBMFF * pixels
     tiles = getattr(image, "tile", None)
     if not tiles:
         return total

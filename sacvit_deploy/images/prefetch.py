@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.images.workers import Workers
@@ -51,11 +51,11 @@ class UntilFailure(Generic[S]):
 
 def prefetch(
     sources: Iterable[S],
-    prepare: Callable[[S], T],
+    prepare: Callable[[Any], T],
     *,
     limit: int,
     workers: int,
-    claim: Callable[[S], tuple[S, int]] | None = None,
+    claim: Callable[[S], tuple[Any, int]] | None = None,
     held: int = 0,
 ) -> Iterator[T]:
     """Yield `prepare(source)` for every source, in order, computed by `workers` threads.
@@ -75,11 +75,9 @@ def prefetch(
     try:
         for source in sources:
             check_owner(owner)
-            size = 0
-            if claim is not None:
-                source, size = claim(source)
-            future = pool.submit(prepare, source)
-            del source  # the copy is the worker's
+            taken, size = (source, 0) if claim is None else claim(source)
+            future = pool.submit(prepare, taken)
+            del source, taken  # the copy is the worker's
             waiting.append(future)
             if size:
                 copies.append((future, size))

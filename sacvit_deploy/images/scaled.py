@@ -16,6 +16,7 @@ import numpy as np
 from sacvit_deploy.arrays import Float, Pixels
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.device.dlpack import BorrowedImages
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.preprocess import normalise
@@ -31,7 +32,15 @@ class ScaledImage:
     name: str = "the image"
 
 
-InputImage: TypeAlias = Pixels | ScaledImage
+@dataclass(frozen=True, eq=False)
+class BorrowedImage:
+    """One of a batch of images that are on the device already, by its number; they lie one behind the other."""
+
+    images: BorrowedImages
+    row: int
+
+
+InputImage: TypeAlias = Pixels | ScaledImage | BorrowedImage
 
 
 def full_image(image: InputImage) -> Pixels:
@@ -39,6 +48,7 @@ def full_image(image: InputImage) -> Pixels:
 
     Raises what kept it from being decoded.
     """
+    assert not isinstance(image, BorrowedImage)  # those never leave the device
     return image.load() if isinstance(image, ScaledImage) else image
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Shape, size_of
 from sacvit_deploy.stages.engine_set import STREAM_OF, EngineSet
 
+T = TypeVar("T")
 SLOTS = 2  # batches in flight in each stage
 SETS = 64  # sets of buffers that are remembered
 BYTE = np.dtype(np.uint8)
@@ -25,7 +26,7 @@ class ExecutionContext:
         self.streams = engine_set.streams
         self._buffers: dict[str, DeviceTensor] = {}
         self._pinned: dict[str, Array] = {}
-        self._sets: dict[tuple[Any, ...], dict[str, DeviceTensor]] = {}  # of `kept`, while no buffer changes
+        self._sets: dict[tuple[Any, ...], Any] = {}  # of `kept`, while no buffer changes
 
     def engine(self, role: str) -> DeviceEngine:
         """Return the engine of a role. Raises BackendError."""
@@ -47,25 +48,32 @@ class ExecutionContext:
             assert tensor is not None
         return tensor
 
-    def kept(self, key: tuple[Any, ...], make: Callable[[], dict[str, DeviceTensor]]) -> dict[str, DeviceTensor]:
+    def kept(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return buffers that belong together, as `make` gets them: the same as long as no buffer had to be another.
 
-        key: all that their shapes depend on.
+        key: what they are, and all that their shapes depend on.
         """
-        found = self._sets.get(key)
+        found: T | None = self._sets.get(key)
         if found is None:
             if len(self._sets) >= SETS:
                 self._sets.clear()
-            made = make()
-            found = self._sets[key] = made
+            found = make()
+            self._sets[key] = found
         return found
 
     def pinned(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """Return the page-locked host memory kept under a name."""
         nbytes = size_of(shape, dtype)
         if name not in self._pinned or self._pinned[name].nbytes < nbytes:
+            self._sets.clear()
             self._pinned[name] = self.memory.pinned((nbytes,), BYTE)
         return self._pinned[name][:nbytes].view(dtype).reshape(shape)
+
+    def drop_pinned(self) -> None:
+        """Let the page-locked memory go, as threads that somebody left behind may yet write into it."""
+        with self.engine_set:
+            self._sets.clear()
+            self._pinned.clear()
 
     def run(self, role: str, tensors: dict[str, DeviceTensor]) -> Event:
         """Queue an engine call in its stream and return the event after it."""

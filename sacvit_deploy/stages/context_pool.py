@@ -6,8 +6,10 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.device.dlpack import dlpack_device
 from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.errors import BackendError, UsageError
 from sacvit_deploy.forks import forget_in_children, keep_forever
@@ -40,6 +42,17 @@ class ContextPool:
         self._closing.detach()
         keep_forever((self.device, self._engine_sets, self._idle))
         self._forked = True
+
+    @property
+    def lent(self) -> int:
+        """Number of contexts that threads have at present."""
+        with self._lock:
+            return sum(engine_set.users for engine_set in self._engine_sets)
+
+    def holds(self, source: Any) -> bool:
+        """Tell whether a source is a tensor of another library on this device."""
+        device = self.device.memory.dlpack_device
+        return device is not None and dlpack_device(source) == device
 
     def warm(self) -> None:
         """Open stage 1's engines now, so that what keeps them from opening shows at once. Raises BackendError."""
@@ -76,6 +89,7 @@ class ContextPool:
         except BaseException as error:
             # Whoever iterated has left: what is under way ends, and the engines serve the next one.
             if isinstance(error, GeneratorExit) and _settled(context):
+                context.drop_pinned()
                 self._give_back(context)
             else:
                 self._drop(context)

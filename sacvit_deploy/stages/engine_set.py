@@ -1,4 +1,4 @@
-"""Two streams of a device and the engines that work in them, shared by the contexts that were given them."""
+"""Streams of a device and the engines that work in them, shared by the contexts that were given them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from types import TracebackType
 
 from sacvit_deploy.device.protocol import Device, DeviceEngine
 
-# Stage 1 runs in the first stream, the rest in the second: the next batch's upload and EE overlap this one's SAC.
+# Stage 1 runs in the first stream, the rest in the second: the next batch's EE overlaps this one's SAC.
 STREAM_OF = {"view": 0, "ee": 0, "gather": 1, "sac": 1}
+UPLOADS = 2  # the stream in which images go up, while the batch before them is in stage 1
 
 
 class EngineSet:
@@ -23,7 +24,7 @@ class EngineSet:
         self._engines: dict[str, DeviceEngine] = {}
         self._lock = threading.RLock()
         self.memory.activate()
-        self.streams = (self.memory.stream(), self.memory.stream())
+        self.streams = (self.memory.stream(), self.memory.stream(), self.memory.stream())
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -36,6 +37,9 @@ class EngineSet:
 
     def engine(self, role: str) -> DeviceEngine:
         """Return the engine of a role. Raises BackendError."""
+        engine = self._engines.get(role)  # a dict's get needs no lock
+        if engine is not None:
+            return engine
         with self:
             if role not in self._engines:
                 self._engines[role] = self.device.engine(role, self.streams[STREAM_OF[role]])

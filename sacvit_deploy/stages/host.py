@@ -9,8 +9,9 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.clock import Clock
+from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.glue import StageTwoRequest, join
+from sacvit_deploy.glue import StageTwoInputs, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -20,12 +21,13 @@ def stage_one_view(cascade: Cascade, images: Sequence[InputImage]) -> Array:
     if not any(isinstance(image, ScaledImage) for image in images):
         return cascade.low_view([full_image(image) for image in images])
     preprocessing = cascade.config.preprocessing
-    return np.stack(
-        [
-            half_view(image, preprocessing) if isinstance(image, ScaledImage) else cascade.low_view([image])[0]
-            for image in images
-        ]
-    )
+
+    def view(image: InputImage) -> Array:
+        if isinstance(image, ScaledImage):
+            return half_view(image, preprocessing)
+        return np.asarray(cascade.low_view([full_image(image)])[0])
+
+    return np.stack([view(image) for image in images])
 
 
 class HostStages:
@@ -35,7 +37,10 @@ class HostStages:
 
     def __init__(self, cascade: Cascade, count: int) -> None:
         self._cascade, self._count = cascade, count
-        self._requests: list[StageTwoRequest] = []
+        self._queue: list[StageTwoInputs] = []
+
+    def places(self, ahead: int) -> None:
+        """Return nothing: images are taken from anywhere."""
 
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         in_flight, clock = InFlight(len(images)), Clock()
@@ -46,12 +51,13 @@ class HostStages:
         in_flight.private = images, ee
         return in_flight
 
-    def wait_stage1(self, in_flight: InFlight) -> Array:
+    def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Return the logits [B,C], with NaN in the rows whose scores are not finite."""
         _, ee = in_flight.private
         usable = np.isfinite(ee["scores"]).all(axis=1)
-        logits: Array = np.where(usable[:, None], ee["logits"], np.nan)
-        return logits
+        return StageAnswers(
+            ee["logits"] if usable.all() else np.where(usable[:, None], ee["logits"], np.float32(np.nan))
+        )
 
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         clock, queued = Clock(), InFlight(len(rows))
@@ -67,21 +73,30 @@ class HostStages:
         if decoded:
             rows = np.array([row for row in rows.tolist() if row in decoded])
             targets = self._cascade.targets(ee["scores"][rows], self._count)
-            self._requests.append(self._cascade.request(decoded, ee, rows, targets))
+            self.put(self._cascade.request(decoded, ee, rows, targets))
         queued.book("gather", clock.lap())
         return queued
 
+    def put(self, inputs: StageTwoInputs) -> None:
+        """Queue images for stage 2 whose inputs were gathered elsewhere, for the same M."""
+        self._queue.append(inputs)
+
+    def take(self, size: int) -> StageTwoInputs:
+        """Return the inputs of the `size` images that have waited longest; they wait no more."""
+        inputs = join(self._queue)
+        batch, rest = inputs.part(0, size), inputs.part(size, inputs.size)
+        self._queue = [rest] if rest.size else []
+        return batch
+
     def enqueue_stage2(self, size: int) -> InFlight:
         in_flight, clock = InFlight(size), Clock()
-        request = join(self._requests)
-        batch, rest = request.part(0, size), request.part(size, request.size)
-        self._requests = [rest] if rest.size else []
+        batch = self.take(size)
         inputs = batch.inputs(self._cascade.config)
         in_flight.book("gather", clock.lap())
         in_flight.private = self._cascade.stage_two(inputs), batch.targets
         in_flight.book("sac", clock.lap())
         return in_flight
 
-    def wait_stage2(self, in_flight: InFlight) -> tuple[Array, Index]:
+    def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         logits, targets = in_flight.private
-        return logits, targets
+        return StageAnswers(logits), targets

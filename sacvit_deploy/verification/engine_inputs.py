@@ -9,13 +9,13 @@ import numpy as np
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.backends.protocol import as_taken
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.confidence import finite_rows, softmax
 from sacvit_deploy.contract import BASELINE, engine_contract
 from sacvit_deploy.errors import BundleError, ImageError, OutputError
-from sacvit_deploy.glue import continuing, softmax
+from sacvit_deploy.glue import continuing
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import finite_rows
 
 
 def engine_inputs(

@@ -25,8 +25,8 @@ from sacvit_deploy.benchmarks.contenders import (
 )
 from sacvit_deploy.benchmarks.running import Feed, run_pass
 from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.glue import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Item
 

@@ -12,7 +12,7 @@ from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 from sacvit_deploy.benchmarks.plain_device import PlainOnDevice, plain_files, plain_pool
 from sacvit_deploy.bundle.bundle import open_bundle
-from sacvit_deploy.glue import softmax
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.scheduler import Item
 from tests import software_gpu

@@ -17,6 +17,7 @@ from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.bundle.defaults import write_defaults
 from sacvit_deploy.bundle.manifest import Variant
 from sacvit_deploy.calibration.cache import load_cache, save_cache
 from sacvit_deploy.calibration.linears import linears
@@ -163,6 +164,7 @@ def test_a_second_run_takes_the_ranges_from_the_bundle(calibrated: Calibrated, e
 def test_another_calibration_replaces_the_first(calibrated: Calibrated, eval_set: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(calibrated.bundle, tmp_path / "tiny.sacvit"))
     (bundle / "notes.txt").write_text("mine")
+    write_defaults(bundle, eta=0.125, alpha=0.5, reason="by hand", precision="int8")
     before = snapshot(bundle)
     output = calibrate(
         bundle,
@@ -182,6 +184,8 @@ def test_another_calibration_replaces_the_first(calibrated: Calibrated, eval_set
         50,
     )
     assert AGAIN not in output and "20 calibration images" in output
+    assert "int8: its default eta 0.125 becomes" in output
+    assert not [note for note in open_bundle(bundle).manifest.provenance["notes"] if "by hand" in note]
     facts = int8_of(bundle).report["calibration"]
     assert (facts["ranges"], facts["smoothing"], facts["alphas"], facts["eta"]) == ("minmax", 0.3, [0.3, 0.5], 0.8)
     assert facts["pictures"] == 20 and facts["continued"] <= 20

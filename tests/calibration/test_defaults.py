@@ -14,6 +14,7 @@ from sacvit_deploy import SACViT
 from sacvit_deploy.bundle.bundle import MANIFEST, open_bundle
 from sacvit_deploy.bundle.defaults import write_defaults
 from sacvit_deploy.bundle.manifest import Manifest
+from sacvit_deploy.calibration.accuracy_gate import save_variants
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.locks import LOCK
 
@@ -31,6 +32,22 @@ def test_defaults_are_what_the_bundle_answers_with(bundle_copy: Path, image_path
     assert sorted(path.name for path in bundle_copy.iterdir() if "manifest" in path.name) == [MANIFEST]
     prediction = SACViT(bundle_copy, precision="fp32", threads=1).predict(image_paths[0])
     assert prediction.stage == 2 and prediction.targets is not None and len(prediction.targets) == 14
+
+
+def test_notes_say_who_chose_which_variants_eta(bundle_copy: Path) -> None:
+    def told() -> list[str]:
+        return [note for note in open_bundle(bundle_copy).manifest.provenance["notes"] if note.startswith("defaults")]
+
+    write_defaults(bundle_copy, eta=0.7, alpha=0.5, reason="for all")
+    write_defaults(bundle_copy, eta=0.6, alpha=0.5, reason="first", precision="fp16")
+    write_defaults(bundle_copy, eta=0.5, alpha=0.5, reason="again", precision="fp16")
+    assert told() == ["defaults: for all", "defaults of fp16: again"]
+    bundle = open_bundle(bundle_copy)
+    save_variants(bundle, {"fp16": dataclasses.replace(bundle.manifest.variants["fp16"], eta=0.4)})
+    assert told() == ["defaults: for all"]
+    write_defaults(bundle_copy, eta=0.6, alpha=0.5, reason="anew", precision="fp16")
+    write_defaults(bundle_copy, eta=0.8, alpha=0.5, reason="last")
+    assert told() == ["defaults: last"]
 
 
 @pytest.mark.parametrize(("eta", "alpha"), [(1.5, 0.5), (float("nan"), 0.5), (0.5, 0.0), (0.5, 1.0), (0.5, 0.001)])

@@ -16,7 +16,7 @@ from sacvit_deploy.calibration.linears import linears
 from sacvit_deploy.calibration.quantise import quantise
 from sacvit_deploy.calibration.ranges import channel_maxima, tensor_ranges
 from sacvit_deploy.calibration.sensitivity import SWITCH, answer_divergence, layer_sensitivity, switched
-from sacvit_deploy.glue import softmax
+from sacvit_deploy.confidence import softmax
 
 from .making import run
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.sacvit_deploy.sources.videos import need_av, stills, write_video
-from tests.servers import Server, motion_jpeg, pictures, redirects, sends, serving
+from tests.web_servers import Server, motion_jpeg, pictures, redirects, sends, serving
 
 BUNDLE = Path(__file__).parents[2] / "examples/int8/model.sacvit"
 JPEGS = [path.read_bytes() for path in pictures()]

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from sacvit_deploy import SACViT
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.commands.group import group
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.contract import ROLES
 from sacvit_deploy.errors import BundleError, ImageError, OutputError, UsageError
-from sacvit_deploy.glue import softmax
 from sacvit_deploy.prediction import Prediction
 
 REPOSITORY = Path(__file__).parents[2]

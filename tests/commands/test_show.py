@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageGrab
 
-from tests.servers import pictures
+from tests.web_servers import pictures
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = REPOSITORY / "examples/int8/model.sacvit"

@@ -69,6 +69,6 @@ def test_the_fp32_twin_on_a_gpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     far = json.loads(done.stdout.splitlines()[-1])
     host = {name: set(far.pop(name)) for name in list(far) if name.endswith("host")}
-    assert len(far) == 6 and max(far.values()) < 1e-4, far
+    assert len(far) == 9 and max(far.values()) < 1e-4, far
     # Of the graph, the host does nothing but arithmetic on sizes, and nothing is copied for it.
     assert all(kinds <= SHAPES for kinds in host.values()), host

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from sacvit_deploy.backends.choose import choose_precision
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions, num_targets
-from sacvit_deploy.glue import gather_patches, softmax
+from sacvit_deploy.glue import gather_patches
 from sacvit_deploy.images.preprocess import fit, low_view, scale_and_shift
 from sacvit_deploy.selection import choose_targets, select_targets, window_sums
 

@@ -151,7 +151,7 @@ def _other(value: Any, random: Random) -> Any:
         return random.choice((value + "x", value[:-1], value.upper(), value * 2, [value]))
     if near and isinstance(value, list):
         return random.choice((value[:-1], value * 2, value[::-1], [value]))
-    deep: Any = random.choice(VALUES)
+    deep: Any = copy.deepcopy(random.choice(VALUES))  # it may be changed again, and VALUES are every case's
     for _ in range(random.choice((0, 0, 0, 0, 5, 70, 150))):
         deep = [deep] if random.random() < 0.5 else {"a": deep}
     return deep

@@ -186,3 +186,16 @@ def test_the_sources_exception_comes_after_the_answers(model: SACViT) -> None:
         await until(no_threads_of_streams)
 
     run(job())
+
+
+def test_a_loop_ends_beside_a_source_that_gives_nothing_more(model: SACViT) -> None:
+    async def silent() -> AsyncIterator[Path]:
+        yield PICTURES[0]
+        await asyncio.Event().wait()
+
+    async def job() -> None:
+        async with model.astream(silent(), max_delay=0.0) as stream:
+            assert (await anext(stream)).position == 0
+
+    run(job())
+    run(until(no_threads_of_streams))

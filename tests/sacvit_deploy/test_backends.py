@@ -101,8 +101,8 @@ def test_backend_and_settings_that_do_not_exist() -> None:
         open_backend("abacus")
     with pytest.raises(UsageError, match="--device cuda: openvino runs on cpu"):
         open_backend("openvino", device="cuda")
-    for where in ({}, {"device": "cpu"}, {"device": "cuda"}):
-        with pytest.raises(UsageError, match="--capture is for --device webgpu"):
+    for where in ({}, {"device": "cpu"}, {"device": "CoreML"}):
+        with pytest.raises(UsageError, match="--capture is for --device webgpu and cuda"):
             open_backend(capture=True, **where)
     with pytest.raises(UsageError, match="threads is 0"):
         open_backend(threads=0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.geometry import num_targets
-from sacvit_deploy.glue import softmax
 from tests.data import record
 
 

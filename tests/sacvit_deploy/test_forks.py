@@ -117,11 +117,13 @@ def compute():
         answers(model)
 thread = threading.Thread(target=compute)
 thread.start()
-for repetition in range(10):
-    time.sleep(0.003 * repetition)
-    child(lambda: (same(), child(same)))  # and a child's child
-busy = False
-thread.join()
+try:
+    for repetition in range(10):
+        time.sleep(0.003 * repetition)
+        child(lambda: (same(), child(same)))  # and a child's child
+finally:
+    busy = False  # else a failure would hang here
+    thread.join()
 """
     run_program(body, tmp_path, backend=backend, threads=threads)
 

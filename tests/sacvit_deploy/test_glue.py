@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sacvit_deploy.confidence import softmax
 from sacvit_deploy.config import Geometry, Method, ModelConfig
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions
 from sacvit_deploy.glue import (
-    StageTwoRequest,
+    StageTwoInputs,
     background_tokens,
     build_request,
     check_eta,
     continuing,
     gather_patches,
     join,
-    softmax,
 )
 from sacvit_deploy.images.preprocess import normalise
 
@@ -176,7 +176,7 @@ def test_requests_join_and_part_again() -> None:
     pieces = [build_request(images, out, np.array(rows), targets[rows], config) for rows in ([0, 1], [2], [3, 4])]
     joined = join(pieces)
     again = join([joined.part(0, 4), joined.part(4, 5)])
-    for name in StageTwoRequest._fields:
+    for name in StageTwoInputs._fields:
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
         np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
     assert joined.part(5, 5).size == 0
@@ -187,4 +187,4 @@ def test_a_request_crosses_a_network_in_a_hundred_kilobytes() -> None:
     shape = (1, geometry.tokens, geometry.width)
     out = {name: np.zeros(shape, dtype=np.float16) for name in ("features", "embeddings")}
     request = build_request(random_images(1, 224), out, np.array([0]), np.arange(24)[None], ModelConfig(geometry))
-    assert sum(getattr(request, name).nbytes for name in StageTwoRequest._fields) < 115_000
+    assert sum(getattr(request, name).nbytes for name in StageTwoInputs._fields) < 115_000

@@ -35,12 +35,12 @@ def test_near_the_standards_matrix(yuv: ModuleType, colors: str) -> None:
     assert np.abs(yuv.to_rgb(values, colors) - exact).max() < 0.51
 
 
-@pytest.mark.parametrize(
-    ("colors", "of"),
-    [("bt601", [[16, 128, 128], [235, 128, 128], [81, 90, 240]]), ("bt601_full", [[0, 128, 128], [255, 128, 128], [76, 85, 255]])],
-)  # fmt: skip
-def test_black_white_and_red(yuv: ModuleType, colors: str, of: list[list[int]]) -> None:
+@pytest.mark.parametrize(("colors", "black", "white", "red"), [
+    ("bt601", [16, 128, 128], [235, 128, 128], [81, 90, 240]),
+    ("bt601_full", [0, 128, 128], [255, 128, 128], [76, 85, 255]),
+])  # fmt: skip
+def test_black_white_and_red(yuv: ModuleType, colors: str, black: list[int], white: list[int], red: list[int]) -> None:
     """As tables of the standards have them."""
-    black, white, red = yuv.to_rgb(np.array(of, np.uint8), colors).tolist()
-    assert (black, white) == ([0, 0, 0], [255, 255, 255])
-    assert red[0] >= 254 and max(red[1:]) <= 1
+    found = yuv.to_rgb(np.array([black, white, red], np.uint8), colors).tolist()
+    assert found[:2] == [[0, 0, 0], [255, 255, 255]]
+    assert found[2][0] >= 254 and max(found[2][1:]) <= 1

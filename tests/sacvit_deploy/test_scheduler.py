@@ -12,8 +12,9 @@ import pytest
 from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.confidence import finite_rows
 from sacvit_deploy.images.decode import ImageSource
-from sacvit_deploy.scheduler import Answer, Item, Scheduler, finite_rows, share_time
+from sacvit_deploy.scheduler import Answer, Item, Scheduler, share_time
 from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import InFlight
 
@@ -189,3 +190,9 @@ def test_a_batchs_time_is_shared_by_its_pictures() -> None:
     timing = {"gate": 1.0, "decode": 5.0}
     share_time(in_flight, [timing])
     assert timing == {"gate": 1.1875, "decode": 5.0, "ee": 0.5}
+
+
+def test_warming_opens_both_stages(tiny_bundle: Path) -> None:
+    fresh = SACViT(tiny_bundle, precision="fp32", threads=1)
+    fresh.warm(2)
+    assert fresh.cascade.sac_opened

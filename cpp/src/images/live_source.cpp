@@ -19,7 +19,8 @@ struct LiveSource::Waiting {
     std::size_t position;
     std::chrono::steady_clock::time_point taken_at;
     Source source;
-    std::vector<std::uint8_t> copy;  // what `source` refers to
+    std::vector<std::uint8_t> copy;  // what `source` refers to; a worker's, once it has begun
+    std::size_t bytes = 0;           // of the copy
     Item item;
     bool ready = false;  // under the mutex
 };
@@ -109,9 +110,10 @@ void LiveSource::read() {
                 break;
             }
             const auto now = std::chrono::steady_clock::now();
-            auto image = std::make_shared<Waiting>(Waiting{position, now, std::move(*source), {}, {}, false});
+            auto image = std::make_shared<Waiting>(Waiting{position, now, std::move(*source), {}, 0, {}, false});
             try {
                 image->copy = own(image->source, limits_.pixels);
+                image->bytes = image->copy.size();
             } catch (const Error& error) {
                 image->item.error = error;
             } catch (const std::bad_alloc&) {
@@ -176,7 +178,7 @@ bool LiveSource::too_many_bytes() const {
     for (const auto& image : waiting_) {
         if (!image->ready) {
             ++count;
-            bytes += image->copy.size();
+            bytes += image->bytes;
         }
     }
     return count > 1 && bytes > kHeld;

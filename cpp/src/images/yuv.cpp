@@ -8,10 +8,10 @@
 namespace sacvit::detail {
 namespace {
 
-// Factors in 65536ths: R = y (Y - black) + red V, G = y (Y - black) - green_u U - green_v V, B = y (Y - black) + blue
-// U, with U and V around 0. From the luma of red and blue that a standard defines, Kr and Kb: red = 2 (1 - Kr), blue =
-// 2 (1 - Kb), green_u = blue Kb / Kg, green_v = red Kr / Kg; in the limited range luma has 219 steps, chroma 224. As
-// `yuv_factors` in tests/golden/arithmetic.py.
+// Factors in 65536ths, with U and V around 0: R = y (Y - black) + red V, G = y (Y - black) - green_u U - green_v V,
+// B = y (Y - black) + blue U. They follow from the shares of red and blue in luma that a standard defines, Kr and Kb:
+// red = 2 (1 - Kr), blue = 2 (1 - Kb), green_u = blue Kb / Kg, green_v = red Kr / Kg. In the limited range luma has 219
+// steps and chroma 224. As `matrix` in tests/golden/yuv.py.
 struct Factors {
     std::int32_t black, y, red, green_u, green_v, blue;
 };
@@ -23,23 +23,38 @@ constexpr std::array<Factors, 4> kFactors{{
     {0, 65536, 103206, 12276, 30679, 121609},   // BT.709, full
 }};
 
-std::uint8_t byte(std::int32_t value) {
-    return static_cast<std::uint8_t>(std::clamp((value + 32768) >> 16, 0, 255));  // >> of a negative rounds down
-}
+// Clamps by a look-up, which is faster than to compare: from kBelow below 0, as far as any of the factors reach.
+constexpr std::int32_t kBelow = 384;
+constexpr std::array<std::uint8_t, 1024> kClamped = [] {
+    std::array<std::uint8_t, 1024> out{};
+    for (std::int32_t i = 0; i < 1024; ++i) {
+        const std::int32_t value = i - kBelow;
+        out[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+    return out;
+}();
 
-// `step`: bytes from a pixel's luma to the next one's; `chroma`: from a block's U or V to the next one's.
+// The luma of a row and the chroma of its blocks. Below, `step` is bytes from a pixel's luma to the next one's,
+// `chroma` those from a block's U or V to the next one's.
 struct Rows {
     const std::uint8_t *y, *u, *v;
-    int step, chroma;
 };
 
-void convert(const Rows& rows, int width, const Factors& factors, std::uint8_t* to) {
-    for (int x = 0; x < width; ++x, to += 3) {
-        const std::int32_t luma = factors.y * (rows.y[x * rows.step] - factors.black);
-        const std::int32_t u = rows.u[x / 2 * rows.chroma] - 128, v = rows.v[x / 2 * rows.chroma] - 128;
-        to[0] = byte(luma + factors.red * v);
-        to[1] = byte(luma - factors.green_u * u - factors.green_v * v);
-        to[2] = byte(luma + factors.blue * u);
+// Two pixels at a time, which share their chroma. `step` and `chroma` are template arguments, so that they are
+// constants.
+template <int step, int chroma>
+void convert(const Rows rows, int width, const Factors factors, std::uint8_t* to) {
+    const std::int32_t base = (kBelow << 16) + 32768 - factors.y * factors.black;  // halves are rounded up
+    for (int x = 0; x < width; x += 2) {
+        const std::int32_t u = rows.u[x / 2 * chroma] - 128, v = rows.v[x / 2 * chroma] - 128;
+        const std::int32_t red = base + factors.red * v, blue = base + factors.blue * u;
+        const std::int32_t green = base - factors.green_u * u - factors.green_v * v;
+        for (int i = x; i < std::min(x + 2, width); ++i, to += 3) {
+            const std::int32_t luma = factors.y * rows.y[i * step];
+            to[0] = kClamped[static_cast<std::size_t>((luma + red) >> 16)];
+            to[1] = kClamped[static_cast<std::size_t>((luma + green) >> 16)];
+            to[2] = kClamped[static_cast<std::size_t>((luma + blue) >> 16)];
+        }
     }
 }
 
@@ -51,14 +66,15 @@ Image rgb_of_yuv(const ImageView& view) {
     Image out(view.width, view.height, 3);
     for (int y = 0; y < view.height; ++y) {
         const std::uint8_t* const row = luma.data + y * luma.pitch;
-        Rows rows{row, row + 1, row + 3, 2, 4};  // Y U Y V
-        if (view.format == PixelFormat::nv12) {
+        if (view.format == PixelFormat::yuyv) {
+            convert<2, 4>({row, row + 1, row + 3}, view.width, factors, out.row(y));
+        } else if (view.format == PixelFormat::nv12) {
             const std::uint8_t* const chroma = first.data + y / 2 * first.pitch;
-            rows = {row, chroma, chroma + 1, 1, 2};
-        } else if (view.format == PixelFormat::i420) {
-            rows = {row, first.data + y / 2 * first.pitch, second.data + y / 2 * second.pitch, 1, 1};
+            convert<1, 2>({row, chroma, chroma + 1}, view.width, factors, out.row(y));
+        } else {
+            const std::ptrdiff_t at = y / 2 * first.pitch;
+            convert<1, 1>({row, first.data + at, second.data + at}, view.width, factors, out.row(y));
         }
-        convert(rows, view.width, factors, out.row(y));
     }
     return out;
 }

@@ -38,13 +38,16 @@ BUILT_IN = ("cpu", "cuda")  # never sought among plugins
 class OnnxRuntimeBackend:
     """Engines on one device: a provider that is built in, or one of a plugin package.
 
-    named: as `parse_device` takes it. capture: see `OnnxRuntimeDevice`.
+    named: as `parse_device` takes it. capture, device_memory: see `OnnxRuntimeDevice`.
 
     Raises BackendError if the library, the provider or its device is not there.
     """
 
-    def __init__(self, named: str, threads: int, weights: str = "packed", capture: bool = False) -> None:
+    def __init__(
+        self, named: str, threads: int, weights: str = "packed", capture: bool = False, device_memory: int | None = None
+    ) -> None:
         self._library, device = load_library(), parse_device(named)
+        self._device_memory = device_memory
         self.threads, self._number, self._capture = threads, device.number, capture
         offered = self._library.get_available_providers()
         # A plugin comes first: once it is registered the library lists it, too, but not with its devices.
@@ -116,7 +119,7 @@ class OnnxRuntimeBackend:
             return None
         from sacvit_deploy.backends.onnxruntime.device import OnnxRuntimeDevice
 
-        return OnnxRuntimeDevice(self.sessions, files, self._number, self._capture)
+        return OnnxRuntimeDevice(self.sessions, files, self._number, self._capture, self._device_memory)
 
     def open(self, stage: EngineFile, weights: EngineFile | None) -> OnnxRuntimeEngine:
         """Open one ONNX file. Raises BackendError, BundleError."""

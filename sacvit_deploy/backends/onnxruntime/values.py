@@ -46,6 +46,8 @@ class ValueMemory:
     location: the device's name to the library, such as "webgpu". uploaded, downloaded: bytes so far.
     """
 
+    dlpack_device = None
+
     def __init__(self, sessions: SessionFactory, location: str) -> None:
         self._sessions, self.location, self._guard = sessions, location, sessions.guard
         library = load_library()

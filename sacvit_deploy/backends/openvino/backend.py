@@ -18,7 +18,7 @@ from sacvit_deploy.bundle.external_weights import with_weights_inside
 from sacvit_deploy.bundle.held import EngineFile, Held
 from sacvit_deploy.cpu import cpu_features
 from sacvit_deploy.errors import BackendError, import_library
-from sacvit_deploy.forks import forget_in_children, keep_forever, no_fork
+from sacvit_deploy.forks import forget_in_children, keep_forever, no_fork, rest_before_forks
 
 if TYPE_CHECKING:
     from sacvit_deploy.bundle.bundle import Bundle
@@ -44,6 +44,7 @@ class OpenVINOBackend:
         self._library = load_library()
         self._core = self._library.Core()
         self.threads = threads
+        rest_before_forks()
         forget_in_children(self)
 
     def forget(self) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.plans import list_plans
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.contract import ROLES, Shape, engine_contract
+from sacvit_deploy.contract import ROLES, Shape, element_type, engine_contract
 from sacvit_deploy.device.protocol import TensorSpec
 from sacvit_deploy.errors import BackendError
 
-HALF = "fp16"  # the variant whose tensors between the engines are of half precision
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]
 
 
@@ -53,8 +52,7 @@ def check_claim(
         for name, spec in found.items():
             if name not in named:
                 raise _refused(path, f"has a tensor `{name}`, which no {claim.role} engine has")
-            dtype = named[name].dtype
-            expected = dtype if dtype != "variant" else "float16" if claim.precision == HALF else "float32"
+            expected = element_type(named[name].dtype, claim.precision)
             if spec.dtype.name != expected:
                 raise _refused(path, f"has `{name}` as {spec.dtype.name}, where {claim.precision} has {expected}")
             shape = tuple(size if isinstance(size, int) else -1 for size in named[name].shape)

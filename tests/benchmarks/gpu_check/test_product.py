@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Settings
-from sacvit_deploy.benchmarks.gpu_check.product import images_of_a_pass, measure, measure_plain_layout
+from sacvit_deploy.benchmarks.gpu_check.product import images_of_a_pass, measure, measure_plain_layout, measure_recorded
 from sacvit_deploy.bundle.bundle import open_bundle
 
 
@@ -39,6 +39,11 @@ def test_the_layout_for_no_gpu_is_measured_alike(settings: Settings) -> None:
     names = ("cascade 23% fp32", "deit fp32")
     found = [(row["batch"], row["contender"]) for row in measure_plain_layout(settings)]
     assert found == [(batch, name) for batch in (4, 1) for name in names]
+
+
+def test_recorded_calls_are_measured_alike(settings: Settings) -> None:
+    found = [(row["batch"], row["contender"]) for row in measure_recorded(settings)]
+    assert found == [(1, name) for name in ("cascade 23% fp32", "deit fp32")]
 
 
 def test_a_pass_has_several_batches_and_23_percent() -> None:

@@ -28,5 +28,11 @@ def row(contender: str, precision: str, *rounds_ms: float, gate: float | None = 
     )
 
 
-def report(*rows: BenchRow, machine: str = "a") -> BenchReport:
-    return BenchReport({"machine": {"id": machine}}, with_ratios(rows))
+def report(*rows: BenchRow, machine: str = "a", images: str = "photos", alpha: float = 0.5) -> BenchReport:
+    facts = {
+        "machine": {"id": machine},
+        "pictures": {"name": images, "count": 10, "labelled": False},
+        "bundle": {"config": {"depth": 12}, "alpha": alpha},
+        "runtime": "ONNX Runtime",
+    }
+    return BenchReport(facts, with_ratios(rows))

@@ -129,6 +129,7 @@ class LateDevice(OnnxRuntimeDevice):
         return engine
 
 
-def put_on(model: SACViT, device: Device) -> None:
-    """Let a model's stages run on a device."""
-    model.opened = dataclasses.replace(model.opened, pool=ContextPool(device, model.config))
+def put_on(model: SACViT, *devices: Device) -> None:
+    """Let a model's stages run on devices."""
+    pool, *others = (ContextPool(device, model.config) for device in devices)
+    model.opened = dataclasses.replace(model.opened, pool=pool, others=tuple(others))

@@ -15,7 +15,7 @@ from sacvit_deploy.sources.live import Camera, Stream
 from sacvit_deploy.sources.pipes import Pipe
 from sacvit_deploy.sources.video import Recording
 from sacvit_deploy.sources.web import WebImage
-from tests.servers import pictures
+from tests.web_servers import pictures
 
 MP4 = b"\0\0\0\x20ftypisom" + bytes(20)
 

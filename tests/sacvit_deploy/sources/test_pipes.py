@@ -15,7 +15,7 @@ from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources import pipes
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.pipes import Pipe
-from tests.servers import pictures
+from tests.web_servers import pictures
 
 JPEGS = [path.read_bytes() for path in pictures()[:4]]
 PNG = next((Path(__file__).parents[3] / "examples/pictures").glob("*.png")).read_bytes()

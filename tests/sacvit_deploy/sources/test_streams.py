@@ -13,7 +13,7 @@ from sacvit_deploy.sources import live, reconnect, web
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.live import Camera, Stream
 from tests.sacvit_deploy.sources.videos import need_av, stills, write_video
-from tests.servers import Server, motion_jpeg, pictures, sends, serving
+from tests.web_servers import Server, motion_jpeg, pictures, sends, serving
 
 JPEGS = [path.read_bytes() for path in pictures()[:5]]
 

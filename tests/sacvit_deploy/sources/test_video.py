@@ -13,7 +13,7 @@ from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.video import Recording
 from tests.sacvit_deploy.sources.videos import SIZE, need_av, stills, write_video
-from tests.servers import sends, serving, untrusted
+from tests.web_servers import sends, serving, untrusted
 
 
 def frames_of(path: Path | str) -> list[Frame]:

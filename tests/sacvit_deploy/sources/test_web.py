@@ -15,7 +15,7 @@ import pytest
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.sources import web
 from sacvit_deploy.sources.web import Download, fetch_image, shown_url
-from tests.servers import Answer, Server, pictures, redirects, sends, serving, untrusted
+from tests.web_servers import Answer, Server, pictures, redirects, sends, serving, untrusted
 
 DATA = pictures()[0].read_bytes()
 Request = http.server.BaseHTTPRequestHandler

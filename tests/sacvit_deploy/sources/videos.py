@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.servers import pictures
+from tests.web_servers import pictures
 
 RATE = 25
 SIZE = (160, 120)

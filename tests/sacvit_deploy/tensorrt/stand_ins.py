@@ -22,6 +22,7 @@ from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
 Capture = Enum("Capture", "DISABLED WHOLE_GRAPH_CAPTURE")
 Status = Enum("Status", "cudaSuccess cudaErrorStreamCaptureInvalidated cudaErrorInvalidValue")
+KINDS = ("Kernel", "Memset", "Empty", "Memcpy", "Host")
 SCRATCH = 512  # bytes that a context needs
 
 
@@ -31,10 +32,13 @@ class Cuda:
     cudaError_t = Status
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
     cudaStreamNonBlocking = 1
+    cudaGraphNodeType = SimpleNamespace(**{f"cudaGraphNodeType{kind}": kind for kind in KINDS})
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyDeviceToDevice=3)
 
     def __init__(self) -> None:
         self.capturing: list[Callable[[], None]] | None = None
         self.spoiled = False  # what is being captured can't be
+        self.kind, self.copied = "Kernel", 3  # of every node; of copies, from where to where
         self.graphs: dict[int, list[Callable[[], None]]] = {}  # those that can be launched
         self.streams: set[int] = set()
         self.running = False  # work was queued and not waited for
@@ -68,6 +72,15 @@ class Cuda:
         if self.spoiled:
             return Status.cudaErrorStreamCaptureInvalidated, None
         return Status.cudaSuccess, work
+
+    def cudaGraphGetNodes(self, graph: list[Callable[[], None]], count: int = 0) -> tuple[Status, list[Any], int]:
+        return Status.cudaSuccess, graph[:count], len(graph)
+
+    def cudaGraphNodeGetType(self, node: Any) -> tuple[Status, str]:
+        return Status.cudaSuccess, self.kind
+
+    def cudaGraphMemcpyNodeGetParams(self, node: Any) -> tuple[Status, Any]:
+        return Status.cudaSuccess, SimpleNamespace(kind=self.copied)
 
     def cudaGraphInstantiate(self, graph: list[Callable[[], None]], flags: int) -> tuple[Status, int]:
         self.made += 1

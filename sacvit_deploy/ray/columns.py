@@ -1,0 +1,104 @@
+"""Rows of Arrow tables: images out of them, answers and requests to stage 2 into them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.request import StageTwoRequest
+from sacvit_deploy.stage_one import StageOneResult
+
+IMAGES = ("bytes", "image", "path")  # columns that hold images, as Ray's readers name them; the first one is taken
+PATH, REQUEST = "path", "request"
+# An image without an answer has its error, and null in all other columns.
+ANSWER = pyarrow.schema(
+    [
+        ("label", pyarrow.string()),
+        ("index", pyarrow.int32()),
+        ("probability", pyarrow.float32()),
+        ("stage", pyarrow.int8()),
+        ("stage_one_probability", pyarrow.float64()),
+        ("targets", pyarrow.list_(pyarrow.int32())),
+        ("error", pyarrow.string()),
+    ]
+)
+
+
+def image_column(names: Sequence[str], column: str | None) -> str:
+    """Return the name of the column with the images. Raises UsageError where there is none."""
+    for name in IMAGES if column is None else (column,):
+        if name in names:
+            return name
+    wanted = " or ".join(IMAGES) if column is None else column
+    raise UsageError(f"there is no column {wanted} among {', '.join(names)}; name the images' with column=")
+
+
+def read_images(table: Any, column: str) -> list[Claimed]:
+    """Return a table's images: files' bytes, their paths, or arrays (tensors of Ray Data), with the rows' names."""
+    names = table[PATH].to_pylist() if PATH in table.column_names else [f"row {row}" for row in range(len(table))]
+    kind = table.schema.field(column).type
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+        images = table[column].to_pylist()
+    else:
+        images = [image for chunk in table[column].chunks for image in _arrays(chunk)]
+    return [Claimed(name, image) for name, image in zip(names, images, strict=True)]
+
+
+def _arrays(chunk: Any) -> Any:
+    """Return the images [n,H,W,3], of one size or each of its own, of a column of tensors."""
+    if isinstance(chunk, pyarrow.FixedShapeTensorArray):
+        return chunk.to_numpy_ndarray()
+    return chunk.to_numpy(zero_copy_only=False)
+
+
+def add_stage_one(table: Any, column: str, results: Sequence[StageOneResult]) -> Any:
+    """Return a table without its images, with the answers of those that exit and the requests of the others."""
+    answers = [None if isinstance(result, StageTwoRequest) else result for result in results]
+    requests = [result.to_bytes() if isinstance(result, StageTwoRequest) else None for result in results]
+    # A path stays: it is the row's name.
+    kept = table if column == PATH else table.drop_columns([column])
+    return _with(kept, [_row(answer) for answer in answers], pyarrow.array(requests, pyarrow.binary()))
+
+
+def read_requests(table: Any) -> dict[int, bytes]:
+    """Return the requests to stage 2 by their rows."""
+    found = enumerate(table[REQUEST].to_pylist())
+    return {row: request for row, request in found if request is not None}
+
+
+def add_stage_two(table: Any, answers: dict[int, Prediction | SacvitError]) -> Any:
+    """Return a table with the answers of stage 2 in their rows, without requests."""
+    rows = table.select(ANSWER.names).to_pylist()
+    for row, answer in answers.items():
+        rows[row] = _row(answer)
+    return _with(table.drop_columns([REQUEST]), rows, None)
+
+
+def _row(answer: Prediction | SacvitError | None) -> dict[str, Any]:
+    if answer is None:
+        return {}
+    if isinstance(answer, SacvitError):
+        return {"error": str(answer)}
+    targets = None if answer.targets is None else answer.targets.astype(np.int32)
+    return {
+        "label": answer.label,
+        "index": answer.index,
+        "probability": answer.probability,
+        "stage": answer.stage,
+        "stage_one_probability": answer.stage_one_probability,
+        "targets": targets,
+    }
+
+
+def _with(table: Any, rows: Sequence[dict[str, Any]], requests: Any) -> Any:
+    """Return a table with the answers' columns, in place of those that it has, and one of requests."""
+    table = table.drop_columns([name for name in ANSWER.names if name in table.column_names])
+    for field in ANSWER:
+        table = table.append_column(field, pyarrow.array([row.get(field.name) for row in rows], field.type))
+    return table if requests is None else table.append_column(REQUEST, requests)

@@ -1,0 +1,1 @@
+"""`sacvit serve`: a small HTTP server over the two stages, for edge boxes and demos."""

@@ -1,0 +1,103 @@
+"""Stage 2 by itself: answers the requests of a stage 1 that may be elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sacvit_deploy.contract import STAGES
+from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.opened import to_prediction
+from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.request import NAMELESS, StageTwoRequest, check_request
+from sacvit_deploy.scheduler import Answer, Item, finish
+from sacvit_deploy.single_stage import SingleStage, open_both
+from sacvit_deploy.stage_one import StageOne, StageOneResult
+from sacvit_deploy.stages.host import HostStages
+
+
+class StageTwo(SingleStage):
+    """Stage 2 of a bundle: opens the SAC engine alone.
+
+    The arguments are `SACViT`'s; the engine takes arrays and gives arrays, also where it runs on a device. Safe to use
+    from several threads. Its pickle is the folder's path and the options: unpickling opens it. Raises BundleError,
+    BackendError, UsageError.
+    """
+
+    role = "sac"
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        device: str | None = None,
+        precision: str = "auto",
+        threads: int | None = None,
+        weights: str = "packed",
+    ) -> None:
+        super().__init__(bundle, backend=backend, device=device, precision=precision, threads=threads, weights=weights)
+
+    def predict_batch(self, requests: Sequence[StageOneResult | bytes]) -> list[Prediction | SacvitError]:
+        """Answer requests in one SAC call, or one for each M where their alphas differ.
+
+        requests: what StageOne gave, or a request's bytes; predictions and errors stay in their places. A request that
+        is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
+        """
+        bundle = self.bundle
+        results: list[Prediction | SacvitError] = []
+        answers = iter(self.answers([one for one in requests if not isinstance(one, Prediction)]))
+        for at, request in enumerate(requests):
+            result = request if isinstance(request, Prediction) else next(answers)
+            if isinstance(result, SacvitError) and result.position is None:
+                result.position = at
+            results.append(to_prediction(result, bundle, at) if isinstance(result, Answer) else result)
+        return results
+
+    __call__ = predict_batch
+
+    def answers(self, requests: Sequence[StageTwoRequest | bytes | SacvitError]) -> list[Answer | SacvitError]:
+        """Answer requests as `predict_batch` does, with logits."""
+        opened = self.opened
+        results: dict[int, Answer | SacvitError] = {}
+        by_targets: dict[int, list[tuple[int, StageTwoRequest]]] = {}
+        for at, request in enumerate(requests):
+            try:
+                checked = self.check(request)
+            except SacvitError as error:
+                results[at] = error
+            else:
+                by_targets.setdefault(checked.targets, []).append((at, checked))
+        for count, group in by_targets.items():
+            stages = HostStages(opened.cascade, count)
+            answers = []
+            for _, one in group:
+                stages.put(one.inputs)
+                item = Item(one.source or NAMELESS, None, timing=dict(one.timing))
+                answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
+            finish(stages, stages.enqueue_stage2(len(group)), answers)
+            results |= {at: answer for (at, _), answer in zip(group, answers, strict=True)}
+        return [results[at] for at in range(len(requests))]
+
+    def check(self, request: StageTwoRequest | bytes | SacvitError) -> StageTwoRequest:
+        """Return a request that this stage can answer. Raises RequestError, and an error that stands in its place."""
+        if isinstance(request, SacvitError):
+            raise request
+        if not isinstance(request, StageTwoRequest):
+            request = StageTwoRequest.from_bytes(request)
+        check_request(request, self.opened.variant, self.config)
+        return request
+
+
+def both_stages(bundle: str | os.PathLike[str], **how: Any) -> tuple[StageOne, StageTwo]:
+    """Open a bundle once and return its two stages, which are certainly of the same files. how: as `StageOne`.
+
+    Raises BundleError, BackendError, UsageError.
+    """
+    folder = Path(bundle).absolute()
+    opened = open_both(folder, STAGES, **how)
+    for_two = {name: value for name, value in how.items() if name not in ("scaled", "max_pixels", "max_memory")}
+    one = StageOne.sharing(folder, opened, **{"scaled": False, **how})
+    return one, StageTwo.sharing(folder, opened, **for_two)

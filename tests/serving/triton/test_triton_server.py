@@ -1,0 +1,195 @@
+"""The model repository on a real Triton server, its engines in the Python backend: the answers are SACViT's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sacvit_deploy import Prediction, SACViT, StageOne
+from sacvit_deploy.serving.triton.cli_triton import command
+from tests.data import record
+
+WHY = "NOT TESTED: Triton, which pytriton's wheel brings; `make test-serving` installs it"
+pytest.importorskip("pytriton", reason=WHY)
+triton: Any = pytest.importorskip("tritonclient.grpc", reason=WHY)
+
+from tests.serving.triton.server import TritonServer, serving  # noqa: E402
+
+pytestmark = [pytest.mark.serving, pytest.mark.slow]
+BUNDLE = record.ROOT / "examples/int8/model.sacvit"
+PICTURES = sorted((record.ROOT / "examples/pictures").iterdir())
+LIMIT = 120.0  # seconds for one answer on a loaded machine
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    folder = tmp_path_factory.mktemp("triton")
+    options = ["--backend", "python", "--precision", "int8", "--delay-sac", "20"]
+    done = CliRunner().invoke(command, [str(BUNDLE), "--out", str(folder / "models"), *options])
+    assert done.exit_code == 0, done.output
+    http, grpc = free_ports(2)
+    with serving(folder / "models", folder, (http, grpc)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: TritonServer) -> Any:
+    return triton.InferenceServerClient(server.grpc)
+
+
+@pytest.fixture(scope="module")
+def whole() -> SACViT:
+    return SACViT(BUNDLE, precision="int8", backend="onnxruntime", threads=1)
+
+
+def encoded(files: Sequence[bytes]) -> Any:
+    """Return the input of encoded images."""
+    tensor = triton.InferInput("encoded", [len(files), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[file] for file in files], object))
+    return tensor
+
+
+def assert_same(result: Any, expected: Sequence[Prediction]) -> None:
+    """Compare every output with SACViT's answers, probabilities to what rounding in other batches does."""
+    rows = {name: result.as_numpy(name) for name in ("label", "index", "stage", "targets", "probabilities", "error")}
+    assert [label.decode() for label in rows["label"][:, 0]] == [answer.label for answer in expected]
+    assert rows["index"][:, 0].tolist() == [answer.index for answer in expected]
+    assert rows["stage"][:, 0].tolist() == [answer.stage for answer in expected]
+    assert set(rows["error"][:, 0]) == {b""}
+    for targets, answer in zip(rows["targets"], expected, strict=True):
+        known = [-1] * len(targets) if answer.targets is None else answer.targets.tolist()
+        assert targets.tolist() == known
+    np.testing.assert_allclose(rows["probabilities"], [answer.probabilities for answer in expected], atol=1e-5)
+
+
+def test_one_request_for_each_image_and_sac_sees_those_that_continue(client: Any, whole: SACViT) -> None:
+    expected = whole.predict_batch(PICTURES)
+
+    def rows_of(model: str) -> int:
+        return int(client.get_inference_statistics(model).model_stats[0].inference_count)
+
+    before = {model: rows_of(model) for model in ("ee", "sac")}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(
+                lambda path: client.infer("sacvit", [encoded([path.read_bytes()])], client_timeout=LIMIT), PICTURES
+            )
+        )
+    for result, answer in zip(answers, expected, strict=True):
+        assert isinstance(answer, Prediction)
+        assert_same(result, [answer])
+    assert {model: rows_of(model) - count for model, count in before.items()} == {"ee": 40, "sac": 15}
+
+
+@pytest.mark.parametrize("gate", [{}, {"eta": 1.0}, {"eta": "0.9", "alpha": 0.3}, {"eta": 0}])
+def test_eta_and_alpha_are_parameters_of_the_request(gate: dict[str, Any], client: Any, whole: SACViT) -> None:
+    paths = PICTURES[:12]
+    result = client.infer(
+        "sacvit", [encoded([path.read_bytes() for path in paths])], parameters=gate, client_timeout=LIMIT
+    )
+    assert_same(result, whole.predict_batch(paths, **{name: float(value) for name, value in gate.items()}))  # type: ignore[arg-type]
+
+
+def test_fitted_pixels(client: Any, whole: SACViT) -> None:
+    one = StageOne(BUNDLE, precision="int8", threads=1)
+    pixels = np.stack([one.prepare(path).pixels for path in PICTURES[:5]])  # type: ignore[misc]
+    tensor = triton.InferInput("image", list(pixels.shape), "UINT8")
+    tensor.set_data_from_numpy(pixels)
+    assert_same(client.infer("sacvit", [tensor], client_timeout=LIMIT), whole.predict_batch(PICTURES[:5]))  # type: ignore[arg-type]
+
+
+def test_a_bad_image_costs_its_own_row_and_a_bad_request_itself(client: Any, whole: SACViT) -> None:
+    good = PICTURES[0].read_bytes()
+    result = client.infer("sacvit", [encoded([b"no picture", good])], request_id="mixed", client_timeout=LIMIT)
+    assert result.as_numpy("error")[0, 0].startswith(b"mixed[0]") and result.as_numpy("error")[1, 0] == b""
+    assert result.as_numpy("stage")[:, 0].tolist() == [0, whole.predict(good).stage]
+    for inputs, gate, words in (
+        ([encoded([b"no picture"])], {}, r"request\[0\]"),
+        ([encoded([good])], {"eta": 7}, "eta is 7.0"),
+        ([encoded([good])], {"alpha": "much"}, "alpha is 'much'"),
+    ):
+        with pytest.raises(triton.InferenceServerException, match=words):
+            client.infer("sacvit", inputs, parameters=gate, client_timeout=LIMIT)
+
+
+def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
+    """No answer is lost or swapped: every image comes with an eta of its own choice among three."""
+    etas = (0.3, 0.6, 1.0)
+    known = {eta: whole.predict_batch(PICTURES, eta=eta) for eta in etas}
+
+    def ask(number: int) -> Any:
+        file = b"no picture" if number % 7 == 3 else PICTURES[number % 40].read_bytes()
+        gate = {"eta": str(etas[number % 3])}
+        try:
+            return client.infer(
+                "sacvit", [encoded([file])], parameters=gate, request_id=f"{number}", client_timeout=LIMIT
+            )
+        except triton.InferenceServerException as error:
+            return error
+
+    with ThreadPoolExecutor(32) as pool:
+        results = list(pool.map(ask, range(300)))
+    for number, result in enumerate(results):
+        if number % 7 == 3:
+            assert result.message().startswith(f"{number}[0] is not an image"), result
+        else:
+            assert_same(result, [known[etas[number % 3]][number % 40]])  # type: ignore[list-item]
+
+
+def test_the_client_example(server: TritonServer) -> None:
+    script = [sys.executable, str(record.ROOT / "examples/triton_client.py"), "--url", server.grpc, "--eta", "1"]
+    images = [str(PICTURES[1]), str(record.ROOT / "pyproject.toml")]
+    done = subprocess.run([*script, *images], capture_output=True, text=True, timeout=LIMIT)
+    first, second = done.stdout.splitlines()
+    assert "panda" in first and first.endswith("stage 2"), done.stderr
+    assert "pyproject.toml" in second and "%" not in second
+
+
+def test_a_replica_killed_in_the_middle(client: Any, server: TritonServer, whole: SACViT) -> None:
+    """Every request gets one answer or one error. Exits never fail, as they don't need what was killed.
+
+    This Triton starts no Python model again; the last test, therefore.
+    """
+    paths = [PICTURES[number % 40] for number in range(60)]
+    known = dict(zip(PICTURES, whole.predict_batch(PICTURES), strict=True))
+    (stub,) = server.stubs("sac")
+
+    def ask(number: int) -> Any:
+        if number == 20:
+            os.kill(stub, signal.SIGKILL)
+        try:
+            return client.infer("sacvit", [encoded([paths[number].read_bytes()])], client_timeout=LIMIT)
+        except triton.InferenceServerException as error:
+            return error
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(ask, range(len(paths))))
+    failed = []
+    for path, result in zip(paths, results, strict=True):
+        answer = known[path]
+        assert isinstance(answer, Prediction)
+        if isinstance(result, triton.InferenceServerException):
+            assert answer.stage == 2 and result.status() == "StatusCode.INTERNAL", result
+            assert "Triton's model sac failed" in result.message()
+            failed.append(path)
+        else:
+            assert_same(result, [answer])
+    assert failed
