@@ -19,6 +19,7 @@ import PIL
 import pytest
 
 from sacvit_deploy import SACViT
+from sacvit_deploy.bundle.identity import answers_digest
 from tests.data import record
 
 PACKAGE = record.ROOT / "sacvit_deploy"
@@ -90,7 +91,9 @@ def test_it_answers_as_the_sources_do(environment: Path) -> None:
     image = record.ROOT / "export/pictures/4.jpg"
     said = run(environment / "bin/sacvit-infer", image, "--bundle", record.BEFORE, "--precision", "fp32", "--json")
     model = SACViT(record.BEFORE, precision="fp32")
-    expected = {**model.predict(image).to_dict(k=1), "eta": model.eta, "alpha": model.config.method.alpha}
+    asked = {"eta": model.eta, "alpha": model.config.method.alpha, "precision": "fp32"}
+    asked["bundle"] = answers_digest(model.bundle, "fp32")
+    expected = {**model.predict(image).to_dict(k=1), **asked}
     found = json.loads(said)
     assert found["stage"] == 2
     timeless = [{key: value for key, value in facts.items() if key != "timing_ms"} for facts in (found, expected)]
