@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources import pipes
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.pipes import Pipe
+from tests.sacvit_deploy.sources.videos import stills, write_video
 from tests.web_servers import pictures
 
 JPEGS = [path.read_bytes() for path in pictures()[:4]]
@@ -96,6 +98,21 @@ def test_a_writer_that_stalls(fifo: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert frames[1].name == f"{fifo}#frame 1" and "sent nothing for 0.3 s" in str(data_of(frames[1]))
     (frame,) = Pipe(str(fifo)).frames(print)
     assert "sent nothing for 0.3 s; start its writer first" in str(data_of(frame))
+
+
+def test_a_video_comes_through_a_pipe(fifo: Path, tmp_path: Path) -> None:
+    data = write_video(tmp_path / "clip.mkv", stills(20)).read_bytes()
+    frames = frames_of(fifo, [data[at : at + 4096] for at in range(0, len(data), 4096)])
+    assert [frame.name for frame in frames] == [f"{fifo}#frame {number}" for number in range(20)]
+    assert frames[19].time == pytest.approx(0.76, abs=0.01)
+
+
+def test_a_terminal_is_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, its = os.openpty()
+    with os.fdopen(its) as terminal, os.fdopen(ours):
+        monkeypatch.setattr(sys, "stdin", terminal)
+        (frame,) = Pipe("-").frames(print)
+    assert str(data_of(frame)) == "- is standard input, which is the terminal here; pipe an image or JPEGs into it"
 
 
 def test_a_pipe_that_is_gone(tmp_path: Path) -> None:
