@@ -16,7 +16,7 @@ JOBS ?= 2
 
 demo: $(VENV)/.demo
 	$(BIN)/sacvit-export --ckpt examples/model.safetensors --fp16 --int8 --calib examples/pictures --force
-	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --overlay demo/overlays
+	$(BIN)/sacvit-infer examples/pictures --eta 0.6 --save demo/overlays
 
 # Writes the small bundle that is tracked under examples/ anew: for those who have no torch to export with.
 example: $(VENV)/.demo
@@ -56,7 +56,7 @@ $(VENV)-serving/%/.done: $(VENV)/.test
 	$(VENV)-serving/$*/bin/python -m pip --disable-pip-version-check --timeout 20 --retries 1 install -q $(SERVING_$*)
 	touch $@
 
-SERVING_ray = "ray[data,serve]>=2.40"
+SERVING_ray = "ray[data,serve]>=2.51"
 SERVING_triton = "nvidia-pytriton>=0.7" "tritonclient[grpc,http]>=2.50"
 
 # What to run before every commit: under two minutes on two cores. `make test` runs all tests.

@@ -24,7 +24,7 @@ STAGE_TWO = {
     "ray_actor_options": {"num_cpus": 1},
     "max_queued_requests": 128,
 }
-ROUTER = {"ray_actor_options": {"num_cpus": 0.1}}
+ROUTER = {"ray_actor_options": {"num_cpus": 0}}  # it waits for the others most of the time
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.live_source import Keep
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
-from sacvit_deploy.images.sources import check_batch
+from sacvit_deploy.images.sources import AnySource, check_batch
 from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.scheduler import Item
@@ -225,7 +225,7 @@ class SACViT:
 
     def stream(
         self,
-        sources: Iterable[ImageSource],
+        sources: Iterable[AnySource],
         *,
         batch_size: int | None = None,
         eta: float | None = None,
@@ -292,10 +292,10 @@ class SACViT:
         """Lend the stages, on the devices or the host, for M = `count` and batches of up to `batch` images."""
         return self.opened.stages(count, batch)
 
-    def prepare(self, source: ImageSource, channels: Channels = "rgb") -> Item:
+    def prepare(self, source: AnySource, channels: Channels = "rgb") -> Item:
         """Decode an image and fit it to [S,S,3]; an error goes into the item. channels: see `predict`."""
         return self.opened.preparer.full(source, check_channels(channels))
 
-    def prepare_scaled(self, source: ImageSource, channels: Channels = "rgb") -> Item:
+    def prepare_scaled(self, source: AnySource, channels: Channels = "rgb") -> Item:
         """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
         return self.opened.preparer.scaled(source, check_channels(channels))

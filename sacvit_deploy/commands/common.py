@@ -14,6 +14,7 @@ import click
 from PIL import Image
 
 from sacvit_deploy.backends.open import BACKENDS
+from sacvit_deploy.commands.completion import complete_bundle, complete_words
 from sacvit_deploy.commands.stopping import stopping_at_signals
 from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.cpu import MOST_THREADS
@@ -24,6 +25,7 @@ from sacvit_deploy.precisions import PRECISIONS
 # Libraries that only an extra installs, by import name.
 EXTRAS = {"torch": "export", "onnx": "int8", "onnx_ir": "int8", "onnxscript": "export", "safetensors": "export"}
 EXTRAS |= dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"), "serve")
+DEVICES = ("cpu", "cuda", "cuda:0", "cuda:1", "webgpu")  # offered by shells; others are taken, too
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -76,8 +78,15 @@ def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     return value
 
 
-bundle_argument = click.argument("bundle", required=False, type=click.Path(path_type=Path))
-bundle_option = click.option("--bundle", type=click.Path(), help="The bundle; optional if there is just one nearby.")
+bundle_argument = click.argument(
+    "bundle", required=False, type=click.Path(path_type=Path), shell_complete=complete_bundle
+)
+bundle_option = click.option(
+    "--bundle",
+    type=click.Path(),
+    shell_complete=complete_bundle,
+    help="The bundle; optional if there is just one nearby.",
+)
 alpha_option = click.option(
     "--alpha",
     type=float,
@@ -88,6 +97,7 @@ device_option = click.option(
     "--device",
     "--provider",  # its name in the first versions
     "device",
+    shell_complete=complete_words(DEVICES),
     help="cpu, cuda, cuda:0,cuda:1 (both), webgpu or an execution provider's name.  [default: the backend's own]",
 )
 threads_option = click.option(
@@ -118,9 +128,21 @@ max_pixels_option = click.option(
 def backend_options(function: F) -> F:
     """Add what `SACViT` takes to a command: --backend, --device, --precision, --threads, --max-memory and so on."""
     options = (
-        click.option("--backend", default="auto", show_default=True, help=f"auto, {', '.join(BACKENDS)}."),
+        click.option(
+            "--backend",
+            default="auto",
+            show_default=True,
+            shell_complete=complete_words(["auto", *BACKENDS]),
+            help=f"auto, {', '.join(BACKENDS)}.",
+        ),
         device_option,
-        click.option("--precision", default="auto", show_default=True, help=f"Variant: auto, {', '.join(PRECISIONS)}."),
+        click.option(
+            "--precision",
+            default="auto",
+            show_default=True,
+            shell_complete=complete_words(["auto", *PRECISIONS]),
+            help=f"Variant: auto, {', '.join(PRECISIONS)}.",
+        ),
         threads_option,
         click.option("--capture", is_flag=True, help="On WebGPU and CUDA: record the engines' calls and replay them."),
         click.option("--device-memory", type=click.IntRange(min=1), help="MB that each engine may take, on CUDA."),

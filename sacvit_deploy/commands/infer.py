@@ -1,131 +1,124 @@
-"""`sacvit infer`: files, folders and globs in, labels out."""
+"""`sacvit infer`: files, folders, videos, cameras, streams and addresses in, labels out."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import time
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NoReturn
 
 import click
 
 from sacvit_deploy.bundle.find import find_bundle
+from sacvit_deploy.commands.answering import BATCH, DELAY, FILES_DELAY, Asked, answer
 from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
-from sacvit_deploy.commands.overlay_files import overlay_files, write_overlay
 from sacvit_deploy.commands.strict import StrictCommand
-from sacvit_deploy.console.terminal import printable, say
-from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.images.paths import expand
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.prediction import Prediction
+from sacvit_deploy.sources.arguments import to_sources
+from sacvit_deploy.sources.frames import Kind, Source
+from sacvit_deploy.sources.reconnect import ATTEMPTS
 
 FEW = 8  # images, up to which packing the weights takes longer than it saves
-COLUMNS = "{:<36} {:<20} {:>6}  {:<5} {:>8}"
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("infer", cls=StrictCommand)
-@click.argument("images", nargs=-1, required=True)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", type=click.Path(allow_dash=True))
 @click.option("--eta", type=float, help="Exit after stage 1 above this probability, 0 to 1.  [default: the bundle's]")
 @alpha_option
 @click.option("--topk", type=click.IntRange(min=1), default=1, show_default=True, help="Classes shown per image.")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images per engine call.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), help=f"Images per engine call.  [default: {BATCH}, of live sources 1]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line and image.")
-@click.option("--overlay", type=click.Path(path_type=Path), help="Draw the targets into a file, or into a folder.")
+@click.option("--csv", type=FILE, help="Write a line per image into a file, as soon as it is answered.")
+@click.option("--jsonl", type=FILE, help="The same, with the lines of --json.")
+@click.option("--resume", is_flag=True, help="Go on with these files, without the images that they answer already.")
+@click.option(
+    "--save",
+    "--overlay",  # its name in the first versions
+    type=click.Path(path_type=Path),
+    help="Draw answers and targets: an image, a video (.mp4), or a folder for several.",
+)
+@click.option("--show", is_flag=True, help="Show these drawings in a window; closing it ends the run.")
+@click.option(
+    "--max-delay",
+    type=click.FloatRange(min=0),
+    help=f"Seconds that an image waits for others.  [default: {FILES_DELAY:g}, of live sources and pipes {DELAY:g}]",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["all", "latest"]),
+    help="latest drops frames that newer ones overtake.  [default: latest for live sources]",
+)
+@click.option(
+    "--reconnect",
+    type=click.IntRange(min=0),
+    default=ATTEMPTS,
+    show_default=True,
+    help="Attempts after a stream broke.",
+)
 @click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
 @backend_options
 def command(
-    images: tuple[str, ...],
+    sources: tuple[str, ...],
     eta: float | None,
     alpha: float | None,
-    topk: int,
-    batch: int,
-    as_json: bool,
-    overlay: Path | None,
+    reconnect: int,
     scaled: bool,
     bundle: str | None,
-    **runtime: Any,  # of `backend_options`
+    **options: Any,  # of `Asked`, and of `backend_options`
 ) -> int:
-    """Classify IMAGES: files, folders of images, or quoted globs.
+    """Classify the images that each SOURCE gives:
+
+    \b
+    image.jpg, clip.mp4      an image or a video
+    photos, 'photos/**'      a folder's images; also those in folders below it
+    'photos/**/*.jpg'        files that match
+    list.txt, @list          the sources that a file names, one on each line
+    -                        images or a video on standard input
+    https://host/image.jpg   an image, a video or a stream on the web
+    rtsp://host/stream       a camera in the network
+    0, /dev/video0           a camera of this machine
+
+    \b
+    Videos and cameras need: pip install 'sacvit-deploy[video]'
+    What follows -- is no option; ./0 and ./- are files.
 
     Without --bundle, $SACVIT_BUNDLE is taken, else the one *.sacvit folder in the current folder, beside the images,
     or in the folder above them.
     """
-    paths = expand(images, note_to_user)
-    folder = Path(bundle) if bundle else find_bundle(paths)
-    start = time.perf_counter()
-    weights = "mapped" if len(paths) <= FEW else "packed"
-    model = SACViT(folder, weights=weights, scaled=scaled, **runtime)
+    progress = Progress(sys.stderr)
+
+    def note(text: str) -> None:
+        with progress.cleared():
+            note_to_user(text)
+
+    asked = Asked(**{each.name: options.pop(each.name) for each in fields(Asked)})
+    found = to_sources(sources, note, reconnect)
+    asked.check(found)
+    folder = Path(bundle) if bundle else find_bundle(files_of(found))
+    few = len(found) <= FEW and all(source.kind is Kind.IMAGE for source in found)
+    start = perf_counter()
+    with progress.doing(f"opening {folder}"):
+        model = SACViT(folder, weights="mapped" if few else "packed", scaled=scaled, **options)
     eta = model.eta if eta is None else check_eta(eta)
     alpha = model.config.method.alpha if alpha is None else alpha
     model.config.num_targets(alpha)  # an impossible alpha fails here
-    files = overlay_files(overlay, paths) if overlay else []
-    if not as_json:
-        used = f"{model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
-        say(f"{folder}: {used}", err=not sys.stdout.isatty())
-        say(COLUMNS.format("image", "label", "prob", "stage", "ms"))
-    opened = time.perf_counter()
-    failed = continued = undrawn = 0
-    results = model.stream(paths, batch_size=min(batch, len(paths)), eta=eta, alpha=alpha)
-    for number, (path, result) in enumerate(zip(paths, results, strict=True)):
-        if isinstance(result, Prediction):
-            continued += result.stage == 2
-            if as_json:
-                click.echo(json.dumps({**result.to_dict(topk), "eta": eta, "alpha": alpha}))
-            else:
-                show(result, topk)
-            if overlay:
-                try:
-                    write_overlay(files[number], model.prepare(path), result, eta, alpha)
-                except SacvitError as error:
-                    undrawn += 1
-                    say(f"Error: {printable(str(error))}", err=True)
-            continue
-        failed += 1
-        if as_json:
-            click.echo(json.dumps({"source": str(path), "error": str(result)}))
-        else:
-            say(f"Error: {printable(str(result))}", err=True)
-    if not as_json:
-        summary(len(paths), failed, continued, undrawn, opened - start, time.perf_counter() - opened)
-        if overlay:
-            say(f"overlay: {files[0] if len(files) == 1 else overlay}")
-    return 1 if failed or undrawn else 0
+    title = f"{folder}: {model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
+    seconds = perf_counter() - start
+    return answer(model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note)
 
 
-def show(prediction: Prediction, topk: int) -> None:
-    """Print the answer for one image as text."""
-    stage = "1 EE" if prediction.stage == 1 else "2 SAC"
-    milliseconds = 1000 * sum(prediction.timing.values())
-    for rank, (label, probability) in enumerate(prediction.topk(topk)):
-        name = _short(printable(prediction.source)) if rank == 0 else ""
-        tail = (stage, f"{milliseconds:.1f}") if rank == 0 else ("", "")
-        say(COLUMNS.format(name, printable(label), f"{probability:.1%}", *tail).rstrip())
-
-
-def summary(count: int, failed: int, continued: int, undrawn: int, opening: float, running: float) -> None:
-    """Print the counts of images, exits, failures and overlays that are missing, and the speed."""
-    answered = count - failed
-    parts = [f"{count} image{'s' * (count != 1)}"]
-    if failed:
-        parts.append(f"{failed} failed")
-    if undrawn:
-        parts.append(f"{undrawn} without overlay")
-    if answered:
-        parts.append(f"{answered - continued} exited at stage 1, {continued} continued ({continued / answered:.0%})")
-    parts.append(f"opened in {opening:.2f} s, {answered / running:.1f} images/s")
-    say("; ".join(parts))
-
-
-def _short(source: str) -> str:
-    """Shorten a path to the column: keep its end, cut at a folder if the file name fits."""
-    if len(source) <= 36:
-        return source
-    name = os.path.basename(source)
-    return f".../{name}" if len(name) <= 32 else f"...{source[-33:]}"
+def files_of(sources: Iterable[Source]) -> list[Path]:
+    """Return the files among sources, beside which a bundle may lie."""
+    names = (source.name for source in sources if source.kind in (Kind.IMAGE, Kind.VIDEO))
+    return [Path(name) for name in names if "://" not in name]
 
 
 def main() -> NoReturn:

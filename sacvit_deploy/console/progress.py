@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ class Progress:
         self._out = sys.stdout if out is None else out
         self._live = self._out.isatty()
         self._shown = ""  # the line now on the terminal
+        self._lock = threading.RLock()
 
     @contextmanager
     def step(self, text: str) -> Iterator[None]:
@@ -59,6 +62,26 @@ class Progress:
         finally:
             self._rewrite("")
 
+    @contextmanager
+    def doing(self, text: str) -> Iterator[None]:
+        """Show on a terminal what goes on, and clear the line at the end."""
+        self._rewrite(f"{text} ...")
+        try:
+            yield
+        finally:
+            self._rewrite("")
+
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Take the line away while the block prints others, on any stream, from any thread."""
+        with self._lock:
+            line = self._shown
+            self._rewrite("")
+            try:
+                yield
+            finally:
+                self._rewrite(line)
+
     def note(self, text: str) -> None:
         """Write a remark on the step before, indented."""
         self._out.write(f"  {printable(text)}\n")
@@ -85,7 +108,10 @@ class Progress:
     def _rewrite(self, line: str) -> None:
         """Put `line` in place of the one on the terminal; an empty line clears it."""
         line = printable(line)
-        if self._live and (line or self._shown):
-            self._out.write("\r" + line.ljust(len(self._shown)) + ("" if line else "\r"))
-            self._out.flush()
-            self._shown = line
+        if self._live:
+            line = line[: shutil.get_terminal_size().columns - 1]  # one that wraps can't be taken back
+        with self._lock:
+            if self._live and (line or self._shown):
+                self._out.write("\r" + line.ljust(len(self._shown)) + ("" if line else "\r"))
+                self._out.flush()
+                self._shown = line

@@ -6,6 +6,7 @@ import io
 import os
 import select
 import stat
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeGuard
 
 from sacvit_deploy.errors import ImageError, first_line
@@ -57,13 +58,13 @@ def _read_file(path: str) -> bytes:
     """Read a regular file as far as it goes, whatever size it had at first. Raises ImageError, OSError."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        _check_bytes(size, path)
+        check_bytes(size, path)
         chunks: list[bytes] = []
         total = 0
         while chunk := file.read(size - total + 1 if total <= size and size else STEP):
             chunks.append(chunk)
             total += len(chunk)
-            _check_bytes(total, path)
+            check_bytes(total, path)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -71,24 +72,35 @@ def _read_pipe(path: str) -> bytes:
     """Read a FIFO, or standard input, until its writers have closed it. Raises ImageError, OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
         chunks: list[bytes] = []
         total = 0
-        while True:
-            if not poll.poll(1000 * PATIENCE):
-                raise ImageError(f"{path} is a pipe that sent nothing for {PATIENCE:g} s; start its writer first")
-            try:
-                chunk = os.read(descriptor, STEP)
-            except BlockingIOError:  # another reader was faster
-                continue
-            if not chunk:
-                return b"".join(chunks)
+        for chunk in pipe_chunks(descriptor, path, lambda: PATIENCE):
             chunks.append(chunk)
             total += len(chunk)
-            _check_bytes(total, path)
+            check_bytes(total, path)
+        return b"".join(chunks)
     finally:
         os.close(descriptor)
+
+
+def pipe_chunks(descriptor: int, name: str, patience: Callable[[], float | None]) -> Iterator[bytes]:
+    """Yield what comes through a pipe until its writers have closed it.
+
+    patience: gives the seconds that the next bytes may take; None waits for ever. Raises ImageError, OSError.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    while True:
+        limit = patience()
+        if not poll.poll(None if limit is None else 1000 * limit):
+            raise ImageError(f"{name} is a pipe that sent nothing for {limit:g} s; start its writer first")
+        try:
+            chunk = os.read(descriptor, STEP)
+        except BlockingIOError:  # another reader was faster
+            continue
+        if not chunk:
+            return
+        yield chunk
 
 
 class OpenFile(Protocol):
@@ -111,6 +123,8 @@ def read_open(file: OpenFile, name: str) -> bytes:
     while True:
         try:
             chunk = file.read(STEP)
+        except ImageError:  # of a source of ours
+            raise
         except Exception as error:  # closed, or whatever stands behind it
             raise ImageError(f"can't read {name}: {first_line(error)}") from error
         if not isinstance(chunk, bytes):
@@ -119,12 +133,13 @@ def read_open(file: OpenFile, name: str) -> bytes:
             break
         chunks.append(chunk)
         total += len(chunk)
-        _check_bytes(total, name)
+        check_bytes(total, name)
     if not chunks:
         raise ImageError(f"{name} gave no bytes; where it stands at its end, seek(0) comes first")
     return b"".join(chunks)
 
 
-def _check_bytes(count: int, path: str) -> None:
+def check_bytes(count: int, path: str) -> None:
+    """Raise ImageError for more bytes than an image file may have."""
     if count > MAX_BYTES:
         raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MB, the limit for an image file")

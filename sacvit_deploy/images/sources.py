@@ -51,7 +51,10 @@ def claim(source: AnySource, bounds: Limits) -> tuple[AnySource, int]:
     Returns it and the bytes of the copy. PIL images are decoded and copied as RGB, arrays and buffers copied as they
     are, open files read; paths and bytes stay as they are, without bytes of their own.
     """
-    if isinstance(source, (str, bytes, os.PathLike, Claimed)):
+    if isinstance(source, Claimed):
+        held = source.source
+        return source, held.nbytes if isinstance(held, np.ndarray) else len(held) if isinstance(held, bytes) else 0
+    if isinstance(source, (str, bytes, os.PathLike)):
         return source, 0
     name = name_of(source)
     try:

@@ -15,7 +15,7 @@ from ray.serve.exceptions import BackPressureError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from sacvit_deploy.errors import BackendError, OutputError, RequestError, SacvitError, UsageError
+from sacvit_deploy.errors import BackendError, OutputError, RequestError, SacvitError, UsageError, first_line
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.prediction import Prediction
@@ -136,6 +136,8 @@ async def _call(replicas: Any, what: Any) -> Any:
             return Failure("too many images are waiting; send this one again later", 503)
         except RayActorError:
             continue
+        except SacvitError as error:  # of the whole batch: an engine that fails
+            return Failure(first_line(getattr(error, "cause", error)), 500)
     return Failure(f"{TRIES} replicas died while they had this image; send it again later", 503)
 
 

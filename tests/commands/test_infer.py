@@ -155,7 +155,7 @@ def test_overlay_of_one_image(command: Any, model: SACViT, tiny_bundle: Path, tm
     image, drawn = tmp_path / "grey.png", tmp_path / "new" / "drawn.png"
     Image.new("RGB", (300, 300), (200, 200, 200)).save(image)
     done = command("sacvit-infer", image, "--eta", "1", "--bundle", tiny_bundle, "--overlay", drawn)
-    assert f"overlay: {drawn}" in done.stdout
+    assert f"saved: {drawn}" in done.stdout
     targets = model.predict(image, eta=1.0).targets
     assert targets is not None
     background, chosen = background_and_targets(drawn, targets.tolist())
@@ -169,7 +169,7 @@ def test_overlay_folder(command: Any, model: SACViT, tiny_bundle: Path, easy: Pa
     bad.write_bytes(b"")
     options = ["--eta", "0.6", "--bundle", tiny_bundle, "--overlay", tmp_path / "drawn"]
     done = command("sacvit-infer", easy, bad, hard, *options, expect=1)
-    assert f"overlay: {tmp_path / 'drawn'}" in done.stdout
+    assert f"saved: {tmp_path / 'drawn'}" in done.stdout
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == sorted(
         [f"{easy.stem}.png", f"{hard.stem}.png"]
     )
@@ -215,7 +215,7 @@ def test_bad_usage_exits_with_two(command: Any, tiny_bundle: Path, easy: Path, a
 
 
 def test_no_image_at_all(command: Any) -> None:
-    assert "IMAGES" in command("sacvit-infer", expect=2).stderr
+    assert "SOURCE" in command("sacvit-infer", expect=2).stderr
 
 
 def test_nothing_matches(command: Any, tiny_bundle: Path, tmp_path: Path) -> None:

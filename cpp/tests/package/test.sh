@@ -5,7 +5,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cmake --install "$1" --prefix "$work/prefix" --strip > /dev/null
 test "$(stat -Lc %s "$work"/prefix/lib*/libsacvit.so "$work"/prefix/lib/*/libsacvit.so 2> /dev/null | sort -n | tail -1)" -lt 2000000
-cmake -S "$(dirname "$0")" -B "$work/app" -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Release > /dev/null
+cmake -S "$(dirname "$0")/../../examples/embed" -B "$work/app" -DCMAKE_PREFIX_PATH="$work/prefix" -DCMAKE_BUILD_TYPE=Release > /dev/null
 cmake --build "$work/app" > /dev/null
 output=$("$work/app/app" "$2" "$3")
 echo "$output"

@@ -81,3 +81,18 @@ def test_short_work_shows_no_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     with Progress(out).count("counting", 10) as advance:
         advance(5)
     assert out.getvalue() == ""
+
+
+def test_other_lines_stand_above_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Terminal()
+    say = Progress(out)
+    with say.doing("opening a folder with a long name"):
+        assert visible(out.getvalue()) == ["opening a folder wi"]  # what wraps can't be taken back
+    with say.count("images", 9) as advance:
+        advance(1)
+        with say.cleared():
+            out.write("a row\n")
+        assert visible(out.getvalue())[0] == "a row"
+        assert visible(out.getvalue())[1].startswith("images: 1 of 9")
+    assert visible(out.getvalue()) == ["a row", ""]

@@ -56,3 +56,28 @@ def test_hidden_and_special_files_are_skipped_in_one_line(tmp_path: Path) -> Non
     assert notes == [f"{at}/*.jpg: 1 file skipped: pipe.jpg (a FIFO)"]
     named = [f"{at}/pipe.jpg", f"{at}/.c.jpg"]  # by themselves, they are meant
     assert found(named) == [Path(name) for name in named]
+
+
+def test_folders_below(tmp_path: Path) -> None:
+    for name in ("a.jpg", "notes.md", "sub/b.PNG", "sub/deep/c.jpg", ".hidden/d.jpg", "sub/._b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "sub/loop").symlink_to(tmp_path)
+    at, notes = str(tmp_path), list[str]()
+    names = ["a.jpg", "sub/b.PNG", "sub/deep/c.jpg"]
+    assert [str(path.relative_to(tmp_path)) for path in expand([f"{at}/**"], notes.append)] == names
+    assert notes == [f"{at}/**: 2 files skipped: d.jpg (hidden), ._b.jpg (hidden)"]
+    assert [path.name for path in found([f"{at}/**/*.jpg"])] == ["a.jpg", "c.jpg"]
+    assert [path.name for path in found([f"{at}/s*/**/*.jpg"])] == ["c.jpg"]
+    assert [path.name for path in found([f"{at}/sub/d*/**"])] == ["c.jpg"]
+    for nothing in (f"{at}/none/**", f"{at}/**/*.bmp"):
+        with pytest.raises(UsageError, match="no images in the folders|nothing matches"):
+            found([nothing])
+
+
+def test_folders_below_the_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    for argument in ("**", "./**", "**/*.jpg", "**/a*"):
+        assert found([argument]) == [Path("sub/a.jpg")]

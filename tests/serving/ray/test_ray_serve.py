@@ -89,6 +89,26 @@ def test_bad_images_and_gates_cost_the_others_nothing(port: int, whole: SACViT) 
     assert_same(answers[3], whole.predict(good))
 
 
+def test_a_load_of_good_and_bad_images(port: int, whole: SACViT) -> None:
+    """No answer is lost or swapped: every image comes with an eta of its own choice among three."""
+    etas = (0.3, 0.6, 1.0)
+    known = {eta: whole.predict_batch(PICTURES, eta=eta) for eta in etas}
+
+    def ask(number: int) -> tuple[int, dict[str, Any]]:
+        if number % 7 == 3:
+            return post(port, b"no picture", f"?name=bad-{number}")
+        return post(port, PICTURES[number % 40].read_bytes(), f"?eta={etas[number % 3]}&name={number}")
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, range(300)))
+    for number, (status, answer) in enumerate(answers):
+        if number % 7 == 3:
+            assert status == 400 and f"bad-{number} " in answer["error"]
+        else:
+            assert_same((status, answer), known[etas[number % 3]][number % 40])
+            assert answer["source"] == str(number)
+
+
 def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
     """Every request gets one answer, the right one, or a 503; then another replica is there."""
     known = dict(zip(PICTURES, whole.predict_batch(PICTURES, eta=1.0), strict=True))

@@ -130,6 +130,30 @@ def test_a_bad_image_costs_its_own_row_and_a_bad_request_itself(client: Any, who
             client.infer("sacvit", inputs, parameters=gate, client_timeout=LIMIT)
 
 
+def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
+    """No answer is lost or swapped: every image comes with an eta of its own choice among three."""
+    etas = (0.3, 0.6, 1.0)
+    known = {eta: whole.predict_batch(PICTURES, eta=eta) for eta in etas}
+
+    def ask(number: int) -> Any:
+        file = b"no picture" if number % 7 == 3 else PICTURES[number % 40].read_bytes()
+        gate = {"eta": str(etas[number % 3])}
+        try:
+            return client.infer(
+                "sacvit", [encoded([file])], parameters=gate, request_id=f"{number}", client_timeout=LIMIT
+            )
+        except triton.InferenceServerException as error:
+            return error
+
+    with ThreadPoolExecutor(32) as pool:
+        results = list(pool.map(ask, range(300)))
+    for number, result in enumerate(results):
+        if number % 7 == 3:
+            assert result.message().startswith(f"{number}[0] is not an image"), result
+        else:
+            assert_same(result, [known[etas[number % 3]][number % 40]])  # type: ignore[list-item]
+
+
 def test_the_client_example(server: TritonServer) -> None:
     script = [sys.executable, str(record.ROOT / "examples/triton_client.py"), "--url", server.grpc, "--eta", "1"]
     images = [str(PICTURES[1]), str(record.ROOT / "pyproject.toml")]

@@ -1,0 +1,1 @@
+"""Whatever `sacvit infer` takes: image files, videos, cameras, streams, pipes, addresses and lists of them."""

@@ -1,0 +1,126 @@
+"""Cameras and network streams: frames as they happen, connected again where they break off."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.errors import ImageError
+from sacvit_deploy.images.decode import image_error
+from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
+from sacvit_deploy.sources.jpegs import JpegSplitter
+from sacvit_deploy.sources.reconnect import ATTEMPTS, Ended, reconnecting
+from sacvit_deploy.sources.video import WAIT, decode, open_video, web_options
+from sacvit_deploy.sources.web import STEP, opened, read_all, shown_url
+
+RTSP_SCHEMES = ("rtsp", "rtsps")
+LOW_DELAY = {"flags": "low_delay"}
+UNBUFFERED = {**LOW_DELAY, "fflags": "nobuffer"}  # loses the packets that FFmpeg looks at first
+# Over TCP, as lost packets of UDP are lost parts of frames.
+RTSP = {"rtsp_transport": "tcp", "timeout": f"{int(1e6 * WAIT)}", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto"}
+DEVICES = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}  # FFmpeg's names of cameras
+Image: TypeAlias = Pixels | bytes  # a frame [H,W,3], or a JPEG's bytes
+
+
+class _Live:
+    """What gives frames by sessions."""
+
+    attempts: int
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    def session(self) -> Iterator[Image]:
+        """Connect and yield images until it breaks off. Raises ImageError, Ended, BackendError."""
+        raise NotImplementedError
+
+    def frames(self, note: Note) -> Iterator[Frame]:
+        """Yield frames, numbered through all sessions, with the seconds since the first one."""
+        number, start = 0, 0.0
+        try:
+            for image in reconnecting(self.session, self.name, self.attempts, note):
+                now = perf_counter()
+                start = start or now
+                name = frame_name(self.name, number)
+                yield Frame(name, Claimed(name, image), self.name, number, round(now - start, 3), now)
+                number += 1
+        except Exception as error:
+            yield failed(self.name, image_error(self.name, error))
+
+
+@dataclass(frozen=True)
+class Camera(_Live):
+    """A camera of this machine. device: its number, or its path."""
+
+    device: str
+    attempts: int = ATTEMPTS
+    kind: Kind = Kind.LIVE
+
+    @property
+    def name(self) -> str:
+        return f"camera {self.device}" if self.device.isdecimal() else self.device
+
+    def session(self) -> Iterator[Image]:
+        """Open the camera in its own settings."""
+        system = platform.system()
+        if system not in DEVICES:
+            raise ImageError(
+                f"cameras are read on {' and '.join(DEVICES)}; here, give an address of the camera's stream"
+            )
+        kind, path = DEVICES[system]
+        path = path.format(self.device) if self.device.isdecimal() else self.device
+        with open_video(path, self.name, format=kind, options=UNBUFFERED, timeout=WAIT) as container:
+            for pixels, _ in decode(container, self.name, live=True):
+                yield pixels
+
+
+@dataclass(frozen=True)
+class Stream(_Live):
+    """A stream at an address: RTSP; over http Motion JPEG, which needs no library, and what FFmpeg reads (HLS)."""
+
+    url: str
+    attempts: int = ATTEMPTS
+    kind: Kind = Kind.LIVE
+
+    @property
+    def name(self) -> str:
+        return shown_url(self.url)
+
+    def session(self) -> Iterator[Image]:
+        """Connect, and tell by the answer what is sent."""
+        if urlsplit(self.url).scheme.lower() in RTSP_SCHEMES:
+            yield from self._decoded({**RTSP, **LOW_DELAY})
+            return
+        with opened(self.url, None) as response:
+            kind = response.headers.get_content_type()
+            if kind.startswith("image/"):
+                yield read_all(response, self.name)
+                raise Ended
+            if kind in ("text/html", "application/json"):
+                raise ImageError(f"{self.name} sent {kind}, neither an image nor a stream")
+            if kind.startswith("multipart/"):
+                boundary = response.headers.get_boundary("")
+                splitter, tail = JpegSplitter(albums=False), b""
+                while chunk := response.read1(STEP):
+                    yield from splitter.feed(chunk)
+                    tail = (tail + chunk)[-STEP:]
+                if boundary and re.search(rb"--" + re.escape(boundary.strip("-").encode()) + rb"--\s*$", tail):
+                    raise Ended
+                return
+            finite = response.length is not None  # a file, or a playlist, which says itself where it ends
+        yield from self._decoded({**web_options(), **LOW_DELAY})
+        if finite:
+            raise Ended
+
+    def _decoded(self, options: dict[str, str]) -> Iterator[Image]:
+        with open_video(self.url, self.name, options=options, timeout=WAIT) as container:
+            for pixels, _ in decode(container, self.name, live=True):
+                yield pixels

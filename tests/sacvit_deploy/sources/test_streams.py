@@ -1,0 +1,134 @@
+"""Live sources: Motion JPEG over HTTP, in real time, its end, its breaks; HLS; cameras and RTSP that are not there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.sources import live, reconnect, web
+from sacvit_deploy.sources.frames import Frame
+from sacvit_deploy.sources.live import Camera, Stream
+from tests.sacvit_deploy.sources.videos import need_av, stills, write_video
+from tests.web_servers import Server, motion_jpeg, pictures, sends, serving
+
+JPEGS = [path.read_bytes() for path in pictures()[:5]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(reconnect, "FIRST", 0.05)
+    monkeypatch.setattr(web, "SILENCE", 1.0)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving({}) as started:
+        started.answers["/ends"] = motion_jpeg(JPEGS, lambda: started, rate=25, ends=True)
+        started.answers["/breaks"] = motion_jpeg(JPEGS, lambda: started, rate=100, ends=False)
+        started.answers["/stalls"] = motion_jpeg([*JPEGS[:1], b""], lambda: started, rate=0.2, ends=True)
+        started.answers["/still"] = sends(JPEGS[0])
+        started.answers["/page"] = sends(b"<html>", "text/html")
+        yield started
+
+
+def data_of(frame: Frame) -> object:
+    assert isinstance(frame.image, Claimed)
+    return frame.image.source if frame.image.error is None else str(frame.image.error)
+
+
+def test_motion_jpeg_to_its_end(server: Server) -> None:
+    url, notes = server.url("/ends"), list[str]()
+    frames = list(Stream(url).frames(notes.append))
+    assert [data_of(frame) for frame in frames] == JPEGS
+    assert [frame.name for frame in frames] == [f"{url}#frame {number}" for number in range(5)]
+    times = [frame.time or 0.0 for frame in frames]
+    assert times[0] == 0.0 and times == sorted(times) and times[4] > 0.1
+    assert notes == []
+
+
+def test_a_break_is_announced_and_mended(server: Server) -> None:
+    url, notes = server.url("/breaks"), list[str]()
+    frames = Stream(url, attempts=2).frames(notes.append)
+    first = [next(frames) for _ in range(7)]
+    assert [frame.number for frame in first] == list(range(7))  # through the break
+    assert [data_of(frame) for frame in first] == JPEGS + JPEGS[:2]
+    assert notes == [
+        f"{url} broke off (it ended); trying again in 0.05 s, attempt 1 of 2",
+        f"{url} is back",
+    ]
+    del server.answers["/breaks"]
+    *rest, last = frames
+    assert len(rest) == 3
+    assert data_of(last) == f"{url} is gone, after 2 attempts to reach it again (answered 404 Not Found)"
+    assert [note.rpartition(", ")[2] for note in notes[2:]] == ["attempt 1 of 2", "attempt 2 of 2"]
+
+
+def test_breaks_may_be_the_end(server: Server) -> None:
+    notes: list[str] = []
+    frames = list(Stream(server.url("/breaks"), attempts=0).frames(notes.append))
+    assert [data_of(frame) for frame in frames] == JPEGS
+    assert notes == []
+
+
+def test_a_server_that_stalls(server: Server) -> None:
+    url = server.url("/stalls")
+    begun = time.monotonic()
+    frames = list(Stream(url, attempts=0).frames(print))
+    assert [data_of(frame) for frame in frames] == [JPEGS[0], f"{url} sent nothing for 1 s"]
+    assert time.monotonic() - begun < 60
+
+
+def test_an_address_may_turn_out_to_be_an_image(server: Server) -> None:
+    (frame,) = Stream(server.url("/still")).frames(print)
+    assert data_of(frame) == JPEGS[0]
+
+
+def test_what_never_begins_is_told_at_once(server: Server) -> None:
+    for path, said in (("/none", "answered 404 Not Found"), ("/page", "sent text/html, neither an image nor a stream")):
+        notes: list[str] = []
+        (frame,) = Stream(server.url(path)).frames(notes.append)
+        assert data_of(frame) == f"{server.url(path)} {said}"
+        assert (frame.name, notes) == (server.url(path), [])
+
+
+def test_hls(server: Server, tmp_path: Path) -> None:
+    """A playlist with an end, by FFmpeg."""
+    need_av()
+    parts = {"hls_time": "0.4", "hls_list_size": "0", "hls_segment_filename": f"{tmp_path}/s%d.ts"}
+    write_video(tmp_path / "list.m3u8", stills(30), **parts)
+    assert len(list(tmp_path.iterdir())) == 4
+    for path in tmp_path.iterdir():
+        kind = "application/vnd.apple.mpegurl" if path.suffix == ".m3u8" else "video/mp2t"
+        server.answers[f"/{path.name}"] = sends(path.read_bytes(), kind)
+    notes: list[str] = []
+    frames = list(Stream(server.url("/list.m3u8")).frames(notes.append))
+    assert [getattr(data_of(frame), "shape", data_of(frame)) for frame in frames] == [(120, 160, 3)] * 30
+    assert notes == []
+
+
+def test_a_playlist_opens_no_files(server: Server, tmp_path: Path) -> None:
+    need_av()
+    secret = write_video(tmp_path / "secret.ts", stills(5))
+    text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    server.answers["/evil.m3u8"] = sends(text.encode(), "application/vnd.apple.mpegurl")
+    (frame,) = Stream(server.url("/evil.m3u8")).frames(print)
+    assert isinstance(data_of(frame), str)
+
+
+def test_cameras_and_rtsp_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_av()
+    (frame,) = Stream("rtsp://me:secret@127.0.0.1:9/s").frames(print)
+    assert data_of(frame) == "can't open rtsp://me:***@127.0.0.1:9/s: Connection refused"
+    monkeypatch.setattr(live.platform, "system", lambda: "Linux")
+    (frame,) = Camera("/dev/video97").frames(print)
+    assert data_of(frame) == "can't open /dev/video97: No such file or directory"
+    (frame,) = Camera("97").frames(print)
+    assert str(data_of(frame)).startswith("can't open camera 97: ")
+    monkeypatch.setattr(live.platform, "system", lambda: "Windows")
+    (frame,) = Camera("0").frames(print)
+    assert data_of(frame) == "cameras are read on Linux and Darwin; here, give an address of the camera's stream"
