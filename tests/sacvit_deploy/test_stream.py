@@ -32,7 +32,7 @@ def model(request: pytest.FixtureRequest) -> SACViT:
     if request.param != "host":
         files = model.bundle.checked_files(model.precision)
         eager = request.param == "device"
-        put_on(model, LateDevice(files, (eager, eager)))
+        put_on(model, LateDevice(files, (eager, eager, eager)))
     return model
 
 
