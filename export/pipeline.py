@@ -23,6 +23,7 @@ from sacvit_deploy.bundle.manifest import Manifest, Variant
 from sacvit_deploy.bundle.weights import write_engines, write_graph
 from sacvit_deploy.bundle.write import check_target, whole_folder
 from sacvit_deploy.cascade import Cascade
+from sacvit_deploy.confidence import NEAR, softmax
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.contract import BASELINE, FOR_GPU, GLUE
@@ -156,6 +157,7 @@ def lay_out_for_gpu(
         try:
             parity = check_parity(paths, model, golden, precision, threads)
             check_baseline(paths, PlainDeiT(model), golden, precision, threads)
+            check_confidence(paths, golden, model.config, threads)
         except ExportError as error:
             trouble = error
     if trouble is not None:
@@ -190,6 +192,18 @@ def check_baseline(paths: dict[str, Path], plain: PlainDeiT, golden: Golden, pre
     error = relative_error(logits, reference)
     if not error <= PRECISIONS[precision].tolerance:  # NaN, too, fails this
         raise ExportError(f"the {precision} engine of the plain DeiT differs from the checkpoint by {error:.1e}")
+
+
+def check_confidence(paths: dict[str, Path], golden: Golden, config: ModelConfig, threads: int) -> None:
+    """Compare the EE engine's confidence with what the host makes of its logits. Raises ExportError.
+
+    The gate takes it for right to within NEAR.
+    """
+    cascade = Cascade(OnnxRuntimeBackend("cpu", threads), paths, config)
+    outputs = cascade.stage_one(cascade.low_view(golden.images))
+    error = float(np.abs(outputs["confidence"][:, 0] - softmax(outputs["logits"]).max(axis=1)).max())
+    if not error <= NEAR / 10:  # NaN, too, fails this
+        raise ExportError(f"the confidence of the engine laid out for a GPU is off by {error:.1e}")
 
 
 def check_glue(paths: dict[str, Path], golden: Golden, config: ModelConfig, backend: Backend) -> None:

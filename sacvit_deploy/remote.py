@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import ssl
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
@@ -27,6 +27,9 @@ from sacvit_deploy.errors import (
 from sacvit_deploy.forks import no_fork
 from sacvit_deploy.request import VERSION, StageTwoRequest
 from sacvit_deploy.typed import field, items, mapping, parse_json, text
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 PATH = "/stage2"
 MOST_IMAGES, MOST_BYTES = 32, 8 << 20  # of one HTTP request; servers have limits
@@ -82,6 +85,7 @@ class RemoteStageTwo:
         self.where, self.variant, self._classes = where, variant, classes
         self._lock = threading.Lock()
         self._checked = False
+        self._kept: tuple[int, HTTPConnection | None] = (0, None)  # with the process it belongs to
         self._resting_until = 0.0
         self._last = ""
 
@@ -135,19 +139,26 @@ class RemoteStageTwo:
         self._checked = True
 
     def _send(self, method: str, body: bytes | None) -> bytes:
-        """Send a request and return the body of its answer. Raises _NotNow."""
-        parts, deadline = self.where.parts, time.monotonic() + self.where.timeout
-        assert parts.hostname is not None
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=self.where.timeout, context=ssl.create_default_context()
-            )
-        else:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=self.where.timeout)
+        """Send a request and return the body of its answer. Raises _NotNow.
+
+        On the connection of the last one, where it is still there: that saves a round trip.
+        """
+        import http.client  # here, as every program that imports SACViT would pay for it
+
+        kept = self._take_connection()
+        try:
+            if kept is not None:
+                with contextlib.suppress(ConnectionError, http.client.BadStatusLine):  # closed while it was idle
+                    return self._exchange(kept, method, body)
+            return self._exchange(self._connect(), method, body)
+        except (OSError, http.client.HTTPException) as error:
+            raise _NotNow(first_line(error)) from error
+
+    def _exchange(self, connection: HTTPConnection, method: str, body: bytes | None) -> bytes:
+        deadline, whole = time.monotonic() + self.where.timeout, False
         try:
             headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
-            connection.request(method, parts.path.rstrip("/") + PATH, body, headers)
+            connection.request(method, self.where.parts.path.rstrip("/") + PATH, body, headers)
             response = connection.getresponse()
             data = bytearray()
             while chunk := response.read1(1 << 16):
@@ -156,13 +167,38 @@ class RemoteStageTwo:
                     raise _NotNow(f"its answer has more than {MOST_REPLY >> 20} MB", again=False)
                 if time.monotonic() > deadline:
                     raise _NotNow(f"it took more than {self.where.timeout:g} s")
-        except (OSError, http.client.HTTPException) as error:
-            raise _NotNow(first_line(error)) from error
+            if response.length:
+                raise _NotNow("its answer was cut")
+            whole = not response.will_close
+            response.close()  # read1 does not, and the connection could not be used again
         finally:
-            connection.close()
+            if whole:
+                self._keep_connection(connection)
+            else:
+                connection.close()
         if response.status != 200:
             raise _NotNow(_reason(response.status, bytes(data)), again=response.status in TRIED_AGAIN)
         return bytes(data)
+
+    def _connect(self) -> HTTPConnection:
+        import http.client
+
+        parts = self.where.parts
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(str(parts.hostname), parts.port, timeout=self.where.timeout)
+
+    def _take_connection(self) -> HTTPConnection | None:
+        """Return the connection that was kept; not a parent's, which goes on using it."""
+        with no_fork(), self._lock:
+            owner, connection = self._kept
+            self._kept = (0, None)
+        return connection if owner == os.getpid() else None
+
+    def _keep_connection(self, connection: HTTPConnection) -> None:
+        with no_fork(), self._lock:
+            self._kept, (_, other) = (os.getpid(), connection), self._kept
+        if other is not None:
+            other.close()
 
     def _read(self, one: dict[str, Any]) -> Array | SacvitError:
         """Return the logits or the error of one answer. Raises _NotNow."""

@@ -120,6 +120,20 @@ def test_one_image_more_than_a_request_may_have_and_a_pickle(server: Running, wh
     assert {(result.label, result.stage) for result in results} == {(found.label, 2)}
 
 
+def test_a_connection_is_used_again_and_one_that_was_closed_is_no_failure(whole: SACViT) -> None:
+    with serving() as first:
+        model = edge(first.url, stage_two_retries=0)
+        expected = model.predict(FIRST, eta=1.0)
+        assert model.opened.remote is not None
+        owner, kept = model.opened.remote._kept
+        assert kept is not None and kept.sock is not None
+        assert_same(model.predict(FIRST, eta=1.0), expected)
+        assert model.opened.remote._kept == (owner, kept)
+        kept.sock.shutdown(socket.SHUT_RDWR)  # as a server or a router between ends it
+        assert_same(model.predict(FIRST, eta=1.0), expected)
+        assert model.opened.remote._kept[1] is not kept
+
+
 def test_another_bundle_or_precision_is_refused_at_the_first_request(server: Running) -> None:
     model = SACViT(record.BEFORE, precision="fp32", threads=1, stage_two=server.url, stage_two_fallback="stage_one")
     with pytest.raises(BundleError, match="another bundle or precision"):
