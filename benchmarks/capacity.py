@@ -157,7 +157,7 @@ def capacity_table(found: Capacity, runtime: str) -> str:
     if found.fill_ms is not None:
         lines.append(f"a batch of {row.batch} for a replica of stage 2 comes together in {found.fill_ms:.0f} ms")
     lines += [
-        "taken for granted: batches as full as in the bench (a smaller one costs more an image), replicas that share",
-        "no cores, a network and a server that cost nothing, and a share that holds; hard images come in bursts",
+        "taken for granted: batches as full as in the bench (smaller ones cost more an image), replicas that share no",
+        "cores, a network and a server that cost nothing, and a share that holds; hard images come in bursts",
     ]
     return "\n".join(lines)
