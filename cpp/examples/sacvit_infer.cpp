@@ -60,9 +60,22 @@ std::string shortened(const std::string& path) {
     return name.size() <= 32 ? ".../" + name : "..." + path.substr(path.size() - 33);
 }
 
-void show(const sacvit::Prediction& prediction, int topk, bool json) {
+// What the images are asked with, the bundle's defaults included.
+struct Asked {
+    double eta, alpha;
+};
+
+std::string shortest(double value) {
+    char buffer[32];
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
+void show(const sacvit::Prediction& prediction, int topk, bool json, const Asked& asked) {
     if (json) {
-        std::printf("%s\n", prediction.to_json(topk).c_str());
+        std::string object = prediction.to_json(topk);
+        object.pop_back();  // the closing brace
+        std::printf("%s, \"eta\": %s, \"alpha\": %s}\n", object.c_str(), shortest(asked.eta).c_str(),
+                    shortest(asked.alpha).c_str());
         return;
     }
     const char* stage = prediction.stage == 1 ? "1 EE" : "2 SAC";
@@ -107,9 +120,11 @@ int run(Arguments arguments) {
     const double start = seconds();
     arguments.options.weights = paths.size() <= kFew ? sacvit::Weights::mapped : sacvit::Weights::packed;
     const sacvit::Model model(bundle, arguments.options);
+    const Asked asked{arguments.gate.eta.value_or(model.eta()), arguments.gate.alpha.value_or(model.alpha())};
     if (!arguments.json) {
-        std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s\n", sacvit::printable(bundle).c_str(),
-                     model.precision().c_str(), model.description().c_str());
+        std::fprintf(::isatty(STDOUT_FILENO) ? stdout : stderr, "%s: %s on %s; eta %s, alpha %s\n",
+                     sacvit::printable(bundle).c_str(), model.precision().c_str(), model.description().c_str(),
+                     shortest(asked.eta).c_str(), shortest(asked.alpha).c_str());
         print_row("image", "label", "prob", "stage", "ms");
     }
     const double opened = seconds();
@@ -124,7 +139,7 @@ int run(Arguments arguments) {
     while (const std::optional<sacvit::Result> result = answers.next()) {
         if (const auto* prediction = std::get_if<sacvit::Prediction>(&*result)) {
             continued += prediction->stage == 2;
-            show(*prediction, arguments.topk, arguments.json);
+            show(*prediction, arguments.topk, arguments.json, asked);
         } else {
             ++failed;
             show_error(paths[shown], std::get<sacvit::Error>(*result), arguments.json);

@@ -46,7 +46,7 @@ def check(good: object, *facts: object) -> None:
 
 def answers(done: Done) -> None:
     """Check that one image was answered."""
-    check(done.returncode == 0 and json.loads(done.stdout)["label"] and not done.stderr, done)
+    check(done.returncode == 0 and {"label", "eta", "alpha"} <= set(json.loads(done.stdout)) and not done.stderr, done)
 
 
 def full_disk(here: Surroundings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]
     try:
         container = av.open(file, metadata_errors="replace", **options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        damaged = isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError))
+        damaged = isinstance(error, av.error.InvalidDataError) or getattr(error, "errno", None) == errno.EINVAL
         reason = "it is damaged, cut short or of another kind" if damaged else av_reason(error)
         if isinstance(file, str) and file.startswith("https:") and "Input/output" in reason:  # all that FFmpeg says
             reason = "no connection by TLS; is the server's certificate trusted? $SSL_CERT_FILE names whom to trust"
@@ -134,9 +135,10 @@ class _Progress:
     def taken(self, frame: Any) -> Timed:
         """Count a frame, and return it upright with its time."""
         self.count += 1
-        if frame.time is not None:
-            self._first = frame.time if self._first is None else self._first
-            self._last = frame.time - self._first
+        if frame.pts is not None:
+            time = float(frame.pts * self._stream.time_base)
+            self._first = time if self._first is None else self._first
+            self._last = time - self._first
         return upright(frame.to_ndarray(format="rgb24"), frame.rotation), round(self._last, 6)
 
     def missing(self) -> str | None:

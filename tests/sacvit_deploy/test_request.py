@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -164,6 +165,7 @@ def test_a_claimed_size_takes_no_memory(raws: list[bytes]) -> None:
     assert int(done.stdout) < 20_000  # kB
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="Windows has no alarm: NOT TESTED")
 @pytest.mark.parametrize("kind", ["wire", pytest.param("http", marks=pytest.mark.skipif(bool(MISSING), reason=REASON))])
 def test_some_hundreds_of_mutated_requests(kind: str) -> None:
     with SUBJECTS[kind]() as subject:

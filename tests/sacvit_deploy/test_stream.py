@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -32,7 +33,7 @@ def model(request: pytest.FixtureRequest) -> SACViT:
     if request.param != "host":
         files = model.bundle.checked_files(model.precision)
         eager = request.param == "device"
-        put_on(model, LateDevice(files, (eager, eager)))
+        put_on(model, LateDevice(files, (eager, eager, eager)))
     return model
 
 
@@ -113,7 +114,7 @@ def test_the_newest_image_is_kept_and_the_others_counted(model: SACViT) -> None:
         camera.go_on.set()
         assert camera.ended.wait(LIMIT)
         last = next(stream)
-        same([last], [Prediction(**{**vars(model.predict(PICTURES[-1])), "position": len(PICTURES) - 1})])
+        same([last], [dataclasses.replace(model.predict(PICTURES[-1]), position=len(PICTURES) - 1)])
         assert (stream.taken, stream.dropped) == (len(PICTURES), len(PICTURES) - 2)
         assert list(stream) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from sacvit_deploy import Prediction, SACViT, UsageError
 from sacvit_deploy.device.dlpack import borrow_images, dlpack_device
 
 from .late import LateDevice, LateMemory, put_on
-from .test_stages import SPEEDS, Speeds, equal
+from .test_stages import SPEEDS, Speeds, answers, equal
 
 
 @pytest.fixture(params=SPEEDS)
@@ -35,21 +36,23 @@ def images(model: SACViT, image_paths: list[Path]) -> torch.Tensor:
     return torch.tensor(np.stack([model.prepare(path).pixels for path in image_paths]))  # type: ignore[arg-type]
 
 
-def test_a_batch_is_taken_where_it_is(late: SACViT, model: SACViT, images: torch.Tensor) -> None:
+def test_a_batch_is_taken_where_it_is(
+    late: SACViT, model: SACViT, images: torch.Tensor, image_paths: list[Path]
+) -> None:
     """No pixel goes up; batches smaller than the tensor, and a tensor that is part of another."""
     assert late.pool is not None and isinstance(late.pool.device.memory, LateMemory)
-    expected = list(model.stream(list(images.numpy()), batch_size=3))
-    for found in (late.predict_batch(images), list(late.stream(images, batch_size=3))):
-        assert all(isinstance(one, Prediction) and one.source == "<Tensor>" for one in found)
-        named = [one.source for one in expected]  # type: ignore[union-attr]
-        assert set(named) == {"<ndarray>"}
-        for one in found:
-            one.__dict__["source"] = "<ndarray>"
-        equal(found, expected)  # type: ignore[arg-type]
-    part = late.predict_batch(images[2:5])
-    assert [one.label for one in part] == [one.label for one in expected[2:5]]  # type: ignore[union-attr]
-    assert late.predict_batch(images[:0]) == []
+    expected = answers(model, image_paths, batch_size=3)
+    for given, wanted in ((images, expected), (images[2:5], expected[2:5]), (images[:0], [])):
+        for found in (late.predict_batch(given), list(late.stream(given, batch_size=3))):
+            assert all(isinstance(one, Prediction) and one.source == "<Tensor>" for one in found)
+            equal(named(found), named(wanted))  # type: ignore[arg-type]
+            assert [one.position for one in found] == list(range(len(wanted)))
     assert late.pool.device.memory.uploaded < 10_000  # indices
+
+
+def named(predictions: list[Prediction]) -> list[Prediction]:
+    """The same under no name."""
+    return [dataclasses.replace(one, source="") for one in predictions]
 
 
 def test_what_is_no_batch_of_the_models_is_refused(late: SACViT, images: torch.Tensor) -> None:
