@@ -64,10 +64,12 @@ def serving(repository: Path, folder: Path, ports: tuple[int, int]) -> Iterator[
     # The stub runs the first python3 of the path, isolated: it sees what is installed, not PYTHONPATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+    shared = f"sacvit-test-{ports[0]}"  # of its models' memory, which a server that is killed leaves behind
     command = [
         str(wheel / "bin/tritonserver"), f"--model-repository={repository}", f"--backend-directory={folder}/backends",
         "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
         "--allow-metrics=false", "--exit-timeout-secs=10",
+        f"--backend-config=python,shm-region-prefix-name={shared}",
     ]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -82,6 +84,8 @@ def serving(repository: Path, folder: Path, ports: tuple[int, int]) -> Iterator[
         with contextlib.suppress(ProcessLookupError):  # stubs that outlived it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(60)
+        for region in Path("/dev/shm").glob(f"{shared}*"):
+            region.unlink(missing_ok=True)
 
 
 def wait_until_ready(client: Any, server: TritonServer) -> None:
