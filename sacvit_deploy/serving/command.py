@@ -36,7 +36,7 @@ KEEP_ALIVE = 5  # seconds that an idle connection stays open
 @click.option("--name", default="model", show_default=True, help="The model's name in KServe's paths.")
 @click.option("--max-batch", type=click.IntRange(1), default=Settings.max_batch, show_default=True)
 @click.option(
-    "--max-delay", type=click.FloatRange(0, 10_000), default=2.0, show_default=True, help="ms to wait for a batch."
+    "--max-delay", type=click.FloatRange(0, 10), default=0.002, show_default=True, help="Seconds to wait for a batch."
 )
 @click.option("--max-queue", type=click.IntRange(1), default=256, show_default=True, help="Images at a time; else 429.")
 @click.option("--max-images", type=click.IntRange(1), default=64, show_default=True, help="Images of one request.")
@@ -72,7 +72,7 @@ def command(
         max_queue=max_queue,
         max_images=min(max_images, max_queue),
         max_batch=max_batch,
-        max_delay=max_delay / 1000,
+        max_delay=max_delay,
         url_prefixes=tuple(check_prefix(prefix) for prefix in allow_url),
     )
     with listening(host, port) as listener:

@@ -22,7 +22,7 @@ from sacvit_deploy.serving.triton.model_config import FILES, Serving
 from sacvit_deploy.serving.triton.repository import RepositoryRequest, write_repository
 
 count_option = click.IntRange(min=1, max=1024)
-delay_option = click.FloatRange(0, 1000)
+delay_option = click.FloatRange(0, 1)
 
 
 @click.command("triton", cls=StrictCommand)
@@ -40,8 +40,8 @@ delay_option = click.FloatRange(0, 1000)
 @click.option("--instances-sac", type=count_option, default=1, show_default=True, help="Instances of `sac`.")
 @click.option("--instances", type=count_option, default=2, show_default=True,
               help="Instances of `sacvit`: while one waits for stage 2, another runs stage 1.")  # fmt: skip
-@click.option("--delay-ee", type=delay_option, default=1, show_default=True, help="ms that images wait for a batch.")
-@click.option("--delay-sac", type=delay_option, default=2, show_default=True, help="The same before stage 2.")
+@click.option("--delay-ee", type=delay_option, default=0.001, show_default=True, help="Seconds to wait for a batch.")
+@click.option("--delay-sac", type=delay_option, default=0.002, show_default=True, help="The same before stage 2.")
 @click.option("--threads", type=count_option, default=1, show_default=True, help="CPU threads of an engine's call.")
 @click.option("--eta", type=float, help="For requests that name none.  [default: the variant's]")
 @alpha_option
@@ -78,9 +78,9 @@ def command(
     stage = Serving(backend, batch, 1, 0.0, gpu, threads)
     request = RepositoryRequest(
         chosen,
-        ee=replace(stage, instances=instances_ee, delay=delay_ee / 1000),
-        sac=replace(stage, instances=instances_sac, delay=delay_sac / 1000),
-        cascade=Serving("python", batch, instances, delay_ee / 1000),
+        ee=replace(stage, instances=instances_ee, delay=delay_ee),
+        sac=replace(stage, instances=instances_sac, delay=delay_sac),
+        cascade=Serving("python", batch, instances, delay_ee),
         eta=eta,
         alpha=alpha,
         plans=plans,

@@ -42,7 +42,7 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("triton")
-    options = ["--backend", "python", "--precision", "int8", "--delay-sac", "20"]
+    options = ["--backend", "python", "--precision", "int8", "--delay-sac", "0.02"]
     done = CliRunner().invoke(command, [str(BUNDLE), "--out", str(folder / "models"), *options])
     assert done.exit_code == 0, done.output
     http, grpc = free_ports(2)

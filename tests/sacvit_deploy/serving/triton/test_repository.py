@@ -75,9 +75,9 @@ def test_instances_delays_and_defaults_of_the_gate(tmp_path: Path) -> None:
         "--instances",
         "4",
         "--delay-ee",
-        "0.5",
+        "0.0005",
         "--delay-sac",
-        "7",
+        "0.007",
     ]
     assert write(tmp_path / "m", *options, "--eta", "0.7", "--alpha", "0.3").exit_code == 0
     told = {name: (tmp_path / "m" / name / "config.pbtxt").read_text() for name in ("ee", "sac", "sacvit")}
