@@ -27,8 +27,8 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": 0.1}
 
 
 # What an export has written otherwise since the record: fp32's gather casts images to fp32 instead of fp16, which not
-# every GPU computes with; the bytes that move are the same numbers (the ranges' key hashes that file, too). And fp16 has
-# engines laid out for GPUs, with a few tensors of theirs behind the others in the weights.
+# every GPU computes with; the bytes that move are the same numbers (the ranges' key hashes that file, too).
+# And fp16 has engines laid out for GPUs, with a few tensors of theirs behind the others in the weights.
 CHANGED = {
     "tiny": {
         "gather.fp32.onnx": "7a0ec87c0d58a2ce32e730fb18d94456748e00ba48c1ed8fa68e49a10a812754",
