@@ -87,7 +87,7 @@ class StageTwo(SingleStage):
             raise request
         if not isinstance(request, StageTwoRequest):
             request = StageTwoRequest.from_bytes(request)
-        check_request(request, self.opened.variant, self.config)
+        check_request(request, self.opened.variant, self.config, self.precision)
         return request
 
 
