@@ -138,7 +138,11 @@ def test_a_request_of_other_shapes_with_the_right_digest_is_refused(raws: list[b
     foreign = request.to_bytes()
     forged = resealed(foreign[:48] + raws[0][48:80] + foreign[80:])
     (answer,) = StageTwo(record.BEFORE, precision="fp32", threads=1).predict_batch([forged])
-    assert isinstance(answer, RequestError) and "where this model has" in str(answer) and str(answer).startswith(request.source)
+    assert (
+        isinstance(answer, RequestError)
+        and "where this model has" in str(answer)
+        and str(answer).startswith(request.source)
+    )
 
 
 def test_elements_of_another_precision_are_refused_by_the_images_name() -> None:
