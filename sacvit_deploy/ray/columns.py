@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
-from sacvit_deploy.errors import ImageError, SacvitError, UsageError
+from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
@@ -61,7 +61,7 @@ def image_column(names: Sequence[str], column: str | None) -> str:
 def read_images(table: Any, column: str) -> list[Claimed]:
     """Return a table's images: files' bytes, their paths, or arrays (tensors of Ray Data), with the rows' names.
 
-    The name is the path, `row N` of the table where there is none. A row without an image has its error.
+    The name is the path, `row N` of the table where there is none. A row without an image has None.
     """
     paths = table[PATH].to_pylist() if PATH in table.column_names else [None] * len(table)
     names = [f"row {row}" if path is None else str(path) for row, path in enumerate(paths)]
@@ -70,13 +70,7 @@ def read_images(table: Any, column: str) -> list[Claimed]:
         images = table[column].to_pylist()
     else:
         images = [image for chunk in table[column].chunks for image in _arrays(chunk)]
-    return [_claimed(name, image) for name, image in zip(names, images, strict=True)]
-
-
-def _claimed(name: str, image: Any) -> Claimed:
-    if image is None:
-        return Claimed(name, None, ImageError(f"{name}: there is no image in this row"))
-    return Claimed(name, image)
+    return [Claimed(name, image) for name, image in zip(names, images, strict=True)]
 
 
 def _arrays(chunk: Any) -> Any:

@@ -57,10 +57,10 @@ def cascade_config(
 ) -> Message:
     """Return the config of the model that clients call.
 
-    eta, alpha: for requests that name none. targets: the least and the most M of plans; None where any M will do. It has no warm-up: that would call the stages, which Triton may load after it. They warm up themselves.
+    eta, alpha: for requests that name none. targets: the least and the most M of plans; None where any M will do.
+    The model has no warm-up: that would call the stages, which Triton may load after it. They warm up themselves.
     """
     side, classes = config.geometry.image_size, config.geometry.classes
-
     limits = {} if targets is None else {TARGETS: f"{targets[0]} {targets[1]}"}
 
     def tensor(name: str, kind: str, *dims: int, **more: Value) -> Message:

@@ -53,12 +53,12 @@ def test_paths_that_are_no_text_and_rows_without_an_image(stages: tuple[StageOne
     assert table["stage"].to_pylist() == [2, None, 2, None]
     errors = table["error"].to_pylist()
     assert errors[0] is errors[2] is None
-    assert errors[1] == "8: there is no image in this row" and errors[3].startswith("row 3 is not an image")
+    assert errors[1] == "8: there is no image, it is None or null" and errors[3].startswith("row 3 is not an image")
 
 
 def test_no_images_at_all_and_arrays(stages: tuple[StageOne, StageTwo]) -> None:
     table = classified(stages, {"bytes": pyarrow.nulls(2)})
-    assert table["error"].to_pylist() == [f"row {row}: there is no image in this row" for row in range(2)]
+    assert table["error"].to_pylist() == [f"row {row}: there is no image, it is None or null" for row in range(2)]
     pixels = np.zeros((2, 64, 64, 3), np.uint8)
     kind = pyarrow.fixed_shape_tensor(pyarrow.uint8(), (64, 64, 3))
     whole = pyarrow.FixedShapeTensorArray.from_numpy_ndarray(pixels)
