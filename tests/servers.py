@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -147,3 +148,47 @@ def infer_binary(datatype: str, name: str, shape: Sequence[int], raw: bytes) -> 
     tensor = {"name": name, "datatype": datatype, "shape": list(shape), "parameters": {"binary_data_size": len(raw)}}
     head = json.dumps({"inputs": [tensor]}).encode()
     return head + raw, {"Inference-Header-Content-Length": str(len(head))}
+
+
+def begin(
+    server: Running, claimed: int, first: bytes = b"\xff", headers: Mapping[str, str] | None = None
+) -> socket.socket:
+    """Send the head of a request to /predict, and the first bytes of its body."""
+    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {claimed}\r\n{lines}\r\n"
+    connection.sendall(head.encode() + first)
+    return connection
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read until the other side closes, or a body is whole."""
+    read = b""
+    while more := connection.recv(1 << 16):
+        read += more
+        head, _, body = read.partition(b"\r\n\r\n")
+        if (found := re.search(rb"content-length: (\d+)", head)) and len(body) >= int(found[1]):
+            break
+    return read
+
+
+def wait_for_images(server: Running, count: int) -> None:
+    """Wait until so many images are in the server."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if f"sacvit_queue_images {float(count)}\n" in server.ask("GET", "/metrics").body.decode():
+            return
+        time.sleep(0.02)
+    raise AssertionError("they did not come")
+
+
+def wait_until_it_listens_no_more(server: Running) -> None:
+    """Wait until the server refuses connections."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", server.port), 5).close()
+        except OSError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("it still listens")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,11 +20,18 @@ class Admission:
 
     @contextmanager
     def request(self) -> Iterator[Ticket]:
-        """Admit a request, with one image to begin with, until the block ends. Raises Refusal."""
+        """Admit a request, with one image to begin with, until the block ends. Raises Refusal.
+
+        A request that is cancelled as the time to stop is over is refused, too: its caller hears of it.
+        """
         ticket = Ticket(self, self._settings)
         try:
             ticket.add_images(1)
             yield ticket
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            raise Refusal(503, "the server stopped before there was an answer; ask another one") from None
         finally:
             self.images -= ticket.images
             self.held -= ticket.held
@@ -39,7 +47,7 @@ class Ticket:
     def add_images(self, count: int) -> None:
         """Take room for so many more images. Raises Refusal."""
         limits, admission = self._settings, self._admission
-        if admission.stopping:
+        if admission.stopping and not self.images:  # what was admitted is answered, whatever it turns out to be
             raise Refusal(503, "the server is stopping; ask another one")
         if self.images + count > limits.max_images:
             raise Refusal(413, f"a request can have {limits.max_images} images; send the others in another one")
@@ -62,6 +70,11 @@ class Ticket:
             raise Refusal(503, "the server holds as many bytes of requests as it may; ask again in a second", 1)
         admission.held += count
         self.held += count
+
+    def give_back(self, count: int) -> None:
+        """Give back room for bytes that did not come."""
+        self._admission.held -= count
+        self.held -= count
 
 
 def too_large(limits: Settings) -> Refusal:

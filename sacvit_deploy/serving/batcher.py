@@ -19,6 +19,7 @@ class Batcher(Generic[J, R]):
     run: answers a batch, one result for each job, in order. key: jobs with equal keys may share a batch. A batch begins
     when `max_batch` jobs have come, or when the first of them has waited `max_delay` seconds; jobs that come while
     a batch runs make the next one. How many may wait is the caller's to bound. What `run` raises is each job's result.
+    A job whose future is cancelled before its batch begins is dropped.
     """
 
     def __init__(
@@ -50,12 +51,12 @@ class Batcher(Generic[J, R]):
             self._changed.notify()
         return future
 
-    def close(self) -> None:
-        """Answer what waits, then end the thread."""
+    def close(self, timeout: float | None = None) -> None:
+        """Answer what waits, then end the thread, which is left behind after `timeout` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -81,8 +82,10 @@ class Batcher(Generic[J, R]):
                 if left <= 0 or len(self._alike()) >= self._max_batch:
                     break
                 self._changed.wait(left)
+            # What was given up must neither take places in a batch nor hold its image until its turn.
+            self._waiting = deque(entry for entry in self._waiting if not entry[1].cancelled())
             if not self._waiting:
-                return None
+                return None if self._closed else []
             chosen = self._alike()
             kept = set(chosen)
             taken = [(job, future) for job, future, _ in (self._waiting[at] for at in chosen)]

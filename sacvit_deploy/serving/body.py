@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -23,6 +25,7 @@ from sacvit_deploy.serving.settings import Settings
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 LONGEST_NAME = 255  # characters of an image's name that come back with its answer
 HEADERS = 8 << 10  # bytes of a part's headers
+EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*[^';]*'[^';]*'([^;\s]*)", re.I)  # the parser leaves these out
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ def is_form(request: Request) -> bool:
 
 
 def read_form(content_type: str, body: bytes, most: int) -> list[tuple[str, bytes]]:
-    """Return the files of a multipart body as (name, bytes), at most `most`; its other fields are left out.
+    """Return the files of a multipart body as (name, bytes), at least one, at most `most`; other fields are left out.
 
-    In memory, where the body is already: frameworks write larger parts to disk. Raises Refusal.
+    A file is a part with a file's name, or of an image's type. In memory, where the body is already: frameworks write
+    larger parts to disk. Raises Refusal.
     """
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
@@ -104,6 +108,8 @@ def read_form(content_type: str, body: bytes, most: int) -> list[tuple[str, byte
         raise Refusal(400, f"the multipart body can't be read ({str(error)[:80]}); send it as curl -F does") from error
     if not reader.ended:
         raise Refusal(400, "the multipart body ends before its last boundary; it was cut, send it again")
+    if not reader.files:
+        raise Refusal(400, "the form has no file; give each image a file's name, as curl -F file=@image.jpg does")
     return reader.files
 
 
@@ -119,7 +125,7 @@ class _FormReader:
 
     def part_begin(self) -> None:
         self._field = self._value = b""
-        self._disposition = b""
+        self._disposition = self._type = b""
         self._size = 0
         self._data: list[bytes] = []
 
@@ -132,8 +138,11 @@ class _FormReader:
         self._value += data[start:end]
 
     def header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
+        match self._field.lower():
+            case b"content-disposition":
+                self._disposition = self._value
+            case b"content-type":
+                self._type = self._value
         self._field = self._value = b""
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
@@ -141,10 +150,9 @@ class _FormReader:
 
     def part_end(self) -> None:
         self._parts += 1
-        _, options = parse_options_header(self._disposition)
-        if b"filename" in options:
-            name = options[b"filename"].decode("utf-8", "replace")[:LONGEST_NAME]
-            self.files.append((name or "<form>", b"".join(self._data)))
+        name = _file_name(self._disposition)
+        if name is not None or self._type.strip().lower().startswith(b"image/"):
+            self.files.append(((name or "<form>")[:LONGEST_NAME], b"".join(self._data)))
         if max(len(self.files), self._parts - 16) > self._most:
             raise Refusal(413, f"a request can have {self._most} images; send the others in another one")
 
@@ -155,3 +163,12 @@ class _FormReader:
         self._size += size
         if self._size > HEADERS:
             raise Refusal(400, f"a part of the multipart body has more than {HEADERS:,} bytes of headers")
+
+
+def _file_name(disposition: bytes) -> str | None:
+    """Return the file's name in a Content-Disposition, plain or as RFC 8187's `filename*`; None where it has none."""
+    _, options = parse_options_header(disposition)
+    if (plain := options.get(b"filename")) is not None:
+        return plain.decode("utf-8", "replace")
+    extended = EXTENDED_NAME.search(disposition)
+    return None if extended is None else unquote_to_bytes(extended[1]).decode("utf-8", "replace")

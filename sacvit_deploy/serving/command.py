@@ -15,6 +15,7 @@ import uvicorn
 
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.common import backend_options, bundle_argument
+from sacvit_deploy.commands.stopping import leave
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.errors import UsageError
@@ -122,13 +123,19 @@ class Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Refuse what comes on connections that stay open while their answers go out."""
+        """Refuse what comes on connections that stay open while their answers go out; a second signal ends at once.
+
+        uvicorn's own handler is left out: it would raise the signal again when it is done, and an orderly end is no
+        failure.
+        """
+        if self.should_exit:
+            leave(signal.Signals(sig))
         self._service.admission.stopping = True
-        super().handle_exit(sig, frame)
+        self.should_exit = True
 
 
 def run(service: Service, listener: socket.socket, grace: int) -> None:
-    """Serve until Ctrl-C or SIGTERM, then answer what was taken, for up to `grace` seconds."""
+    """Serve until Ctrl-C or SIGTERM, then answer what was taken, for up to `grace` seconds; the rest gets 503."""
     config = uvicorn.Config(
         service.app,
         # Named, or what else is installed would decide.
@@ -144,8 +151,7 @@ def run(service: Service, listener: socket.socket, grace: int) -> None:
         timeout_graceful_shutdown=grace,
     )
     server = Server(config, service)
-    # uvicorn raises the signals again when it is done, for the handlers before its own: an orderly end is no failure.
-    # A signal that comes before uvicorn listens to them is not lost.
+    # A signal that comes before uvicorn listens to them is not lost, nor a second one after uvicorn is done.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     server.run(sockets=[listener])

@@ -1,4 +1,7 @@
-"""From an image to its answer, among many: decoding in threads, then stage 1 and stage 2, each in batches."""
+"""From an image to its answer, among many: decoding in threads, then stage 1 and stage 2, each in batches.
+
+An answer that is cancelled ends the image's way: the step it waits for is cancelled with it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,11 +25,14 @@ from sacvit_deploy.scheduler import Answer, Item
 from sacvit_deploy.serving.batcher import Batcher
 from sacvit_deploy.serving.metrics import Metrics
 from sacvit_deploy.serving.settings import Settings
+from sacvit_deploy.serving.urls import TIMEOUT, fetch
 from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stage_two import StageTwo
 
 Result: TypeAlias = Prediction | SacvitError
 StageTwoResult: TypeAlias = Answer | SacvitError
+FETCHES = 32  # at a time; of --max-body each, they fill what may be held by default
+ENDING = 5.0  # seconds that the end waits for engine calls at hand
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,46 @@ class Continuing:
     queued: float
 
 
+class ResultFuture(Future[Result]):
+    """The answer of an image that goes from step to step, each with a future of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step: Future[Any] | None = None
+
+    def follow(self, step: Future[Any], go_on: Callable[[Any], object]) -> None:
+        """Go on with a step's result; what fails on the way ends this future, which else never ends."""
+
+        def callback(step: Future[Any]) -> None:
+            try:
+                if not self.cancelled():
+                    go_on(step.result())
+            except BaseException as error:
+                if not self.done():
+                    self.set_exception(error)
+            if self._step is step:
+                self._step = None
+
+        self._step = step  # no longer than it runs, as its result is an image's arrays
+        step.add_done_callback(callback)
+        if self.cancelled():
+            step.cancel()
+
+    def cancel(self) -> bool:
+        """Cancel the answer and the step that it waits for."""
+        cancelled = super().cancel()
+        if cancelled and (step := self._step) is not None:
+            step.cancel()
+        return cancelled
+
+
 class Pipeline:
     """Both stages of a bundle behind two batchers; an image that exits is answered without waiting for the others."""
 
     def __init__(self, one: StageOne, two: StageTwo, settings: Settings, metrics: Metrics) -> None:
         self.one, self.two, self._metrics = one, two, metrics
         self._threads = Workers(usable_cores())
+        self._fetchers = Workers(FETCHES, "sacvit-fetch")  # a slow address must keep no image from being decoded
         batch, delay = settings.max_batch, settings.max_delay
         self._stage1: Batcher[Job, StageOneResult] = Batcher("ee", self._run_one, lambda job: job.count, batch, delay)
         self._stage2: Batcher[Continuing, StageTwoResult] = Batcher(
@@ -62,11 +103,16 @@ class Pipeline:
         """Run something that takes long in one of the threads that decode."""
         return self._threads.submit(call)
 
+    def fetch(self, url: str, limit: int) -> Future[bytes]:
+        """Fetch an image of up to `limit` bytes, in a thread for such; its time begins now."""
+        return self._fetchers.submit(fetch, url, limit, time.monotonic() + TIMEOUT)
+
     def classify(self, name: str, source: Any, eta: float, count: int) -> Future[Result]:
         """Classify one image: a file's bytes, or an array. name: what it is called in the answer. count: M."""
-        done: Future[Result] = Future()
-        prepared = self._threads.submit(self._prepare, name, source)
-        prepared.add_done_callback(_then(done, lambda item: self._to_stage1(item, eta, count, done)))
+        done = ResultFuture()
+        given = [source]
+        done.follow(self._threads.submit(self._prepare, name, given), partial(self._to_stage1, eta, count, done))
+        done.add_done_callback(lambda _: given.clear())  # a call that was cancelled stays in the threads' queue
         return done
 
     def answer(self, request: StageTwoRequest) -> Future[StageTwoResult]:
@@ -80,29 +126,31 @@ class Pipeline:
         self._metrics.images.labels(outcome).inc()
 
     def close(self) -> None:
-        """Answer what is between the stages, give up what was not decoded yet, and end the threads."""
+        """Give up what was not decoded yet and end the threads, without waiting for them for more than `ENDING`."""
+        end = time.monotonic() + ENDING
+        self._fetchers.close()
         self._threads.close()
-        self._stage1.close()
-        self._stage2.close()
+        for stage in (self._stage1, self._stage2):
+            stage.close(max(0.0, end - time.monotonic()))
 
-    def _prepare(self, name: str, source: Any) -> Item:
+    def _prepare(self, name: str, given: list[Any]) -> Item:
         start = time.monotonic()
-        item = self.one.opened.preparer.full(Claimed(name, source))
+        item = self.one.opened.preparer.full(Claimed(name, given.pop()))
         self._metrics.seconds.labels("prepare").observe(time.monotonic() - start)
         return item
 
-    def _to_stage1(self, item: Item, eta: float, count: int, done: Future[Result]) -> None:
+    def _to_stage1(self, eta: float, count: int, done: ResultFuture, item: Item) -> None:
         if item.error is not None:
             done.set_result(item.error)
             return
         job = Job(item, eta, count, time.monotonic())
-        self._stage1.submit(job).add_done_callback(_then(done, lambda result: self._after_stage1(result, done)))
+        done.follow(self._stage1.submit(job), partial(self._after_stage1, done))
 
-    def _after_stage1(self, result: StageOneResult, done: Future[Result]) -> None:
+    def _after_stage1(self, done: ResultFuture, result: StageOneResult) -> None:
         if not isinstance(result, StageTwoRequest):
             done.set_result(result)
             return
-        self.answer(result).add_done_callback(_then(done, lambda answer: done.set_result(self._finished(answer))))
+        done.follow(self.answer(result), lambda answer: done.set_result(self._finished(answer)))
 
     def _finished(self, answer: StageTwoResult) -> Result:
         return answer if isinstance(answer, SacvitError) else to_prediction(answer, self.two.bundle, 0)
@@ -125,16 +173,3 @@ class Pipeline:
         for since in queued:
             self._metrics.seconds.labels("queue").observe(start - since)
         return start
-
-
-def _then(done: Future[Any], go_on: Callable[[Any], object]) -> Callable[[Future[Any]], None]:
-    """Return a callback that goes on with a step's result; what fails on the way ends `done`, which else never ends."""
-
-    def callback(step: Future[Any]) -> None:
-        try:
-            go_on(step.result())
-        except BaseException as error:
-            if not done.done():
-                done.set_exception(error)
-
-    return callback

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
-from typing import Any
-from urllib.parse import urlsplit
+import re
+import time
+from urllib.parse import unquote, urlsplit
 
-from sacvit_deploy.errors import ImageError, TooLargeError, UsageError, first_line
+from sacvit_deploy.errors import ImageError, TooLargeError, UsageError
+from sacvit_deploy.sources.web import opened, read_all
 
-TIMEOUT = 10.0  # seconds without data
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead to where the prefix does not."""
-
-    def redirect_request(self, *args: Any, **options: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler({}))
+TIMEOUT = 10.0  # seconds for all of a fetch
+DEEPEST = 4  # times that an address may be percent-encoded
+# What servers end a part of a path at, `;` (Tomcat's parameters) and the backslash (Windows) among it.
+ENDS = re.compile(r"[/\\;?#]")
 
 
 def check_prefix(prefix: str) -> str:
-    """Return a prefix that ends the host's name: `https://host/`. Raises UsageError for another."""
+    """Return a prefix that ends a folder's name: `https://host/folder/`. Raises UsageError for another."""
     parts = urlsplit(prefix)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or not parts.path:
+    named = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    if not named or parts.query or parts.fragment or not prefix.endswith("/"):
         raise UsageError(
             f"--allow-url {prefix!r:.80}: give a whole prefix that ends with a slash, https://host/folder/"
         )
@@ -34,18 +27,26 @@ def check_prefix(prefix: str) -> str:
 
 
 def allowed(url: str, prefixes: tuple[str, ...]) -> bool:
-    """Tell whether an address begins with a prefix and does not climb out of it."""
-    plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
-    return plain and "/.." not in url.replace("%2e", ".").replace("%2E", ".") and url.startswith(prefixes)
+    """Tell whether an address begins with a prefix and does not climb out of it, however a server decodes it."""
+    if not (url.isascii() and url.isprintable() and " " not in url and url.startswith(prefixes)):
+        return False
+    for _ in range(DEEPEST):
+        if ".." in ENDS.split(url):
+            return False
+        plain = unquote(url)
+        if plain == url:
+            return True
+        url = plain
+    return False
 
 
-def fetch(url: str, limit: int) -> bytes:
-    """Fetch an image of up to `limit` bytes. Raises ImageError."""
+def fetch(url: str, limit: int, until: float) -> bytes:
+    """Fetch an image of up to `limit` bytes. until: when it must be there, in `time.monotonic`'s. Raises ImageError."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise ImageError(f"{url} was not fetched, as others took all the time; ask again")
     try:
-        with _OPENER.open(url, timeout=TIMEOUT) as response:
-            data: bytes = response.read(limit + 1)
-    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-        raise ImageError(f"{url} can't be fetched ({first_line(error)})") from error
-    if len(data) > limit:
-        raise TooLargeError(f"{url} has more than {limit:,} bytes; send less, or start with --max-body")
-    return data
+        with opened(url, left, direct=True) as response:
+            return read_all(response, url, limit)
+    except TooLargeError as error:
+        raise TooLargeError(f"{error}; send less, or start with --max-body") from error

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from sacvit_deploy.errors import ImageError, first_line
+from sacvit_deploy.errors import ImageError, TooLargeError, first_line
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources.frames import Frame, Kind, Note
 
@@ -80,17 +80,18 @@ def fetch_image(url: str) -> bytes:
         return read_all(response, name)
 
 
-def read_all(response: http.client.HTTPResponse, name: str) -> bytes:
-    """Read an answer to its end. Raises ImageError for one that is too large."""
-    large = ImageError(f"{name} is larger than {LARGEST >> 20} MB, the limit for an image from the web")
-    if (response.length or 0) > LARGEST:
+def read_all(response: http.client.HTTPResponse, name: str, most: int | None = None) -> bytes:
+    """Read an answer to its end. Raises ImageError, TooLargeError for one of more than `most` bytes, or LARGEST."""
+    most = LARGEST if most is None else most
+    large = TooLargeError(f"{name} is larger than {most >> 20} MB, the limit for an image from the web")
+    if (response.length or 0) > most:
         raise large
     chunks: list[bytes] = []
     total = 0
     while chunk := response.read1(STEP):
         chunks.append(chunk)
         total += len(chunk)
-        if total > LARGEST:
+        if total > most:
             raise large
     if response.length:  # `read1` does not mind
         raise ImageError(f"{name} broke off after {total:,} bytes, {response.length:,} before its end")
@@ -98,16 +99,17 @@ def read_all(response: http.client.HTTPResponse, name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(url: str, limit: float | None) -> Iterator[http.client.HTTPResponse]:
+def opened(url: str, limit: float | None, direct: bool = False) -> Iterator[http.client.HTTPResponse]:
     """Ask for an address and yield the answer. limit: seconds for all of the block; None: without end.
 
-    Raises ImageError, also for what reading the answer within the block raises.
+    direct: from this very address, by no proxy and without redirects. Raises ImageError, also for what reading the
+    answer within the block raises.
     """
     name = shown_url(url)
-    late = f"{name} took longer than {limit} s, the limit for an image from the web"
+    late = f"{name} took longer than {limit:.3g} s, the limit for an image from the web"
     with Watch(limit) as watch:
         try:
-            plain, opener = _opener(url, watch)
+            plain, opener = _opener(url, watch, direct)
             request = urllib.request.Request(plain, headers={"User-Agent": "sacvit-deploy"})
             with opener.open(request, timeout=SILENCE) as response:
                 yield response
@@ -196,7 +198,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(url: str, watch: Watch) -> tuple[str, urllib.request.OpenerDirector]:
+def _opener(url: str, watch: Watch, direct: bool) -> tuple[str, urllib.request.OpenerDirector]:
     """Return an address without its user and password, and what opens it with them: http and https alone."""
     parts = urlsplit(url)
     passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
@@ -226,11 +228,11 @@ def _opener(url: str, watch: Watch) -> tuple[str, urllib.request.OpenerDirector]
             return self.do_open(Secure, req, context=_context())
 
     opener = urllib.request.OpenerDirector()
+    indirect = () if direct else (urllib.request.ProxyHandler(), _Redirects())
     for handler in (
-        urllib.request.ProxyHandler(),
+        *indirect,
         PlainHandler(),
         SecureHandler(),
-        _Redirects(),
         urllib.request.HTTPBasicAuthHandler(passwords),
         urllib.request.HTTPDigestAuthHandler(passwords),
         urllib.request.HTTPDefaultErrorHandler(),

@@ -105,6 +105,13 @@ def test_a_job_that_was_given_up_is_not_run(recorder: Recorder) -> None:
     batcher.close()
 
 
+def test_closing_waits_no_longer_than_it_was_told(recorder: Recorder) -> None:
+    batcher: Batcher[int, int] = Batcher("t", recorder.run, lambda job: 0, 8, 0.0)
+    busy(recorder, batcher)
+    batcher.close(0.01)  # the call at hand does not end before the test does
+    assert recorder.batches == [[0]]
+
+
 def test_closing_answers_what_waits(recorder: Recorder) -> None:
     batcher: Batcher[int, int] = Batcher("t", recorder.run, lambda job: 0, 8, 10 * WAIT)
     futures = [batcher.submit(job) for job in (1, 2)]

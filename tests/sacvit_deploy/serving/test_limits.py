@@ -9,13 +9,25 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
 
-from tests.servers import BUNDLE, MISSING, PATIENCE, REASON, ROOT, Running, form, serving
+from tests.servers import (
+    BUNDLE,
+    MISSING,
+    PATIENCE,
+    REASON,
+    ROOT,
+    Running,
+    begin,
+    form,
+    read_answer,
+    serving,
+    wait_for_images,
+    wait_until_it_listens_no_more,
+)
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 PICTURE = ROOT / "examples/pictures/01_panda_medium.jpg"
@@ -59,34 +71,6 @@ def small(web: str) -> Iterator[Running]:
         yield running
 
 
-def begin(server: Running, claimed: int) -> socket.socket:
-    """Send a request's head and the first byte of its body."""
-    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
-    connection.sendall(f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {claimed}\r\n\r\n".encode() + b"\xff")
-    return connection
-
-
-def wait_for_images(server: Running, count: int) -> None:
-    """Wait until so many images are in the server."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if f"sacvit_queue_images {float(count)}\n" in server.ask("GET", "/metrics").body.decode():
-            return
-        time.sleep(0.02)
-    raise AssertionError("they did not come")
-
-
-def answer(connection: socket.socket) -> bytes:
-    """Read until the other side closes, or an answer is whole."""
-    read = b""
-    while b"}" not in read:
-        more = connection.recv(1 << 16)
-        if not more:
-            break
-        read += more
-    return read
-
-
 def test_bodies(small: Running) -> None:
     assert small.ask("POST", "/predict", bytes((1 << 20) + 1)).status == 413
     chunked = small.connect()
@@ -103,7 +87,7 @@ def test_bodies(small: Running) -> None:
         chunked.close()
     assert status == 413
     claimed = begin(small, 1 << 40)
-    assert b" 413 " in answer(claimed)
+    assert b" 413 " in read_answer(claimed)
     claimed.close()
 
 
@@ -130,7 +114,7 @@ def test_a_full_server_refuses_and_answers_what_it_has(small: Running) -> None:
     assert small.ask("GET", "/v2/health/ready").status == 200
     for connection in held:
         connection.sendall(raw[1:])
-        assert b'"label": "panda"' in answer(connection)
+        assert b'"label": "panda"' in read_answer(connection)
         connection.close()
     assert small.ask("POST", "/predict", raw).status == 200
 
@@ -148,6 +132,7 @@ def test_addresses(small: Running, web: str) -> None:
         ("/secret.jpg", 403),
         ("/images/../secret.jpg", 403),
         ("/images/%252e%252e/secret.jpg", 403),
+        ("/images/..%252Fsecret.jpg", 403),
         ("/images/away", 400),
         ("/images/none.jpg", 400),
     ):
@@ -173,22 +158,18 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_stopping_answers_what_was_taken(name: str) -> None:
     with serving() as server:
-        raw = PICTURE.read_bytes()
-        held = begin(server, len(raw))
+        # A form, of which nobody knows yet how many images it has.
+        body, headers = form([(str(number), PICTURE.read_bytes()) for number in range(2)])
+        held = begin(server, len(body), body[:1], headers)
         idle = server.connect()
         idle.request("GET", "/v2/health/live")
         idle.getresponse().read()
         wait_for_images(server, 1)
         server.process.send_signal(getattr(signal, name))
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:  # until it listens no more
-            try:
-                socket.create_connection(("127.0.0.1", server.port), 5).close()
-            except OSError:
-                break
-            time.sleep(0.02)
-        held.sendall(raw[1:])
-        assert b'"label": "panda"' in answer(held)
+        wait_until_it_listens_no_more(server)
+        held.sendall(body[1:])
+        answer = read_answer(held)
+        assert b'"source": "1"' in answer and b'"label": "panda"' in answer, answer
         held.close()
         assert server.process.wait(PATIENCE) == 0
         assert "Traceback" not in server.said
