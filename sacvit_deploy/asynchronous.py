@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, wait
 from types import AsyncGeneratorType
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError
@@ -16,6 +18,19 @@ from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.stream import Stream
 
 T = TypeVar("T")
+LAST_CALL = 5.0  # seconds that the process's end waits for calls that nobody awaits any more
+
+# Python ends daemon threads where they come back from an engine's call, through the engine's own code, which aborts.
+_under_way: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+atexit.register(lambda: wait(list(_under_way), LAST_CALL))
+if hasattr(os, "register_at_fork"):  # the threads do not come along
+    os.register_at_fork(after_in_child=_under_way.clear)
+
+
+def _submit(workers: Workers, function: Callable[..., T], *arguments: Any) -> Future[T]:
+    future = workers.submit(function, *arguments)
+    _under_way.add(future)
+    return future
 
 
 class AsyncStream(AsyncIterator[Prediction | SacvitError]):
@@ -58,12 +73,12 @@ class AsyncStream(AsyncIterator[Prediction | SacvitError]):
 async def _answers(stream: Stream) -> AsyncGenerator[Prediction | SacvitError, None]:
     workers = Workers(1, "sacvit-stream")
     try:
-        while (answer := await asyncio.wrap_future(workers.submit(next, stream, None))) is not None:
+        while (answer := await asyncio.wrap_future(_submit(workers, next, stream, None))) is not None:
             yield answer
     finally:
         # The thread clears up, whenever it comes back: it may wait for a device, or for a source.
         stream.stop()
-        workers.submit(stream.close)
+        _submit(workers, stream.close)
         workers.close(cancel=False)
 
 
@@ -79,7 +94,7 @@ class Calls:
         if self._workers is None or self._process != os.getpid():
             self._workers, self._process = Workers(usable_cores(), "sacvit-call"), os.getpid()
             weakref.finalize(self, self._workers.close).atexit = False
-        return await asyncio.wrap_future(self._workers.submit(function))
+        return await asyncio.wrap_future(_submit(self._workers, function))
 
 
 def from_async(sources: AsyncIterable[T]) -> Iterator[T]:

@@ -52,11 +52,11 @@ class OutputError(SacvitError):
 
 
 class RequestError(SacvitError):
-    """Request to stage 2 that is damaged, or of another bundle."""
+    """Request to stage 2 that is damaged or of another bundle, or that a server refuses."""
 
 
 class RemoteError(SacvitError):
-    """Stage 2 on another machine that can't be reached, or gives no answer."""
+    """Stage 2 on another machine that can't be reached, is too busy, or gives no answer."""
 
 
 class UsageError(SacvitError, ValueError):

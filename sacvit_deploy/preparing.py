@@ -9,6 +9,7 @@ from functools import partial
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import ModelConfig
+from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.budget import Limits
 from sacvit_deploy.images.decode import ImageSource, decoding, image_error
 from sacvit_deploy.images.pixel_arrays import Channels
@@ -41,7 +42,8 @@ class Preparer:
             if isinstance(source, Claimed):
                 if source.error is not None:
                     return Item(name, None, source.error)
-                assert source.source is not None
+                if source.source is None:
+                    raise ImageError(f"{name}: there is no image, it is None or null")
                 source = source.source
             return self._prepared(source, name, min_side, channels)
         except Exception as error:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.config import LARGEST, MOST_TOKENS, ModelConfig
-from sacvit_deploy.contract import Sizes, engine_contract
+from sacvit_deploy.contract import Sizes, element_type, engine_contract
 from sacvit_deploy.errors import RequestError
 from sacvit_deploy.geometry import CHILDREN, child_positions
 from sacvit_deploy.glue import StageTwoInputs
@@ -167,12 +167,12 @@ def _read(data: bytes) -> StageTwoRequest:
     return StageTwoRequest(digest.hex(), name, probability, inputs)
 
 
-def check_request(request: StageTwoRequest, variant: str, config: ModelConfig) -> None:
-    """Raise RequestError unless a request is of this variant and has its shapes."""
-    name = request.source or NAMELESS
+def check_request(request: StageTwoRequest, variant: str, config: ModelConfig, precision: str) -> None:
+    """Raise RequestError unless a request is of this variant and has its shapes and its precision's elements."""
+    source = request.source or NAMELESS
     if request.variant != variant:
         raise RequestError(
-            f"{name}: the request is of another bundle or precision ({request.variant[:12]}) than stage 2 "
+            f"{source}: the request is of another bundle or precision ({request.variant[:12]}) than stage 2 "
             f"has open ({variant[:12]}); open the same bundle with the same precision= on both sides"
         )
     inputs, tokens = request.inputs, config.geometry.tokens
@@ -181,6 +181,12 @@ def check_request(request: StageTwoRequest, variant: str, config: ModelConfig) -
         array = getattr(inputs, name)
         if array.shape != expected.at(sizes):
             raise RequestError(
-                f"{name}: the request has {list(array.shape)} as `{name}`, where this model has "
+                f"{source}: the request has {list(array.shape)} as `{name}`, where this model has "
                 f"{list(expected.at(sizes))}; make it with StageOne"
+            )
+    element = element_type("variant", precision)
+    for name in ("target_features", "background"):  # patches, too, are the variant's in the engine; here they are uint8
+        if (dtype := getattr(inputs, name).dtype) != element:
+            raise RequestError(
+                f"{source}: the request has {dtype} as `{name}`, where {precision} has {element}; make it with StageOne"
             )

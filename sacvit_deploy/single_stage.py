@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any, ClassVar, TypeVar
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.errors import UsageError
+from sacvit_deploy.errors import BackendError, UsageError
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.opened import OpenedStages, Opening, open_stages
 
 S = TypeVar("S", bound="SingleStage")
+R = TypeVar("R")
 
 
 class SingleStage:
@@ -90,3 +92,25 @@ def open_both(folder: Path, stages: tuple[str, ...], **how: Any) -> OpenedStages
     defaults: dict[str, Any] = asdict(Opening("auto", None, "auto", None, "packed", False, False))
     opening = Opening(**{**defaults, **how})
     return open_stages(folder, opening, limits(opening.max_pixels, opening.max_memory), stages)
+
+
+def run_groups(
+    groups: Mapping[int, Sequence[int]],
+    run: Callable[[int, Sequence[int]], Sequence[R]],
+    failed: Callable[[int, BackendError], R],
+) -> dict[int, R]:
+    """Run a batch's rows in a call for each M, and return the results by row. groups: the rows by M.
+
+    failed: makes the result of a row whose call failed, which so costs the other rows nothing. Raises BackendError
+    where no call succeeds: then the batch is not what is wrong.
+    """
+    results: dict[int, R] = {}
+    errors: dict[int, BackendError] = {}
+    for count, rows in groups.items():
+        try:
+            results |= zip(rows, run(count, rows), strict=True)
+        except BackendError as error:
+            errors[count] = error
+    if errors and len(errors) == len(groups):
+        raise next(iter(errors.values()))
+    return results | {row: failed(row, error) for count, error in errors.items() for row in groups[count]}

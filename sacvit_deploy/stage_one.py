@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.errors import BackendError, SacvitError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
@@ -20,7 +20,7 @@ from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
 from sacvit_deploy.scheduler import Answer, Item, gate
-from sacvit_deploy.single_stage import SingleStage
+from sacvit_deploy.single_stage import SingleStage, run_groups
 from sacvit_deploy.stages.host import HostStages
 
 StageOneResult: TypeAlias = Prediction | StageTwoRequest | SacvitError
@@ -124,11 +124,19 @@ class StageOne(SingleStage):
         ]
 
     def run_each(self, items: Sequence[Item], eta: Array, counts: Sequence[int]) -> list[StageOneResult]:
-        """Run stage 1 as `run` does, each image with an eta [B] and an M of its own, in one call for each M."""
-        results: dict[int, StageOneResult] = {}
-        for count in dict.fromkeys(counts):
-            rows = [row for row, each in enumerate(counts) if each == count]
-            results |= zip(rows, self.run([items[row] for row in rows], eta[rows], count), strict=True)
+        """Run stage 1 as `run` does, each image with an eta [B] and an M of its own, in one call for each M.
+
+        A call that fails is the error of its images. Raises BackendError where all of them fail.
+        """
+        groups = {count: [row for row, each in enumerate(counts) if each == count] for count in dict.fromkeys(counts)}
+
+        def run(count: int, rows: Sequence[int]) -> list[StageOneResult]:
+            return self.run([items[row] for row in rows], eta[rows], count)
+
+        def failed(row: int, error: BackendError) -> StageOneResult:
+            return items[row].error or BackendError(f"{items[row].source}: {error}")
+
+        results = run_groups(groups, run, failed)
         return [results[row] for row in range(len(items))]
 
     def _prepare(self, source: AnySource | Item, channels: Channels) -> Item:

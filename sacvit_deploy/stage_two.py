@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.contract import STAGES
-from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.errors import BackendError, SacvitError
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import NAMELESS, StageTwoRequest, check_request
 from sacvit_deploy.scheduler import Answer, Item, finish
-from sacvit_deploy.single_stage import SingleStage, open_both
+from sacvit_deploy.single_stage import SingleStage, open_both, run_groups
 from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stages.host import HostStages
 
@@ -44,7 +45,8 @@ class StageTwo(SingleStage):
         """Answer requests in one SAC call, or one for each M where their alphas differ.
 
         requests: what StageOne gave, or a request's bytes; predictions and errors stay in their places. A request that
-        is damaged, of another bundle or of another precision gives a RequestError in its place. Raises BackendError.
+        is damaged, of another bundle or of another precision gives a RequestError in its place. Where one of several
+        calls fails, its requests have a BackendError in their places. Raises BackendError where all calls fail.
         """
         bundle = self.bundle
         results: list[Prediction | SacvitError] = []
@@ -60,25 +62,25 @@ class StageTwo(SingleStage):
 
     def answers(self, requests: Sequence[StageTwoRequest | bytes | SacvitError]) -> list[Answer | SacvitError]:
         """Answer requests as `predict_batch` does, with logits."""
-        opened = self.opened
+        cascade = self.opened.cascade
+        checked: dict[int, StageTwoRequest] = {}
         results: dict[int, Answer | SacvitError] = {}
-        by_targets: dict[int, list[tuple[int, StageTwoRequest]]] = {}
+        by_targets: dict[int, list[int]] = {}
         for at, request in enumerate(requests):
             try:
-                checked = self.check(request)
+                one = checked[at] = self.check(request)
             except SacvitError as error:
                 results[at] = error
             else:
-                by_targets.setdefault(checked.targets, []).append((at, checked))
-        for count, group in by_targets.items():
-            stages = HostStages(opened.cascade, count)
-            answers = []
-            for _, one in group:
-                stages.put(one.inputs)
-                item = Item(one.source or NAMELESS, None, timing=dict(one.timing))
-                answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
-            finish(stages, stages.enqueue_stage2(len(group)), answers)
-            results |= {at: answer for (at, _), answer in zip(group, answers, strict=True)}
+                by_targets.setdefault(one.targets, []).append(at)
+
+        def run(count: int, rows: Sequence[int]) -> list[Answer | SacvitError]:
+            return list(_answer(cascade, count, [checked[row] for row in rows]))
+
+        def failed(row: int, error: BackendError) -> Answer | SacvitError:
+            return BackendError(f"{checked[row].source or NAMELESS}: {error}")
+
+        results |= run_groups(by_targets, run, failed)
         return [results[at] for at in range(len(requests))]
 
     def check(self, request: StageTwoRequest | bytes | SacvitError) -> StageTwoRequest:
@@ -87,8 +89,19 @@ class StageTwo(SingleStage):
             raise request
         if not isinstance(request, StageTwoRequest):
             request = StageTwoRequest.from_bytes(request)
-        check_request(request, self.opened.variant, self.config)
+        check_request(request, self.opened.variant, self.config, self.precision)
         return request
+
+
+def _answer(cascade: Cascade, count: int, requests: Sequence[StageTwoRequest]) -> list[Answer]:
+    """Answer requests of one M, `count`, in one SAC call. Raises BackendError."""
+    stages, answers = HostStages(cascade, count), []
+    for one in requests:
+        stages.put(one.inputs)
+        item = Item(one.source or NAMELESS, None, timing=dict(one.timing))
+        answers.append(Answer(item, stage_one_probability=one.stage_one_probability))
+    finish(stages, stages.enqueue_stage2(len(requests)), answers)
+    return answers
 
 
 def both_stages(bundle: str | os.PathLike[str], **how: Any) -> tuple[StageOne, StageTwo]:

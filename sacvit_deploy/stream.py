@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from inspect import GEN_RUNNING, getgeneratorstate
 from numbers import Integral, Real
 from typing import Any
 
@@ -99,18 +99,15 @@ class Stream(Iterator[Prediction | SacvitError]):
         A thread that waits for an answer gets StopIteration: at once where it waits for a live source, else after the
         answer it is at. A live source's reading thread ends when the source's next image comes.
         """
-        self._closed = True
+        self._closed = self._sources.stopped = True
         if self._live is not None:
             self._live.close()
 
     def close(self) -> None:
         """Take no more images, give no more answers, and wait for what is under way on a device; from any thread."""
         self.stop()
-        try:
+        with contextlib.suppress(ValueError):  # it is running in another thread, which closes it
             self._answers.close()
-        except ValueError:  # it is running in another thread, which closes it
-            if getgeneratorstate(self._answers) != GEN_RUNNING:
-                raise
 
     def __enter__(self) -> Stream:
         return self

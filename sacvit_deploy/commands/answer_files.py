@@ -20,6 +20,7 @@ COLUMNS = (
     *("source", "frame", "time", "label", "index", "probability", "stage", "stage_one_probability", "ms"),
     *("eta", "alpha", "precision", "bundle", "error"),
 )
+HEADER = ",".join(COLUMNS) + "\n"
 # What answers depend on, as it is called in a message. They must be the same in all lines of a file.
 CONDITIONS = {"eta": "--eta {}", "alpha": "--alpha {}", "precision": "--precision {}", "bundle": "the former bundle"}
 
@@ -38,13 +39,13 @@ class AnswerFile:
         try:
             exists = path.exists()
             special = exists and not stat.S_ISREG(path.stat().st_mode)  # /dev/stdout, a pipe
-            if exists and not special and not resume:
+            if exists and not special and not resume and not self._is_blank():
                 raise UsageError(f"{path} exists; --resume goes on with it, or name another file")
             if exists and not special:
                 self._continue(conditions, note)
             self._file = path.open("wb" if special else "ab", buffering=0)
             if form == "csv" and (special or path.stat().st_size == 0):
-                self._append(_csv_line(dict(zip(COLUMNS, COLUMNS, strict=True))))
+                self._append(HEADER)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -60,11 +61,17 @@ class AnswerFile:
 
     def has(self, source: str) -> bool:
         """Whether an image was answered before."""
-        return (printable(source) if self._form == "csv" else source) in self.done
+        return (_escaped(source) if self._form == "csv" else source) in self.done
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _is_blank(self) -> bool:
+        """Whether a file has no line of an image: that is what a run leaves which failed at its start."""
+        header = HEADER.encode() if self._form == "csv" else b""
+        with self._path.open("rb") as file:
+            return file.read(len(header) + 1) in (b"", header)
 
     def _append(self, line: str) -> None:
         data = line.encode("utf-8", "backslashreplace")
@@ -92,7 +99,7 @@ class AnswerFile:
         record = _parsed(line, self._form)
         if record is None or "source" not in record:
             raise UsageError(f"line {number} of {self._path} is no answer of this command; name another file")
-        if record["source"] == COLUMNS[0] or record.get("error"):
+        if record == dict(zip(COLUMNS, COLUMNS, strict=True)) or record.get("error"):
             return
         for name, words in CONDITIONS.items():
             before, now = record.get(name), conditions[name]
@@ -111,9 +118,14 @@ def _csv_line(record: Mapping[str, Any]) -> str:
         record = {**record, "ms": round(sum(record["timing_ms"].values()), 3)}
     values = (record.get(column) for column in COLUMNS)
     csv.writer(out, lineterminator="\n").writerow(
-        [printable(value) if isinstance(value, str) else value for value in values]
+        [_escaped(value) if isinstance(value, str) else value for value in values]
     )
     return out.getvalue()
+
+
+def _escaped(text: str) -> str:
+    """Return a text on one line, another one for each text; Windows has no names with backslashes or line breaks."""
+    return printable(text if os.sep == "\\" else text.replace("\\", "\\\\"))
 
 
 def _parsed(line: bytes, form: Format) -> dict[str, Any] | None:

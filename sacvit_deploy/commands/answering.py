@@ -17,7 +17,7 @@ from sacvit_deploy.commands.drawing import Drawing
 from sacvit_deploy.commands.feed import Feed
 from sacvit_deploy.commands.latency import Latency
 from sacvit_deploy.commands.outputs import Outputs
-from sacvit_deploy.commands.saving import Saving
+from sacvit_deploy.commands.saving import Saving, saved_files, videos_among
 from sacvit_deploy.commands.window import Window
 from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.console.terminal import say
@@ -55,8 +55,13 @@ class Asked:
             raise UsageError("--resume goes on with the files of --csv and --jsonl; name one of them")
         if self.resume and timed:
             raise UsageError(f"--resume can't know which images of {timed[0].name} were answered; name another file")
-        if self.keep == "latest" and not timed:
+        if self.keep == "latest" and len(timed) < len(sources):
             raise UsageError("--keep latest is for cameras, streams and pipes; of files, all images are answered")
+        if self.resume and self.save and (videos := videos_among(saved_files(self.save, sources))):
+            raise UsageError(
+                f"--resume would leave the frames answered before out of {videos[0]}; go on without --save, or draw "
+                "all of it without --resume, beside other files of answers"
+            )
 
 
 def answer(

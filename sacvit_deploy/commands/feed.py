@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.reading import is_open_file, read_open
 from sacvit_deploy.images.sources import AnySource, Claimed
@@ -50,9 +51,12 @@ class Feed:
                     self.done += 1
                     continue
                 taken = Taken(frame, self.count, number)
-                if self._prepare is not None and not isinstance(source, ImageFile):
-                    taken = _kept(taken, self._prepare)
-                self._waiting.append(taken)
+                if isinstance(source, ImageFile):
+                    self._waiting.append(taken)
+                else:
+                    if self._prepare is not None:
+                        taken = _kept(taken, self._prepare)
+                    self._waiting.append(_without_image(taken))
                 self.count += 1
                 yield taken.frame.image
 
@@ -74,3 +78,10 @@ def _kept(taken: Taken, prepare: Prepare) -> Taken:
             image = Claimed(frame.name, None, image_error(frame.name, error))
         frame = replace(frame, image=image)
     return replace(taken, frame=frame, view=prepare(frame.image).pixels)
+
+
+def _without_image(taken: Taken) -> Taken:
+    """Let go of an image, as the model has it: what waits for answers is outside the bound on a stream's memory."""
+    name = taken.frame.name
+    gone = Claimed(name, None, ImageError(f"can't draw {name}: it can't be read again"))
+    return replace(taken, frame=replace(taken.frame, image=gone))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -34,7 +34,7 @@ class Saving:
         self._is_folder = self._files != [target]
         self._video: VideoWriter | None = None
         self._current = -1  # the number of the source whose video that is
-        if any(file.suffix.lower() in VIDEO_SUFFIXES for file in self._files):
+        if videos_among(self._files):
             load_av()
 
     def write(self, taken: Taken, image: Image.Image) -> None:
@@ -101,13 +101,21 @@ def saved_files(target: Path, sources: Sequence[Source]) -> list[Path]:
     return files
 
 
+def videos_among(files: Iterable[Path]) -> list[Path]:
+    """Return the files that are videos by their names."""
+    return [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
+
+
 def saved_name(source: str) -> str:
     """Return a file's name without suffix for a source: of an address its last part, of standard input `stdin`."""
     if source == "-":
         return "stdin"
     if "://" not in source:
         return Path(source).stem
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # a list's line that is refused
+        return "address"
     return re.sub(r"[^\w.+-]", "_", PurePosixPath(unquote(parts.path)).stem or parts.hostname or "stream")
 
 

@@ -20,33 +20,44 @@ class UntilFailure(Generic[S]):
     """An iterable that simply ends where the user's own raises, and keeps the exception for after the last answer.
 
     Raised where it happens, it would cost the images before it, which are still in a batch or a stage, their answers.
-    taken: how many items there were so far.
+    taken: how many items there were so far. stopped: set it from any thread, and no further one is taken.
     """
 
     def __init__(self, items: Iterable[S]) -> None:
         self._items = items
         self.failure: BaseException | None = None
         self.taken = 0
+        self.stopped = False
 
     def __iter__(self) -> Iterator[S]:
         iterator: Iterator[S] | None = None
         try:
             iterator = iter(self._items)
             for item in iterator:
+                if self.stopped:  # while the item was waited for
+                    break
                 self.taken += 1
                 yield item
+                if self.stopped:
+                    break
+            if self.stopped:
+                _close(iterator)
         except Exception as error:
             self.failure = error
         except GeneratorExit:
             # As `yield from`, which cannot count: a generator of the user's ends with the stream, whoever else has it.
-            if (close := getattr(iterator, "close", None)) is not None:
-                close()
+            _close(iterator)
             raise
 
     def raise_failure(self) -> None:
         """Raise the user's exception, if there was one."""
         if self.failure is not None:
             raise self.failure
+
+
+def _close(iterator: object) -> None:
+    if (close := getattr(iterator, "close", None)) is not None:
+        close()
 
 
 def prefetch(

@@ -43,8 +43,11 @@ class Workers:
 
     def close(self, cancel: bool = True) -> None:
         """Cancel what was not begun, unless told not to, and let the threads end, without waiting for them."""
-        while cancel and not self._calls.empty():
-            call = self._calls.get()
+        while cancel:
+            try:
+                call = self._calls.get_nowait()  # a thread may take the last one at any time
+            except queue.Empty:
+                break
             if call is not None:
                 call[0].cancel()
         for _ in self._threads:

@@ -16,6 +16,14 @@ from sacvit_deploy.stage_one import StageOneResult
 
 IMAGES = ("bytes", "image", "path")  # columns that hold images, as Ray's readers name them; the first one is taken
 PATH, REQUEST = "path", "request"
+# Types whose values are files' bytes or paths; all others are arrays.
+VALUES = (
+    pyarrow.types.is_string,
+    pyarrow.types.is_large_string,
+    pyarrow.types.is_binary,
+    pyarrow.types.is_large_binary,
+    pyarrow.types.is_null,
+)
 # An image without an answer has its error, and null in all other columns.
 ANSWER = pyarrow.schema(
     [
@@ -31,19 +39,34 @@ ANSWER = pyarrow.schema(
 
 
 def image_column(names: Sequence[str], column: str | None) -> str:
-    """Return the name of the column with the images. Raises UsageError where there is none."""
+    """Return the name of the column with the images.
+
+    Raises UsageError where there is none, or where another column has the name of one that comes in its place.
+    """
     for name in IMAGES if column is None else (column,):
         if name in names:
-            return name
-    wanted = " or ".join(IMAGES) if column is None else column
-    raise UsageError(f"there is no column {wanted} among {', '.join(names)}; name the images' with column=")
+            break
+    else:
+        wanted = " or ".join(IMAGES) if column is None else column
+        raise UsageError(f"there is no column {wanted} among {', '.join(names)}; name the images' with column=")
+    kept = [each for each in names if each != name or name == PATH]
+    if taken := [each for each in kept if each in (*ANSWER.names, REQUEST)]:
+        raise UsageError(
+            f"the rows have a column {taken[0]!r}, the name of one that the answers come in; rename it before, with "
+            f"dataset.rename_columns({{{taken[0]!r}: 'own_{taken[0]}'}})"
+        )
+    return name
 
 
 def read_images(table: Any, column: str) -> list[Claimed]:
-    """Return a table's images: files' bytes, their paths, or arrays (tensors of Ray Data), with the rows' names."""
-    names = table[PATH].to_pylist() if PATH in table.column_names else [f"row {row}" for row in range(len(table))]
+    """Return a table's images: files' bytes, their paths, or arrays (tensors of Ray Data), with the rows' names.
+
+    The name is the path, `row N` of the table where there is none. A row without an image has None.
+    """
+    paths = table[PATH].to_pylist() if PATH in table.column_names else [None] * len(table)
+    names = [f"row {row}" if path is None else str(path) for row, path in enumerate(paths)]
     kind = table.schema.field(column).type
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+    if any(is_kind(kind) for is_kind in VALUES):
         images = table[column].to_pylist()
     else:
         images = [image for chunk in table[column].chunks for image in _arrays(chunk)]
@@ -51,9 +74,10 @@ def read_images(table: Any, column: str) -> list[Claimed]:
 
 
 def _arrays(chunk: Any) -> Any:
-    """Return the images [n,H,W,3], of one size or each of its own, of a column of tensors."""
+    """Return the images [n,H,W,3], of one size or each of its own, of a column of tensors; None for null."""
     if isinstance(chunk, pyarrow.FixedShapeTensorArray):
-        return chunk.to_numpy_ndarray()
+        images = iter(chunk.drop_null().to_numpy_ndarray())
+        return [next(images) if valid else None for valid in chunk.is_valid().to_pylist()]
     return chunk.to_numpy(zero_copy_only=False)
 
 

@@ -71,12 +71,12 @@ class StageOneReplica(Batching):
     def _answer(self, calls: Sequence[Call]) -> list[dict[str, Any] | bytes | Failure]:
         one = self._one
         items, gates = [], []
-        prepared = one.prepare_batch([Claimed(call.name, call.data) for call in calls])
+        prepared = one.prepare_batch([Claimed(_name(call.name), call.data) for call in calls])
         for call, item in zip(calls, prepared, strict=True):
             try:
                 gate = check_eta(one.eta if call.eta is None else call.eta), one.config.num_targets(call.alpha)
             except SacvitError as error:
-                item, gate = Item(call.name, None, error), (1.0, 1)
+                item, gate = Item(item.source, None, error), (1.0, 1)
             items.append(item)
             gates.append(gate)
         etas, counts = zip(*gates, strict=True)
@@ -139,6 +139,16 @@ async def _call(replicas: Any, what: Any) -> Any:
         except SacvitError as error:  # of the whole batch: an engine that fails
             return Failure(first_line(getattr(error, "cause", error)), 500)
     return Failure(f"{TRIES} replicas died while they had this image; send it again later", 503)
+
+
+def _name(given: object) -> str:
+    """Return a name that a request can carry; by the handle any object may come, and text that is no Unicode."""
+    name = str(given)
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
+    return name
 
 
 def _error(failure: Failure) -> JSONResponse:

@@ -15,6 +15,7 @@ from sacvit_deploy.images.decode import SUFFIXES
 from sacvit_deploy.images.paths import expand, is_glob
 from sacvit_deploy.images.reading import is_pipe
 from sacvit_deploy.regular import open_regular
+from sacvit_deploy.sources.addresses import ADDRESS, masked, shown_url
 from sacvit_deploy.sources.content import HEAD, is_image_head, is_video_head, is_video_name
 from sacvit_deploy.sources.frames import ImageFile, Kind, Note, Refused, Source
 from sacvit_deploy.sources.lists import LIST_SUFFIX, read_list
@@ -23,10 +24,9 @@ from sacvit_deploy.sources.pipes import STDIN, Pipe
 from sacvit_deploy.sources.reconnect import ATTEMPTS
 from sacvit_deploy.sources.video import Recording
 from sacvit_deploy.sources.web import SCHEMES as WEB_SCHEMES
-from sacvit_deploy.sources.web import WebImage, shown_url
+from sacvit_deploy.sources.web import WebImage
 
 STREAM_SUFFIXES = (".m3u8", ".mjpg", ".mjpeg")  # of addresses
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)")  # two letters at least: C:/ is a disk
 _CAMERA = re.compile(r"/dev/video\d+")
 _MANY = "is live and never ends by itself, so it must be the only source; start a process for each"
 
@@ -48,7 +48,7 @@ def to_sources(arguments: Iterable[str], note: Note, attempts: int = ATTEMPTS) -
                     raise ImageError(f"{listed} names {line}; a list can't name standard input or another list")
                 found += _sources(path, note, attempts)
             except SacvitError as error:
-                found.append(Refused(line, error))
+                found.append(Refused(masked(line), error))
     # What only an address's answer tells is taken for a stream where it is alone, as a stream must be.
     sources = [_settled(source, attempts, len(found) == 1) for source in found]
     live = [source for source in sources if source.kind is Kind.LIVE]
@@ -72,13 +72,13 @@ def _list_name(argument: str) -> str | None:
     if argument.startswith("@") and not os.path.lexists(argument):
         return argument[1:]
     named = PurePosixPath(argument).suffix.lower() == LIST_SUFFIX and not is_glob(argument)
-    return argument if named and not _ADDRESS.match(argument) and not os.path.isdir(argument) else None
+    return argument if named and not ADDRESS.match(argument) and not os.path.isdir(argument) else None
 
 
 def _sources(argument: str, note: Note, attempts: int) -> list[Source | _Unknown]:
     if argument == STDIN:
         return [Pipe(STDIN)]
-    if (address := _ADDRESS.match(argument)) and not os.path.lexists(argument):
+    if (address := ADDRESS.match(argument)) and not os.path.lexists(argument):
         return [_address(argument, address[1].lower(), address[2], attempts)]
     if (argument.isdecimal() and argument.isascii() and not os.path.lexists(argument)) or _CAMERA.fullmatch(argument):
         return [Camera(argument, attempts)]
@@ -89,18 +89,20 @@ def _sources(argument: str, note: Note, attempts: int) -> list[Source | _Unknown
 
 def _address(url: str, scheme: str, slashes: str, attempts: int) -> Source | _Unknown:
     """Return the source at an address. Raises UsageError."""
+    url = scheme + url[len(scheme) :]  # FFmpeg knows its protocols in small letters alone
+    shown = masked(url)
     if scheme not in (*WEB_SCHEMES, *RTSP_SCHEMES):
         hint = "give the file's path" if scheme == "file" else "there are http, https, rtsp and rtsps"
-        raise UsageError(f"{url}: addresses of {scheme} are not read; {hint}")
+        raise UsageError(f"{shown}: addresses of {scheme} are not read; {hint}")
     if slashes != "//":
-        raise UsageError(f"{url}: an address has two slashes after {scheme}:")
+        raise UsageError(f"{shown}: an address has two slashes after {scheme}:")
     try:
         parts = urlsplit(url)
         named = bool(parts.hostname) and parts.port != 0
     except ValueError:
         named = False
     if not named:
-        raise UsageError(f"{url} is no address of the form {scheme}://HOST/PATH")
+        raise UsageError(f"{shown} is no address of the form {scheme}://HOST/PATH")
     if scheme in RTSP_SCHEMES:
         return Stream(url, attempts)
     suffix = PurePosixPath(parts.path).suffix.lower()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from pathlib import Path
 
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.regular import read_regular
+from sacvit_deploy.sources.addresses import ADDRESS, masked
 
 LIST_SUFFIX = ".txt"
 LIMIT = 256 << 20  # bytes of a list
@@ -19,14 +21,15 @@ def read_list(name: str) -> list[tuple[str, str]]:
     name: a file, or `-` for standard input, whose paths are relative to the current folder. Empty lines and those that
     begin with # are comments, blanks around a line are left out, and nothing in it is an option. Raises UsageError.
     """
+    shown = masked(name)
     try:
         data = sys.stdin.buffer.read(LIMIT + 1) if name == "-" else read_regular(name, LIMIT)
     except FileNotFoundError as error:
-        raise UsageError(f"{name} does not exist; it would be a list of sources, one on each line") from error
+        raise UsageError(f"{shown} does not exist; it would be a list of sources, one on each line") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"can't read the list {name}: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"can't read the list {shown}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > LIMIT or b"\0" in data:
-        raise UsageError(f"{name} is no list of sources, a text with one on each line")
+        raise UsageError(f"{shown} is no list of sources, a text with one on each line")
     lines = [os.fsdecode(line).strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -37,7 +40,9 @@ def read_list(name: str) -> list[tuple[str, str]]:
 
 def _placed(line: str, folder: Path) -> str:
     """Return a line as a source. A number is a camera's, unless the folder has a file of that name."""
-    if "://" in line:
-        return line
     path = os.path.join(folder, line)
-    return line if line.isdecimal() and not os.path.lexists(path) else path
+    if os.path.lexists(path):
+        return path
+    if ADDRESS.match(line) or line.isdecimal():
+        return line
+    return os.path.join(glob.escape(str(folder)), line)  # which may be a pattern; the folder's name is none

@@ -14,11 +14,12 @@ from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.sources.addresses import shown_url
 from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
 from sacvit_deploy.sources.jpegs import JpegSplitter
 from sacvit_deploy.sources.reconnect import ATTEMPTS, Ended, reconnecting
 from sacvit_deploy.sources.video import WAIT, decode, open_video, web_options
-from sacvit_deploy.sources.web import STEP, opened, read_all, shown_url
+from sacvit_deploy.sources.web import STEP, opened, read_all
 
 RTSP_SCHEMES = ("rtsp", "rtsps")
 LOW_DELAY = {"flags": "low_delay"}
@@ -99,11 +100,11 @@ class Stream(_Live):
         if urlsplit(self.url).scheme.lower() in RTSP_SCHEMES:
             yield from self._decoded({**RTSP, **LOW_DELAY})
             return
-        with opened(self.url, None) as response:
+        image: bytes | None = None
+        with opened(self.url, endless=True) as response:
             kind = response.headers.get_content_type()
             if kind.startswith("image/"):
-                yield read_all(response, self.name)
-                raise Ended
+                image = read_all(response, self.name)
             if kind in ("text/html", "application/json"):
                 raise ImageError(f"{self.name} sent {kind}, neither an image nor a stream")
             if kind.startswith("multipart/"):
@@ -116,6 +117,9 @@ class Stream(_Live):
                     raise Ended
                 return
             finite = response.length is not None  # a file, or a playlist, which says itself where it ends
+        if image is not None:  # and came in time, as the block's end has found
+            yield image
+            raise Ended
         yield from self._decoded({**web_options(), **LOW_DELAY})
         if finite:
             raise Ended

@@ -28,7 +28,8 @@ class Pipe:
     """A FIFO, or standard input as `-`, which may be a file as well.
 
     The first image has the pipe's own name, those after it `-#frame 1` and so on. Nothing may come for PATIENCE seconds
-    before the first image and within one; between two, the writer may take as long as it likes.
+    before the first image and within one; between two, the writer may take as long as it likes. Of a video nobody
+    knows where a frame ends, so nothing may be missing for so long anywhere in it.
     """
 
     name: str

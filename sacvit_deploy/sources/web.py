@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
+import math
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sacvit_deploy.errors import ImageError, TooLargeError, first_line
 from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.sources.addresses import shown_url
 from sacvit_deploy.sources.frames import Frame, Kind, Note
 
 SCHEMES = ("http", "https")
@@ -59,19 +61,10 @@ class Download:
         return data
 
 
-def shown_url(url: str) -> str:
-    """Return an address as it may be printed: without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, host = parts.netloc.rpartition("@")[::2]
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
-
-
 def fetch_image(url: str) -> bytes:
     """Return the bytes at an address. Raises ImageError."""
     name = shown_url(url)
-    with opened(url, WHOLE) as response:
+    with opened(url) as response:
         kind = response.headers.get_content_type()
         if kind.startswith(("multipart/", "video/", "audio/")):
             raise ImageError(f"{name} sends {kind}, not an image; give it alone, as a stream")
@@ -99,11 +92,13 @@ def read_all(response: http.client.HTTPResponse, name: str, most: int | None = N
 
 
 @contextlib.contextmanager
-def opened(url: str, limit: float | None, direct: bool = False) -> Iterator[http.client.HTTPResponse]:
-    """Ask for an address and yield the answer. limit: seconds for all of the block; None: without end.
+def opened(
+    url: str, limit: float = WHOLE, *, endless: bool = False, direct: bool = False
+) -> Iterator[http.client.HTTPResponse]:
+    """Ask for an address and yield the answer. limit: seconds for all of the block.
 
-    direct: from this very address, by no proxy and without redirects. Raises ImageError, also for what reading the
-    answer within the block raises.
+    endless: what is sent may go on for ever, unless its type is an image's. direct: from this very address, by no proxy
+    and without redirects. Raises ImageError, also for what reading the answer within the block raises.
     """
     name = shown_url(url)
     late = f"{name} took longer than {limit:.3g} s, the limit for an image from the web"
@@ -112,6 +107,8 @@ def opened(url: str, limit: float | None, direct: bool = False) -> Iterator[http
             plain, opener = _opener(url, watch, direct)
             request = urllib.request.Request(plain, headers={"User-Agent": "sacvit-deploy"})
             with opener.open(request, timeout=SILENCE) as response:
+                if endless and not response.headers.get_content_type().startswith("image/"):
+                    watch.lift()
                 yield response
         except Exception as error:
             if watch.is_over():
@@ -154,33 +151,35 @@ def _sentence(name: str, error: Exception) -> str:
 class Watch:
     """Ends connections when their time is over: a server that sends a byte now and then never runs into a timeout."""
 
-    def __init__(self, limit: float | None) -> None:
-        self._due = None if limit is None else monotonic() + limit
+    def __init__(self, limit: float) -> None:
+        self._due = monotonic() + limit
         self._sockets: list[socket.socket] = []
-        self._timer = None if limit is None else threading.Timer(limit, self._cut)
+        self._timer = threading.Timer(limit, self._cut)
 
     def __enter__(self) -> Watch:
-        if self._timer is not None:
-            self._timer.daemon = True
-            self._timer.start()
+        self._timer.daemon = True
+        self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         for connection in self._sockets:
             connection.close()
 
     def is_over(self) -> bool:
         """Whether the time is over."""
-        return self._due is not None and monotonic() >= self._due
+        return monotonic() >= self._due
+
+    def lift(self) -> None:
+        """Let the connections take as long as they like from now on."""
+        self._timer.cancel()
+        self._due = math.inf
 
     def add(self, connection: socket.socket) -> None:
         """Watch a connection, by a socket of its own: TLS takes the first one away."""
-        if self._due is not None:
-            self._sockets.append(connection.dup())
-            if self.is_over():
-                self._cut()
+        self._sockets.append(connection.dup())
+        if self.is_over():
+            self._cut()
 
     def _cut(self) -> None:
         for connection in self._sockets:

@@ -71,6 +71,32 @@ def test_an_existing_file_is_only_continued(tmp_path: Path, form: Format) -> Non
 
 
 @each_form
+def test_what_a_run_leaves_that_failed_at_its_start_is_taken(tmp_path: Path, form: Format) -> None:
+    path = tmp_path / "out"
+    path.touch()
+    for _ in range(2):
+        file, _ = opened(path, form)
+        file.close()
+    file, _ = opened(path, form)
+    file.write(answer("a.jpg"))
+    assert sources(path, form) == ["a.jpg"]
+    with pytest.raises(UsageError, match="exists"):
+        opened(path, form)
+
+
+@each_form
+def test_names_that_are_hard_to_tell_apart(tmp_path: Path, form: Format) -> None:
+    names = ["a\nb.png", "a\\nb.png", "a\\\nb.png", "source"]
+    for name in names:
+        file, _ = opened(tmp_path / "out", form, resume=True)
+        assert not file.has(name)
+        file.write(answer(name))
+        file.close()
+    file, _ = opened(tmp_path / "out", form, resume=True)
+    assert all(file.has(name) for name in names)
+
+
+@each_form
 def test_a_line_that_was_cut_is_written_anew(tmp_path: Path, form: Format) -> None:
     path = tmp_path / "out"
     file, _ = opened(path, form)
@@ -157,9 +183,15 @@ def test_a_killed_run_is_resumed(command: Any, tmp_path: Path) -> None:
 
 
 def test_resume_needs_something_to_go_on_with(command: Any, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"\0\0\0\x20ftypisom" + bytes(50))
     for arguments, said in (
         ([PICTURES[0], "--resume"], "--csv and --jsonl"),
         (["-", "--resume", "--csv", tmp_path / "a"], "can't know which images of - were answered"),
-        ([PICTURES[0], "--keep", "latest"], "--keep latest is for cameras, streams and pipes"),
+        (
+            [clip, "--resume", "--csv", tmp_path / "a", "--save", tmp_path / "b.mp4"],
+            f"out of {tmp_path / 'b.mp4'}; go on without",
+        ),
+        ([PICTURES[0], "-", "--keep", "latest"], "--keep latest is for cameras, streams and pipes"),
     ):
         assert said in command("sacvit-infer", *arguments, "--bundle", BUNDLE, expect=2).stderr

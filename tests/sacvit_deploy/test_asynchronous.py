@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -199,3 +201,27 @@ def test_a_loop_ends_beside_a_source_that_gives_nothing_more(model: SACViT) -> N
 
     run(job())
     run(until(no_threads_of_streams))
+
+
+@pytest.mark.slow
+def test_a_program_ends_in_order_while_a_cancelled_call_runs() -> None:
+    program = f"""
+import asyncio, numpy, sys
+from sacvit_deploy import SACViT
+model = SACViT({str(BUNDLE)!r}, threads=1)
+image = numpy.zeros((224, 224, 3), numpy.uint8)
+def images():
+    while True:
+        yield image
+async def read():
+    async for answer in model.astream(images(), batch_size=8, max_delay=0):
+        pass
+async def main():
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.3)
+    reading.cancel()
+asyncio.run(main())
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stderr) == (0, "")

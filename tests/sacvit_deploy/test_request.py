@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import signal
@@ -15,7 +16,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from sacvit_deploy import RequestError, StageOne, StageTwo, StageTwoRequest
+from sacvit_deploy import Prediction, RequestError, StageOne, StageTwo, StageTwoRequest
 from sacvit_deploy.bundle.manifest import read_manifest
 from sacvit_deploy.bundle.variant_digest import variant_digest
 from sacvit_deploy.commands.pack import command as pack
@@ -137,7 +138,24 @@ def test_a_request_of_other_shapes_with_the_right_digest_is_refused(raws: list[b
     foreign = request.to_bytes()
     forged = resealed(foreign[:48] + raws[0][48:80] + foreign[80:])
     (answer,) = StageTwo(record.BEFORE, precision="fp32", threads=1).predict_batch([forged])
-    assert isinstance(answer, RequestError) and "where this model has" in str(answer)
+    assert (
+        isinstance(answer, RequestError)
+        and "where this model has" in str(answer)
+        and str(answer).startswith(request.source)
+    )
+
+
+def test_elements_of_another_precision_are_refused_by_the_images_name() -> None:
+    raw = request_bytes("fp16")[0]
+    request = StageTwoRequest.from_bytes(raw)
+    inputs = request.inputs
+    wide = inputs._replace(target_features=inputs.target_features.astype("<f4"))
+    wide = wide._replace(background=inputs.background.astype("<f4"))
+    forged = dataclasses.replace(request, inputs=wide).to_bytes()
+    found = StageTwo(record.BEFORE, precision="fp16", threads=1).predict_batch([raw, forged])
+    assert isinstance(found[0], Prediction)
+    assert isinstance(found[1], RequestError)
+    assert str(found[1]).startswith(f"{request.source}: the request has float32 as `target_features`, where fp16 has")
 
 
 def test_a_claimed_size_takes_no_memory(raws: list[bytes]) -> None:

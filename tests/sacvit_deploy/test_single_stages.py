@@ -6,11 +6,13 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sacvit_deploy import (
+    BackendError,
     ImageError,
     OutputError,
     Prediction,
@@ -134,6 +136,48 @@ def test_requests_of_several_alphas_in_one_batch(stages: tuple[StageOne, StageTw
     for path, alpha, answer in zip(PICTURES, alphas, two.predict_batch(requests), strict=False):  # type: ignore[arg-type]
         expected = whole.predict(path, eta=1.0, alpha=alpha)
         assert_same(answer, expected)
+
+
+def test_an_engine_that_fails_at_one_of_several_alphas(
+    monkeypatch: pytest.MonkeyPatch, stages: tuple[StageOne, StageTwo]
+) -> None:
+    one, two = stages
+    requests = [one.predict_batch([PICTURES[0]], eta=1.0, alpha=alpha)[0] for alpha in (0.3, 0.9, 0.3, 0.9)]
+    cascade, most = two.opened.cascade, one.config.num_targets(0.3)
+    real = cascade.stage_two
+
+    def limited(inputs: dict[str, Any]) -> Any:  # as a plan is
+        if inputs["target_features"].shape[1] > most:
+            raise BackendError("the plan takes fewer targets")
+        return real(inputs)
+
+    monkeypatch.setattr(cascade, "stage_two", limited)
+    answers = two.predict_batch(requests)
+    assert [type(answer) for answer in answers] == [Prediction, BackendError] * 2
+    assert str(answers[3]) == f"{PICTURES[0]}: the plan takes fewer targets"
+    assert [getattr(answers[row], "position", None) for row in (1, 3)] == [1, 3]
+    with pytest.raises(BackendError, match="^the plan takes fewer targets"):
+        two.predict_batch(requests[1::2])  # where no call succeeds
+
+
+def test_an_engine_that_fails_at_one_of_several_calls_of_stage_one(
+    monkeypatch: pytest.MonkeyPatch, stages: tuple[StageOne, StageTwo]
+) -> None:
+    one, _ = stages
+    items = one.prepare_batch([PICTURES[0], b"no picture", PICTURES[1]])
+    cascade, calls = one.opened.cascade, []
+    real = cascade.stage_one
+
+    def second_fails(low: Any) -> Any:
+        calls.append(len(low))
+        if len(calls) == 2:
+            raise BackendError("the device is lost")
+        return real(low)
+
+    monkeypatch.setattr(cascade, "stage_one", second_fails)
+    results = one.run_each(items, np.ones(3), [10, 20, 20])
+    assert [type(result) for result in results] == [StageTwoRequest, ImageError, BackendError]
+    assert str(results[2]) == f"{PICTURES[1]}: the device is lost"
 
 
 def test_prepared_images_and_an_array_of_them(stages: tuple[StageOne, StageTwo], whole: SACViT) -> None:

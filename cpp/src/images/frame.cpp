@@ -66,7 +66,11 @@ std::array<Plane, 3> planes_of(const ImageView& view) {
             out[1].data = view.u != nullptr ? view.u : behind(out[0]);
             break;
         case PixelFormat::i420:
-            out[1] = {view.u, view.chroma_pitch != 0 ? view.chroma_pitch : (view.pitch + 1) / 2, half, rows};
+            // Half of it, away from 0: rows from below have a negative pitch.
+            out[1] = {view.u, view.chroma_pitch, half, rows};
+            if (view.chroma_pitch == 0) {
+                out[1].pitch = view.pitch < 0 ? -((1 - view.pitch) / 2) : (view.pitch + 1) / 2;
+            }
             out[1].data = view.u != nullptr ? view.u : behind(out[0]);
             out[2] = out[1];
             out[2].data = view.v != nullptr ? view.v : behind(out[1]);

@@ -24,7 +24,7 @@ from sacvit_deploy.preparing import Preparer
 from sacvit_deploy.request import StageTwoRequest
 from sacvit_deploy.scheduler import Item
 from sacvit_deploy.serving.triton.bls_backend import BlsBackend
-from sacvit_deploy.serving.triton.layout import ALPHA, BUNDLE, ETA, FAILED, NO_TARGET, PRECISION
+from sacvit_deploy.serving.triton.layout import ALPHA, BUNDLE, ETA, FAILED, NO_TARGET, PRECISION, TARGETS
 from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stage_two import StageTwo
 
@@ -50,6 +50,10 @@ class CascadeModel:
         self._utils = utils
         parameters = json.loads(args["model_config"])["parameters"]
         self._defaults = {name: parameters[name]["string_value"] for name in (ETA, ALPHA)}
+        self._targets: tuple[int, int] | None = None
+        if TARGETS in parameters:
+            low, high = map(int, parameters[TARGETS]["string_value"].split())
+            self._targets = low, high
         precision = parameters[PRECISION]["string_value"]
         folder = Path(args["model_repository"], args["model_version"], BUNDLE)
         bundle = open_bundle(folder)
@@ -68,7 +72,8 @@ class CascadeModel:
 
     def _read(self, request: Any) -> Call:
         try:
-            eta, count = read_gate({**self._defaults, **json.loads(request.parameters() or "{}")}, self._config)
+            values = {**self._defaults, **json.loads(request.parameters() or "{}")}
+            eta, count = read_gate(values, self._config, self._targets)
             tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             return Call(self._items(tensors, request.request_id() or "request"), eta, count)
         except SacvitError as error:
@@ -88,7 +93,7 @@ class CascadeModel:
     def _answer(self, calls: Sequence[Call]) -> None:
         """Run stage 1 on all images, and stage 2 on those of them that continue.
 
-        Where a stage's model fails, that is the answer of the images that needed it.
+        Where a stage's model fails, that is the answer of the images that needed it; here, where it fails for every M.
         """
         items = [item for call in calls for item in call.items]
         etas = np.array([call.eta for call in calls for _ in call.items])
@@ -119,15 +124,24 @@ class CascadeModel:
         return utils.InferenceResponse([utils.Tensor(name, outputs[name]) for name in outputs if name in wanted])
 
 
-def read_gate(values: dict[str, Any], config: ModelConfig) -> tuple[float, int]:
-    """Return eta and M of a request's parameters, numbers or text. Raises UsageError."""
+def read_gate(values: dict[str, Any], config: ModelConfig, targets: tuple[int, int] | None = None) -> tuple[float, int]:
+    """Return eta and M of a request's parameters, numbers or text. Raises UsageError.
+
+    targets: the least and the most M that stage 2's plan takes; None where any will do.
+    """
     numbers = {}
     for name in (ETA, ALPHA):
         try:
             numbers[name] = float(values[name])
         except (TypeError, ValueError) as error:
             raise UsageError(f"the parameter {name} is {values[name]!r:.80}; it must be a number") from error
-    return check_eta(numbers[ETA]), config.num_targets(numbers[ALPHA])
+    count = config.num_targets(numbers[ALPHA])
+    if targets is not None and not targets[0] <= count <= targets[1]:
+        raise UsageError(
+            f"alpha is {numbers[ALPHA]:g}, which makes {count} targets, and the plans take {targets[0]} to "
+            f"{targets[1]}; give another alpha"
+        )
+    return check_eta(numbers[ETA]), count
 
 
 def output_tensors(answers: Sequence[Prediction | SacvitError], count: int, classes: int) -> dict[str, Array]:

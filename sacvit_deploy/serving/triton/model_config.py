@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import Sizes, TensorContract, element_type, engine_contract
-from sacvit_deploy.serving.triton.layout import ALPHA, BACKEND, CASCADE, ETA, PRECISION, ROLE, THREADS
+from sacvit_deploy.serving.triton.layout import ALPHA, BACKEND, CASCADE, ETA, PRECISION, ROLE, TARGETS, THREADS
 from sacvit_deploy.serving.triton.pbtxt import Message, Name, Value, entries
 
 TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8", "int64": "TYPE_INT64"}
@@ -47,12 +47,21 @@ def stage_config(role: str, config: ModelConfig, precision: str, serving: Servin
     }
 
 
-def cascade_config(config: ModelConfig, precision: str, eta: float, alpha: float, serving: Serving) -> Message:
-    """Return the config of the model that clients call. eta, alpha: for requests that name none.
+def cascade_config(
+    config: ModelConfig,
+    precision: str,
+    eta: float,
+    alpha: float,
+    serving: Serving,
+    targets: tuple[int, int] | None = None,
+) -> Message:
+    """Return the config of the model that clients call.
 
-    It has no warm-up: that would call the stages, which Triton may load after it. They warm up themselves.
+    eta, alpha: for requests that name none. targets: the least and the most M of plans; None where any M will do.
+    The model has no warm-up: that would call the stages, which Triton may load after it. They warm up themselves.
     """
     side, classes = config.geometry.image_size, config.geometry.classes
+    limits = {} if targets is None else {TARGETS: f"{targets[0]} {targets[1]}"}
 
     def tensor(name: str, kind: str, *dims: int, **more: Value) -> Message:
         return {"name": name, "data_type": Name(kind), "dims": list(dims), **more}
@@ -74,7 +83,7 @@ def cascade_config(config: ModelConfig, precision: str, eta: float, alpha: float
             tensor("error", "TYPE_STRING", 1),
         ],
         **_batching(serving),
-        "parameters": _parameters({PRECISION: precision, ETA: repr(eta), ALPHA: repr(alpha)}),
+        "parameters": _parameters({PRECISION: precision, ETA: repr(eta), ALPHA: repr(alpha), **limits}),
     }
 
 

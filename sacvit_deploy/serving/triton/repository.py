@@ -70,7 +70,8 @@ def write_repository(bundle: Bundle, request: RepositoryRequest, folder: Path) -
             (place / FILES[TENSORRT]).write_bytes(hold(plans[0] / entry.path, entry, "build the plans again").data.data)
         else:
             (place / FILES["onnxruntime"]).write_bytes(with_weights_inside(held[role], held.get("weights")))
-    place = _model(folder, CASCADE, cascade_config(config, precision, eta, alpha, request.cascade))
+    targets = (plans[1].targets[0], plans[1].targets[2]) if plans else None
+    place = _model(folder, CASCADE, cascade_config(config, precision, eta, alpha, request.cascade, targets))
     _write_python(place, "cascade_model", "CascadeModel")
     _copy_facts(bundle, place / BUNDLE)
     return request

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import queue
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from sacvit_deploy.images.prefetch import in_batches, prefetch
+from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
+from sacvit_deploy.images.workers import Workers
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -65,3 +69,35 @@ def test_copies_that_wait_are_bounded() -> None:
         return number
 
     assert list(prefetch(range(12), prepare, limit=12, workers=2, claim=claim, held=300)) == list(range(12))
+
+
+def test_no_more_is_taken_once_it_is_stopped() -> None:
+    closed = []
+
+    def numbers() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.append(True)
+
+    taken = UntilFailure(numbers())
+    found = []
+    for number in taken:
+        found.append(number)
+        taken.stopped = number == 2
+    assert found == [0, 1, 2] and taken.taken == 3 and closed == [True]
+
+
+def test_closing_does_not_wait_for_a_call_that_a_thread_took() -> None:
+    """Between a look at the queue and taking from it."""
+    workers = Workers(1)
+
+    class Taken(queue.SimpleQueue[Any]):
+        def empty(self) -> bool:
+            return False
+
+    workers._calls = Taken()
+    closing = threading.Thread(target=workers.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()

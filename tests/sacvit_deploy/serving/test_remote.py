@@ -8,8 +8,7 @@ import pickle
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,9 @@ from sacvit_deploy import (
     SACViT,
     UsageError,
 )
+from sacvit_deploy.connection import TimedSocket
 from sacvit_deploy.request import HEADER
+from tests.answering import HttpAnswer, answering
 from tests.data import record
 from tests.servers import BUNDLE, MISSING, REASON, ROOT, Running, serving
 from tests.soak.answers import TOLERANCE
@@ -33,7 +34,6 @@ from tests.soak.answers import TOLERANCE
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=REASON)
 PICTURES = sorted((ROOT / "examples/pictures").iterdir())
 FIRST = PICTURES[0]
-Reply = tuple[int, bytes]
 
 
 @pytest.fixture(scope="module")
@@ -50,40 +50,6 @@ def whole() -> SACViT:
 def edge(url: str, **options: Any) -> SACViT:
     """Open stage 1 alone, with stage 2 elsewhere."""
     return SACViT(BUNDLE, threads=1, stage_two=url, **{"stage_two_timeout": 60.0, **options})
-
-
-@contextmanager
-def answering(reply: Callable[[int, str], Reply | None]) -> Iterator[str]:
-    """Serve HTTP that answers as `reply` says, from the number of the request and its method; None: never."""
-    count, over = [0], threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            number, count[0] = count[0], count[0] + 1
-            said = reply(number, self.command)
-            if said is None:
-                over.wait(60)
-                return
-            self.send_response(said[0])
-            self.send_header("Content-Length", str(len(said[1])))
-            self.end_headers()
-            self.wfile.write(said[1])
-
-        do_GET = do_POST = answer
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    there = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    there.daemon_threads = True
-    threading.Thread(target=there.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{there.server_port}"
-    finally:
-        over.set()
-        there.shutdown()
-        there.server_close()
 
 
 def assert_same(found: object, expected: object) -> None:
@@ -120,18 +86,27 @@ def test_one_image_more_than_a_request_may_have_and_a_pickle(server: Running, wh
     assert {(result.label, result.stage) for result in results} == {(found.label, 2)}
 
 
+def test_a_server_that_takes_small_bodies_gets_them(whole: SACViT) -> None:
+    with serving("--max-body", "1") as server:  # nine requests; 413 comes before all of a larger body was sent
+        results = edge(server.url, stage_two_retries=0).predict_batch([FIRST] * 20, eta=1.0)
+    expected = whole.predict(FIRST, eta=1.0)
+    for result in results:
+        assert_same(result, expected)
+
+
 def test_a_connection_is_used_again_and_one_that_was_closed_is_no_failure(whole: SACViT) -> None:
     with serving() as first:
         model = edge(first.url, stage_two_retries=0)
         expected = model.predict(FIRST, eta=1.0)
         assert model.opened.remote is not None
-        owner, kept = model.opened.remote._kept
-        assert kept is not None and kept.sock is not None
+        connection = model.opened.remote._connection
+        owner, kept = connection._kept
+        assert kept is not None and isinstance(kept.sock, TimedSocket)
         assert_same(model.predict(FIRST, eta=1.0), expected)
-        assert model.opened.remote._kept == (owner, kept)
-        kept.sock.shutdown(socket.SHUT_RDWR)  # as a server or a router between ends it
+        assert connection._kept == (owner, kept)
+        kept.sock.sock.shutdown(socket.SHUT_RDWR)  # as a server or a router between ends it
         assert_same(model.predict(FIRST, eta=1.0), expected)
-        assert model.opened.remote._kept[1] is not kept
+        assert connection._kept[1] is not kept
 
 
 def test_another_bundle_or_precision_is_refused_at_the_first_request(server: Running) -> None:
@@ -173,16 +148,16 @@ def test_a_server_that_is_silent_is_waited_for_once(whole: SACViT) -> None:
 def test_a_busy_server_is_asked_again(server: Running, whole: SACViT) -> None:
     calls: list[str] = []
 
-    def reply(number: int, method: str) -> Reply:
+    def reply(number: int, method: str) -> HttpAnswer:
         calls.append(method)
         if number in (0, 2):
-            return 503, b'{"error": "the server is stopping"}'
+            return HttpAnswer(503, b'{"error": "the server is stopping"}')
         answer = server.ask("GET", "/stage2") if method == "GET" else None
-        return (200, answer.body) if answer else (400, b'{"error": "a clear refusal"}')
+        return HttpAnswer(200, answer.body) if answer else HttpAnswer(400, b'{"error": "a clear refusal"}')
 
     with answering(reply) as url:
         model = edge(url, stage_two_retries=2)
-        with pytest.raises(RemoteError, match="HTTP 400: a clear refusal"):
+        with pytest.raises(RequestError, match=r"00_clock.*HTTP 400: a clear refusal"):
             model.predict(FIRST, eta=1.0)
     assert calls == ["GET", "GET", "POST", "POST"]  # a refusal is not tried again
 
@@ -202,7 +177,7 @@ def test_a_busy_server_is_asked_again(server: Running, whole: SACViT) -> None:
 )
 def test_answers_of_something_else_are_errors(server: Running, body: bytes, words: str) -> None:
     facts = server.ask("GET", "/stage2").body
-    with answering(lambda number, method: (200, facts if method == "GET" else body)) as url:
+    with answering(lambda number, method: HttpAnswer(200, facts if method == "GET" else body)) as url:
         model = edge(url, stage_two_retries=0)
         (result,) = model.predict_batch([FIRST], eta=1.0)
     assert isinstance(result, RemoteError) and words in str(result), result
@@ -211,7 +186,7 @@ def test_answers_of_something_else_are_errors(server: Running, body: bytes, word
 def test_a_server_that_changed_its_bundle_is_no_fallback(server: Running) -> None:
     facts = server.ask("GET", "/stage2").body
     refusal = json.dumps({"results": [{"error": "of another bundle", "kind": "RequestError"}]}).encode()
-    with answering(lambda number, method: (200, facts if method == "GET" else refusal)) as url:
+    with answering(lambda number, method: HttpAnswer(200, facts if method == "GET" else refusal)) as url:
         (result,) = edge(url, stage_two_fallback="stage_one").predict_batch([FIRST], eta=1.0)
     assert isinstance(result, RequestError) and FIRST.name in str(result)
 
@@ -223,6 +198,11 @@ def test_a_server_that_changed_its_bundle_is_no_fallback(server: Running) -> Non
         {"stage_two": "http://"},
         {"stage_two": "http://user:word@host"},
         {"stage_two": "http://host:port"},
+        {"stage_two": "http://.example:8000"},
+        {"stage_two": "http://" + 64 * "h"},
+        {"stage_two": "http://a host:8000"},
+        {"stage_two": "http://host/gr\xfc\xdfe"},
+        {"stage_two": "http://host/a path"},
         {"stage_two": "http://h", "stage_two_timeout": 0},
         {"stage_two": "http://h", "stage_two_retries": -1},
         {"stage_two_fallback": "silence"},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sacvit_deploy.commands.saving import saved_name
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.sources.arguments import file_source, to_sources
 from sacvit_deploy.sources.frames import ImageFile, Refused, Source
@@ -56,7 +57,8 @@ def test_each_kind(folder: Path) -> None:
     assert only("http://host/a.JPG?x=.mp4") == WebImage("http://host/a.JPG?x=.mp4")
     assert only("https://host/clip.mp4") == Recording("https://host/clip.mp4", "https://host/clip.mp4")
     assert only("http://host/live.m3u8") == Stream("http://host/live.m3u8")
-    assert only("HTTP://host/whatever") == Stream("HTTP://host/whatever")  # alone, it may be one
+    assert only("HTTP://host/whatever") == Stream("http://host/whatever")  # alone, it may be one
+    assert only("HTTP://host/clip.mp4") == Recording("http://host/clip.mp4", "http://host/clip.mp4")
     assert to_sources(["http://host/whatever", "a.jpg"], print)[0] == WebImage("http://host/whatever")
 
 
@@ -127,6 +129,38 @@ def test_a_list(folder: Path) -> None:
     assert only("@sub/list") == ImageFile(Path("sub/../a.jpg"))
     (folder / "cameras.txt").write_text("3")
     assert only("cameras.txt") == Camera("3")
+
+
+def test_the_name_of_a_lists_folder_is_no_pattern(folder: Path) -> None:
+    for name in ("x[1]", "x1", "x[1]/sub"):
+        (folder / name).mkdir()
+        shutil.copy("a.jpg", folder / name / "b.jpg")
+    shutil.copy("a.jpg", "x1/only here.jpg")
+    shutil.copy("a.jpg", "x[1]/c[2].jpg")
+    (folder / "x[1]/list.txt").write_text("*.jpg\n**/*.jpg\nsub/**\nc[2].jpg\nsub\nonly here.jpg\n")
+    *found, missing = to_sources(["x[1]/list.txt"], print)
+    first = ["x[1]/b.jpg", "x[1]/c[2].jpg"]
+    expected = [*first, *first, "x[1]/sub/b.jpg", "x[1]/sub/b.jpg", "x[1]/c[2].jpg", "x[1]/sub/b.jpg"]
+    assert found == [ImageFile(Path(name)) for name in expected]
+    assert isinstance(missing, Refused) and missing.name == "only here.jpg"
+
+
+def test_passwords_of_refused_addresses_are_not_shown(folder: Path) -> None:
+    addresses = [
+        "ftp://me@corp:secret@host/a.jpg",
+        "http:/me:secret@host/a.jpg",
+        "http://me:secret@host:99999/a.jpg",
+        "http://me:sec/secret@host/a.jpg",
+        "http://me:secret@[bad/a.jpg",
+        "http://:secret@",
+    ]
+    (folder / "sub").mkdir()
+    (folder / "sub/list.txt").write_text("\n".join(addresses))
+    for address, source in zip(addresses, to_sources(["sub/list.txt"], print), strict=True):
+        assert isinstance(source, Refused)
+        for text in (refusal(address), source.name, str(source.error), refusal(f"@{address}")):
+            assert ":***@" in text and "secret" not in text
+        assert "secret" not in saved_name(source.name)
 
 
 def test_a_bad_line_costs_only_itself(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,26 @@ def test_a_server_that_stalls(server: Server) -> None:
 def test_an_address_may_turn_out_to_be_an_image(server: Server) -> None:
     (frame,) = Stream(server.url("/still")).frames(print)
     assert data_of(frame) == JPEGS[0]
+
+
+def test_an_image_has_its_time_limit_there_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream has none, once its type is known."""
+    monkeypatch.setattr(web, "WHOLE", 0.5)
+
+    def drips(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "image/jpeg")
+        request.end_headers()
+        for _ in range(600):
+            request.wfile.write(b"x")
+            if server.stopping.wait(0.05):
+                return
+
+    server.answers["/drips"] = drips
+    (frame,) = Stream(server.url("/drips")).frames(print)
+    assert data_of(frame) == f"{server.url('/drips')} took longer than 0.5 s, the limit for an image from the web"
+    server.answers["/long"] = motion_jpeg(JPEGS, lambda: server, rate=5, ends=True)
+    assert [data_of(frame) for frame in Stream(server.url("/long")).frames(print)] == JPEGS
 
 
 def test_what_never_begins_is_told_at_once(server: Server) -> None:

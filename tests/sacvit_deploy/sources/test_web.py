@@ -14,7 +14,8 @@ import pytest
 
 from sacvit_deploy.errors import ImageError
 from sacvit_deploy.sources import web
-from sacvit_deploy.sources.web import Download, fetch_image, shown_url
+from sacvit_deploy.sources.addresses import shown_url
+from sacvit_deploy.sources.web import Download, fetch_image
 from tests.web_servers import Answer, Server, pictures, redirects, sends, serving, untrusted
 
 DATA = pictures()[0].read_bytes()

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy import Prediction, SACViT, StageTwoRequest
 from tests.data import record
 
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 serve: Any = pytest.importorskip("ray.serve", reason=WHY)
 
-from sacvit_deploy.ray.deployments import application  # noqa: E402
+from sacvit_deploy.ray.deployments import Call, StageOneReplica, application  # noqa: E402
 from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -146,3 +146,12 @@ def test_a_full_queue_is_refused(port: int) -> None:
         statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(48))]
     assert set(statuses) == {200, 503}
     assert post(port, body)[0] == 200
+
+
+def test_names_that_no_request_can_carry_cost_nobody_an_answer() -> None:
+    image = PICTURES[0].read_bytes()
+    names: list[Any] = ["good", None, 3, "\ud800", "gro\udcdf"]
+    replica = StageOneReplica(str(BUNDLE), {"precision": "int8", "threads": 1})
+    raws = replica._answer([Call(name, image, 1.0) for name in names])
+    found = [StageTwoRequest.from_bytes(raw).source for raw in raws if isinstance(raw, bytes)]
+    assert found == ["good", "None", "3", "\\ud800", "gro\udcdf"]

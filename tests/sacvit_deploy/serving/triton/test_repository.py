@@ -137,7 +137,8 @@ def test_tensorrt_takes_the_plans_and_their_limits(tmp_path: Path) -> None:
     config = (tmp_path / "m/ee/config.pbtxt").read_text()
     assert 'backend: "tensorrt"' in config and "KIND_GPU" in config and 'profile: "1"' in config
     assert "max_batch_size: 16" in config and "TYPE_FP16" in config and "intra_op" not in config
-    assert "max_batch_size: 16" in (tmp_path / "m/sacvit/config.pbtxt").read_text()
+    config = (tmp_path / "m/sacvit/config.pbtxt").read_text()
+    assert "max_batch_size: 16" in config and re.search(r'key: "targets"\s+value {\s+string_value: "1 12"', config)
 
 
 def test_plans_that_do_not_do(tmp_path: Path) -> None:
@@ -158,6 +159,14 @@ def test_a_gate_from_parameters() -> None:
     for wrong in ({"eta": "nan"}, {"eta": None}, {"eta": 1.5}, {"alpha": []}, {"alpha": 0}, {"alpha": "inf"}):
         with pytest.raises(UsageError):
             read_gate({"eta": 0.5, "alpha": 0.5, **wrong}, CONFIG)
+
+
+def test_an_alpha_that_the_plans_do_not_take() -> None:
+    gate = {"eta": 0.5, "alpha": 0.9}
+    count = CONFIG.num_targets(0.9)
+    assert read_gate(gate, CONFIG, (1, count)) == (0.5, count)
+    with pytest.raises(UsageError, match=rf"alpha is 0.9, which makes {count} targets, and the plans take 1 to 12"):
+        read_gate(gate, CONFIG, (1, 12))
 
 
 def test_rows_without_an_answer_are_marked() -> None:
