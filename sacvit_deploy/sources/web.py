@@ -93,14 +93,14 @@ def read_all(response: http.client.HTTPResponse, name: str, most: int | None = N
 
 @contextlib.contextmanager
 def opened(
-    url: str, limit: float = WHOLE, *, endless: bool = False, direct: bool = False
+    url: str, limit: float | None = None, *, endless: bool = False, direct: bool = False
 ) -> Iterator[http.client.HTTPResponse]:
-    """Ask for an address and yield the answer. limit: seconds for all of the block.
+    """Ask for an address and yield the answer. limit: seconds for all of the block; None: WHOLE.
 
     endless: what is sent may go on for ever, unless its type is an image's. direct: from this very address, by no proxy
     and without redirects. Raises ImageError, also for what reading the answer within the block raises.
     """
-    name = shown_url(url)
+    name, limit = shown_url(url), WHOLE if limit is None else limit
     late = f"{name} took longer than {limit:.3g} s, the limit for an image from the web"
     with Watch(limit) as watch:
         try:
