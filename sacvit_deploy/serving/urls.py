@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from urllib.parse import unquote, urlsplit
@@ -17,13 +18,12 @@ ENDS = re.compile(r"[/\\;?#]")
 
 def check_prefix(prefix: str) -> str:
     """Return a prefix that ends a folder's name: `https://host/folder/`. Raises UsageError for another."""
-    parts = urlsplit(prefix)
-    named = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
-    if not named or parts.query or parts.fragment or not prefix.endswith("/"):
-        raise UsageError(
-            f"--allow-url {prefix!r:.80}: give a whole prefix that ends with a slash, https://host/folder/"
-        )
-    return prefix
+    with contextlib.suppress(ValueError):  # brackets without a partner
+        parts = urlsplit(prefix)
+        named = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        if named and not parts.query and not parts.fragment and prefix.endswith("/"):
+            return prefix
+    raise UsageError(f"--allow-url {prefix!r:.80}: give a whole prefix that ends with a slash, https://host/folder/")
 
 
 def allowed(url: str, prefixes: tuple[str, ...]) -> bool:

@@ -98,7 +98,16 @@ def test_other_places_are_not_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["https://host", "https://host/pub", "ftp://host/", "https://me@host/", "https://host/?at=/", "/pub/"]
+    "prefix",
+    [
+        "https://host",
+        "https://host/pub",
+        "ftp://host/",
+        "https://me@host/",
+        "https://host/?at=/",
+        "/pub/",
+        "http://[x/",
+    ],
 )
 def test_a_prefix_ends_with_a_slash(prefix: str) -> None:
     assert check_prefix(PREFIX) == PREFIX
