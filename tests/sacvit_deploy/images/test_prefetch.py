@@ -72,11 +72,13 @@ def test_copies_that_wait_are_bounded() -> None:
 
 
 def test_no_more_is_taken_once_it_is_stopped() -> None:
-    closed = []
+    given, closed = [], []
 
     def numbers() -> Iterator[int]:
         try:
-            yield from itertools.count()
+            for number in itertools.count():
+                given.append(number)
+                yield number
         finally:
             closed.append(True)
 
@@ -85,7 +87,7 @@ def test_no_more_is_taken_once_it_is_stopped() -> None:
     for number in taken:
         found.append(number)
         taken.stopped = number == 2
-    assert found == [0, 1, 2] and taken.taken == 3 and closed == [True]
+    assert found == given == [0, 1, 2] and taken.taken == 3 and closed == [True]
 
 
 def test_closing_does_not_wait_for_a_call_that_a_thread_took() -> None:
