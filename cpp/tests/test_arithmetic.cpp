@@ -211,6 +211,10 @@ void test_devices() {
     }
     REFUSES(usage, "there is one processor", parse_device("cpu:1"));
     EQUAL(device_failure("what else may fail"), "");
+    CHECK(device_failure("FAIL : Failed to load library /a.so with error: libb.so.9: cannot open\n")
+              .find("can't load (libb.so.9: cannot open); CUDA's libraries") != std::string::npos);
+    CHECK(device_failure("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=-1")
+              .find("no NVIDIA GPU") != std::string::npos);
     CHECK(device_failure("... was false. Failed to get a WebGPU adapter: none").find("Vulkan") != std::string::npos);
     CHECK(device_failure("Program Cast requires f16 but the device does not").find("--precision fp32") !=
           std::string::npos);
