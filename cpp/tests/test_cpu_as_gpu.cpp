@@ -2,6 +2,7 @@
 // stay in the provider's memory. It says nothing about a GPU. argv: BUNDLE IMAGES COUNT.
 #include <cstdlib>
 #include <map>
+#include <thread>
 
 #include "device_answers.hpp"
 #include "scheduler.hpp"
@@ -100,6 +101,25 @@ void test_confidence(const std::string& bundle, const std::vector<std::string>& 
     EQUAL(scheduled(cascade, {paths[0]}, exact - 1e-9)[0].stage, 1);
 }
 
+// Two threads on the same engines, batch by batch.
+void test_sharing(const std::string& bundle, const std::vector<std::string>& paths) {
+    const std::vector<std::string> few(paths.begin(), paths.begin() + 3);
+    const Cascade cascade = cascade_on(backend(), bundle, "fp16");
+    const auto expected = scheduled(cascade, few, 1);
+    std::vector<Answer> side;
+    std::thread other([&] { side = scheduled(cascade, few, 1); });
+    const auto here = scheduled(cascade, few, 1);
+    other.join();
+    for (const auto* const actual : {&here, &side}) {
+        EQUAL(actual->size(), few.size());
+        for (std::size_t i = 0; i < std::min(actual->size(), few.size()); ++i) {
+            EQUAL((*actual)[i].stage, 2);
+            CHECK((*actual)[i].probabilities == expected[i].probabilities, few[i]);
+            CHECK((*actual)[i].targets == expected[i].targets, few[i]);
+        }
+    }
+}
+
 }  // namespace
 
 int main(int, char** argv) {
@@ -110,5 +130,6 @@ int main(int, char** argv) {
     test_traffic(cascade_on(backend(), argv[1], "fp32"), paths, false);
     test_traffic(cascade_on(backend(), argv[1], "fp16"), paths, true);
     test_confidence(argv[1], paths);
+    test_sharing(argv[1], paths);
     return check::result();
 }
