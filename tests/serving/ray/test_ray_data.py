@@ -17,8 +17,8 @@ from tests.data import record
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 ray: Any = pytest.importorskip("ray.data", reason=WHY)
 
+from sacvit_deploy.benchmarks.load.local_ray import kill_one, processes  # noqa: E402
 from sacvit_deploy.ray.data import StageOneActor, StageTwoActor, classify  # noqa: E402
-from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
@@ -88,7 +88,7 @@ def test_an_actor_killed_in_the_middle(whole: SACViT) -> None:
             time.sleep(0.02)
             if len(done) == len(rows):
                 return
-        kill("StageTwoActor")
+        kill_one("StageTwoActor")
         killed.set()
 
     thread = threading.Thread(target=kill_later, daemon=True)

@@ -18,8 +18,8 @@ from tests.data import record
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 serve: Any = pytest.importorskip("ray.serve", reason=WHY)
 
+from sacvit_deploy.benchmarks.load.local_ray import kill_one, processes  # noqa: E402
 from sacvit_deploy.ray.deployments import Call, StageOneReplica, application  # noqa: E402
-from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
@@ -117,7 +117,7 @@ def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
 
     def ask(number: int) -> tuple[int, dict[str, Any]]:
         if number == 40:
-            kill("StageTwoReplica")
+            kill_one("StageTwoReplica")
         return post(port, paths[number].read_bytes(), "?eta=1")
 
     with ThreadPoolExecutor(8) as pool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from sacvit_deploy import Prediction, SACViT, StageOne
+from sacvit_deploy.benchmarks.load.processes import kill
+from sacvit_deploy.benchmarks.load.triton_server import TritonServer, triton_server
 from sacvit_deploy.serving.triton.cli_triton import command
 from tests.data import record
 
@@ -23,20 +22,11 @@ WHY = "NOT TESTED: Triton, which pytriton's wheel brings; `make test-serving` in
 pytest.importorskip("pytriton", reason=WHY)
 triton: Any = pytest.importorskip("tritonclient.grpc", reason=WHY)
 
-from tests.serving.triton.server import TritonServer, serving  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
 PICTURES = sorted((record.ROOT / "examples/pictures").iterdir())
 LIMIT = 120.0  # seconds for one answer on a loaded machine
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +35,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     options = ["--backend", "python", "--precision", "int8", "--delay-sac", "0.02"]
     done = CliRunner().invoke(command, [str(BUNDLE), "--out", str(folder / "models"), *options])
     assert done.exit_code == 0, done.output
-    http, grpc = free_ports(2)
-    with serving(folder / "models", folder, (http, grpc)) as running:
+    with triton_server(folder / "models", folder) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(server: TritonServer) -> Any:
-    return triton.InferenceServerClient(server.grpc)
+    return triton.InferenceServerClient(f"127.0.0.1:{server.grpc}")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +144,14 @@ def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
 
 
 def test_the_client_example(server: TritonServer) -> None:
-    script = [sys.executable, str(record.ROOT / "examples/triton_client.py"), "--url", server.grpc, "--eta", "1"]
+    script = [
+        sys.executable,
+        str(record.ROOT / "examples/triton_client.py"),
+        "--url",
+        f"127.0.0.1:{server.grpc}",
+        "--eta",
+        "1",
+    ]
     images = [str(PICTURES[1]), str(record.ROOT / "pyproject.toml")]
     done = subprocess.run([*script, *images], capture_output=True, text=True, timeout=LIMIT)
     first, second = done.stdout.splitlines()
@@ -174,7 +170,7 @@ def test_a_replica_killed_in_the_middle(client: Any, server: TritonServer, whole
 
     def ask(number: int) -> Any:
         if number == 20:
-            os.kill(stub, signal.SIGKILL)
+            kill(stub)
         try:
             return client.infer("sacvit", [encoded([paths[number].read_bytes()])], client_timeout=LIMIT)
         except triton.InferenceServerException as error:
