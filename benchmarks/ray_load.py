@@ -10,6 +10,7 @@ which must refuse (503) instead of growing. Ends with 1 for a lost, swapped or w
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main(bundle: Path, folder: Path, count: int, connections: int, threads: int,
     pictures = read_pictures(SACViT(bundle, threads=threads, precision=precision), folder)
     how = (str(bundle), "--precision", precision, "--cpus", CPUS, "--stage-one", "1")
     kill_two = partial(kill_one, "StageTwoReplica")
-    loads = [
+    loads: list[tuple[str, tuple[str, ...], int, Collection[int], Callable[[], object]]] = [
         ("load", how, count, (), lambda: None),
         ("the replica of stage 2 killed", how, count // 2, FAILED, kill_two),
         (
@@ -50,7 +51,7 @@ def main(bundle: Path, folder: Path, count: int, connections: int, threads: int,
     failed = False
     with local_ray() as address:
         for title, arguments, part, may_fail, midway in loads:
-            with ray_example(address, *free_ports(1), *arguments) as server:
+            with ray_example(address, free_ports(1)[0], *arguments) as server:
                 outcome = load(server, pictures, part, connections, may_fail, midway)
             report(title, outcome, connections)
             failed = failed or bool(outcome.wrong)

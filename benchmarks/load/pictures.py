@@ -21,11 +21,11 @@ class Pictures:
     expected: dict[str, Prediction | None]
 
 
-def read_pictures(model: SACViT, folder: Path, eta: float | None = None) -> Pictures:
-    """Read a folder's images, add three that are none, and ask the model for each. eta: None for the bundle's."""
+def read_pictures(model: SACViT, folder: Path, **gate: float) -> Pictures:
+    """Read a folder's images, add three that are none, and ask the model for each. gate: `predict`'s eta and alpha."""
     paths = [Path(path) for path in expand((str(folder),), click.echo)]
     files = {path.name: path.read_bytes() for path in paths}
     half = next(iter(files.values()))
     bad = dict(zip(BAD, (b"", b"no picture", half[: len(half) // 2]), strict=True))
-    expected: dict[str, Prediction | None] = {path.name: model.predict(path, eta=eta) for path in paths}
+    expected: dict[str, Prediction | None] = {path.name: model.predict(path, **gate) for path in paths}
     return Pictures({**files, **bad}, {**expected, **dict.fromkeys(BAD)})
