@@ -2,9 +2,9 @@
 
 `python -m sacvit_deploy.benchmarks.ray_scaling BUNDLE FOLDER` starts Ray on this machine, and examples/ray_serve.py
 with up to two replicas of each stage and delays of a few seconds; then images come from --connections connections, all
-of which continue, with nearly all tokens, until there are two replicas of stage 2, and for --seconds more; then none come, until there is one.
-Prints what Serve says at each change. Ends with 1 if it does not scale both ways, or for a lost, swapped or wrong
-answer. `make test-serving` makes an environment in which it runs.
+of which continue, with nearly all tokens, until there are two replicas of stage 2, and for --seconds more; then none
+come, until there is one. Prints what Serve says at each change. Ends with 1 if it does not scale both ways, or for a
+lost, swapped or wrong answer. `make test-serving` makes an environment in which it runs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sacvit_deploy.benchmarks.load.options import load_options
 from sacvit_deploy.benchmarks.load.pictures import Pictures, read_pictures
 from sacvit_deploy.benchmarks.load.ports import free_ports
 from sacvit_deploy.benchmarks.load.ray_example import STAGES, ray_example, replicas
-from sacvit_deploy.benchmarks.load.wires import STAGE_TWO, STAGE_TWO_GATE
+from sacvit_deploy.benchmarks.load.wires import ALPHA, ETA, STAGE_TWO
 from sacvit_deploy.errors import BackendError
 
 LIMIT = 180.0  # seconds for each way
@@ -66,7 +66,7 @@ def main(
     if threads != 1:
         raise click.UsageError("the engines of examples/ray_serve.py have one thread each")
     model = SACViT(bundle, threads=threads, precision=precision)
-    outcome = scale(bundle, read_pictures(model, folder, **STAGE_TWO_GATE), precision, connections, seconds, click.echo)
+    outcome = scale(bundle, read_pictures(model, folder, ETA, ALPHA), precision, connections, seconds, click.echo)
     report("load", outcome, connections)
     sys.exit(bool(outcome.wrong))
 
@@ -76,7 +76,7 @@ def scale(
 ) -> Outcome:
     """Put a load on the example until stage 2 has two replicas and for `seconds` more, then wait until it has one.
 
-    pictures: with the answers for STAGE_TWO_GATE. Raises BackendError where it does not scale.
+    pictures: with the answers for ETA and ALPHA. Raises BackendError where it does not scale.
     """
     how = (str(bundle), "--precision", precision, "--cpus", "0.25", "--stage-one", "2", "--stage-two", "2", *SCALING)
     stop = threading.Event()

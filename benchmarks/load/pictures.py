@@ -21,11 +21,11 @@ class Pictures:
     expected: dict[str, Prediction | None]
 
 
-def read_pictures(model: SACViT, folder: Path, **gate: float) -> Pictures:
-    """Read a folder's images, add three that are none, and ask the model for each. gate: `predict`'s eta and alpha."""
+def read_pictures(model: SACViT, folder: Path, eta: float | None = None, alpha: float | None = None) -> Pictures:
+    """Read a folder's images, add three that are none, and ask the model for each. eta, alpha: `predict`'s."""
     paths = [Path(path) for path in expand((str(folder),), click.echo)]
     files = {path.name: path.read_bytes() for path in paths}
     half = next(iter(files.values()))
     bad = dict(zip(BAD, (b"", b"no picture", half[: len(half) // 2]), strict=True))
-    expected: dict[str, Prediction | None] = {path.name: model.predict(path, **gate) for path in paths}
+    expected: dict[str, Prediction | None] = {path.name: model.predict(path, eta=eta, alpha=alpha) for path in paths}
     return Pictures({**files, **bad}, {**expected, **dict.fromkeys(BAD)})

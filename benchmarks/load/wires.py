@@ -78,7 +78,7 @@ def read_triton(status: int, answer: Any) -> Reply:
 
 SERVE = Wire(lambda name, data: Asked(f"/predict?source={quote(name)}", data, {}), read_prediction)
 # Of Ray: all images continue, with nearly all tokens, so that most of the work is stage 2's.
-STAGE_TWO_GATE = {"eta": 1.0, "alpha": 0.9}
-STAGE_TWO = Wire(lambda name, data: Asked(f"/?eta=1&alpha=0.9&name={quote(name)}", data, {}), read_prediction)
+ETA, ALPHA = 1.0, 0.9
+STAGE_TWO = Wire(lambda name, data: Asked(f"/?eta={ETA}&alpha={ALPHA}&name={quote(name)}", data, {}), read_prediction)
 RAY = Wire(lambda name, data: Asked(f"/?name={quote(name)}", data, {}), read_prediction)
 TRITON = Wire(ask_triton, read_triton)
