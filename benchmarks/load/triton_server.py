@@ -91,7 +91,7 @@ def triton_server(repository: Path, folder: Path) -> Iterator[TritonServer]:
     command = [
         str(wheel / "bin/tritonserver"), f"--model-repository={repository}", f"--backend-directory={backends}",
         "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
-        "--metrics-address=127.0.0.1", f"--metrics-port={ports[2]}", "--exit-timeout-secs=10",
+        "--metrics-address=127.0.0.1", f"--metrics-port={ports[2]}", "--exit-timeout-secs=3",
         f"--backend-config=python,shm-region-prefix-name={shared}",
     ]  # fmt: skip
     with log.open("wb") as output:

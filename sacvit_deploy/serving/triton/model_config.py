@@ -38,15 +38,16 @@ def stage_config(
     config: ModelConfig,
     precision: str,
     serving: Serving,
-    targets: int | None = None,
     optional: Collection[str] = (),
+    targets: int | None = None,
 ) -> Message:
     """Return the config of a stage's model, `ee` or `sac`. The first dimension, the batch, is Triton's own.
 
-    targets: M of the warm-up; None takes the model's. optional: those of the contract's optional outputs to list.
+    optional: those of the contract's optional outputs that a plan gives: Triton's TensorRT needs every output's buffer,
+    its ONNX Runtime also takes configs with fewer. targets: M of the warm-up; None takes the model's.
     """
     contract = engine_contract(role, config)
-    outputs = {**contract.outputs, **{name: contract.optional[name] for name in optional}}
+    outputs = {**contract.outputs, **{name: contract.optional[name] for name in contract.optional if name in optional}}
     sizes = [Sizes(size, *_split(config, targets)) for size in sorted({1, serving.batch})]
     parameters = {PRECISION: precision, ROLE: role, BACKEND: "onnxruntime", THREADS: str(serving.threads)}
     if serving.backend != "python":

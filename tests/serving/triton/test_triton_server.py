@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import queue
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT, StageOne
 from sacvit_deploy.benchmarks.load.processes import kill
@@ -27,12 +30,15 @@ pytestmark = [pytest.mark.serving, pytest.mark.slow]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
 PICTURES = sorted((record.ROOT / "examples/pictures").iterdir())
 LIMIT = 120.0  # seconds for one answer on a loaded machine
+PIXELS, MEMORY = 30_000_000, 90  # of an image; MB
+QUEUE = 40  # requests that may wait for `sacvit`
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("triton")
     options = ["--backend", "python", "--precision", "int8", "--delay-sac", "0.02"]
+    options += ["--max-pixels", f"{PIXELS}", "--max-memory", f"{MEMORY}", "--max-queue", f"{QUEUE}"]
     done = CliRunner().invoke(command, [str(BUNDLE), "--out", str(folder / "models"), *options])
     assert done.exit_code == 0, done.output
     with triton_server(folder / "models", folder) as running:
@@ -117,6 +123,43 @@ def test_a_bad_image_costs_its_own_row_and_a_bad_request_itself(client: Any, who
     ):
         with pytest.raises(triton.InferenceServerException, match=words):
             client.infer("sacvit", inputs, parameters=gate, client_timeout=LIMIT)
+
+
+def png(mode: str, side: int) -> bytes:
+    """Return a black square as a file."""
+    file = io.BytesIO()
+    Image.new(mode, (side, side)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def test_an_image_over_the_limits_costs_its_own_row(client: Any, whole: SACViT) -> None:
+    """One has too many pixels, the other one fewer, which would take too much memory."""
+    good = PICTURES[0].read_bytes()
+    files = [png("1", 5500), good, png("RGB", 5000), good]
+    result = client.infer("sacvit", [encoded(files)], client_timeout=LIMIT)
+    pixels, _, memory, _ = [error.decode() for error in result.as_numpy("error")[:, 0]]
+    assert "pixels" in pixels and "30,000,000" in pixels and "MB" in memory and "MB" not in pixels, (pixels, memory)
+    assert result.as_numpy("stage")[:, 0].tolist() == [0, whole.predict(good).stage] * 2
+    with pytest.raises(triton.InferenceServerException, match="pixels"):
+        client.infer("sacvit", [encoded(files[:1])], client_timeout=LIMIT)
+
+
+def test_more_than_may_wait_is_refused_at_once(client: Any, whole: SACViT) -> None:
+    path = PICTURES[0]
+    expected = whole.predict(path)
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    count = 400
+    for _ in range(count):
+        tensors = [encoded([path.read_bytes()])]
+        client.async_infer("sacvit", tensors, lambda result, error: done.put(error or result), client_timeout=LIMIT)
+    results = [done.get(timeout=LIMIT) for _ in range(count)]
+    refused = [result for result in results if isinstance(result, triton.InferenceServerException)]
+    assert {error.status() for error in refused} == {"StatusCode.UNAVAILABLE"}
+    assert all("maximum queue size" in error.message() for error in refused)
+    for result in results:
+        if not isinstance(result, triton.InferenceServerException):
+            assert_same(result, [expected])
+    assert count > len(refused) > 0
 
 
 def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
