@@ -3,8 +3,8 @@
 `python -m sacvit_deploy.benchmarks.ray_scaling BUNDLE FOLDER` starts Ray on this machine, and examples/ray_serve.py
 with up to two replicas of each stage and delays of a few seconds; then images come from --connections connections, all
 of which continue, with nearly all tokens, until there are two replicas of stage 2, and for --seconds more; then none
-come, until there is one. Prints what Serve says at each change. Ends with 1 if it does not scale both ways, or for a
-lost, swapped or wrong answer. `make test-serving` makes an environment in which it runs.
+come, until both stages have one. Prints what Serve says at each change. Ends with 1 if it does not scale both ways, or
+for a lost, swapped or wrong answer. `make test-serving` makes an environment in which it runs.
 """
 
 from __future__ import annotations
@@ -38,22 +38,34 @@ class Watch:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say, self._start, self._last = say, time.monotonic(), ""
-        say("seconds  replicas running (processes): stage 1, stage 2")
+        say("seconds  replicas running (processes) of stage 1 and of stage 2")
 
-    def until(self, count: int, more: float = 0.0) -> None:
-        """Watch until so many replicas of stage 2 run, and for `more` seconds. Raises BackendError after LIMIT."""
-        end, reached = time.monotonic() + LIMIT, False
+    def event(self, text: str) -> None:
+        """Print what happens."""
+        self._say(f"{time.monotonic() - self._start:7.0f}  {text}")
+
+    def until(self, reached: Callable[[int, int], bool], more: float = 0.0) -> None:
+        """Watch until the replicas of both stages are so many, and for `more` seconds.
+
+        Raises BackendError after LIMIT.
+        """
+        end, done = time.monotonic() + LIMIT, False
         while time.monotonic() < end:
             found = replicas()
             line = "  ".join(f"{running} ({started})" for running, started in (found[name] for name in STAGES))
             if line != self._last:
-                self._say(f"{time.monotonic() - self._start:7.0f}  {line}")
+                self.event(line)
                 self._last = line
-            if found["StageTwoReplica"][0] == count and not reached:
-                end, reached = time.monotonic() + more, True
+            if not done and reached(*(found[name][0] for name in STAGES)):
+                end, done = time.monotonic() + more, True
             time.sleep(0.5)
-        if not reached:
-            raise BackendError(f"after {LIMIT:.0f} s there are not {count} replicas of stage 2, but {self._last}")
+        if not done:
+            raise BackendError(f"after {LIMIT:.0f} s the replicas are {self._last}")
+
+
+def both_one(one: int, two: int) -> bool:
+    """Tell whether each stage has one replica."""
+    return (one, two) == (1, 1)
 
 
 @click.command(help=__doc__)
@@ -74,7 +86,7 @@ def main(
 def scale(
     bundle: Path, pictures: Pictures, precision: str, connections: int, seconds: float, say: Callable[[str], object]
 ) -> Outcome:
-    """Put a load on the example until stage 2 has two replicas and for `seconds` more, then wait until it has one.
+    """Put a load on the example until stage 2 has two replicas and for `seconds` more, then wait until both have one.
 
     pictures: with the answers for ETA and ALPHA. Raises BackendError where it does not scale.
     """
@@ -82,16 +94,17 @@ def scale(
     stop = threading.Event()
     with local_ray() as address, ray_example(address, free_ports(1)[0], *how, wire=STAGE_TWO) as server:
         watch = Watch(say)
-        watch.until(1)
+        watch.until(both_one)
+        watch.event("the load begins")
         with ThreadPoolExecutor(1) as pool:
             loaded = pool.submit(load, server, pictures, sys.maxsize, connections, stop=stop)
             try:
-                watch.until(2, seconds)
+                watch.until(lambda one, two: two == 2, seconds)
             finally:
                 stop.set()
             outcome = loaded.result()
-        say("the load ends")
-        watch.until(1)
+        watch.event("the load ends")
+        watch.until(both_one)
     return outcome
 
 

@@ -85,7 +85,7 @@ class CascadeActor:
         **how: Any,
     ) -> None:
         self._model, self._column = SACViT(bundle, threads=threads, **how), column
-        self._how = {"eta": eta, "alpha": alpha, "batch_size": batch_size, "workers": threads}
+        self._how: dict[str, Any] = {"eta": eta, "alpha": alpha, "batch_size": batch_size, "workers": threads}
 
     def __call__(self, table: Any) -> Any:
         """Answer a table's images. Raises UsageError where it has none, BackendError."""
