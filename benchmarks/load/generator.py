@@ -119,10 +119,11 @@ def load(
     start = time.perf_counter()
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):
-        outcome.memory.append(server.memory())
-        outcome.queue = max(server.queue(), outcome.queue)
-        time.sleep(WATCHED)
+    for thread in threads:
+        while thread.is_alive():
+            outcome.memory.append(server.memory())
+            outcome.queue = max(server.queue(), outcome.queue)
+            thread.join(WATCHED)
     outcome.wall = time.perf_counter() - start
     return outcome
 

@@ -133,17 +133,20 @@ def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
 
 
 def test_a_full_queue_is_refused(port: int) -> None:
-    """The last test, as it replaces the application: what can't wait gets a 503, and nothing is lost."""
+    """The last test on it, as it replaces the application: what can't wait gets a 503, and nothing is lost.
+
+    With batches of one image 16 are in the router's work and 8 may wait for it, 8 for the one that stage 1 has in work.
+    """
     half = {"ray_actor_options": {"num_cpus": 0.5}}
-    narrow = {**half, "max_ongoing_requests": 1, "max_queued_requests": 1}
+    narrow = {**half, "max_ongoing_requests": 1}
     deployed = application(
         BUNDLE, stage_one=narrow, stage_two=half, router={"ray_actor_options": {"num_cpus": 0}},
         batch=1, delay=0, threads=1, precision="int8", backend="onnxruntime",
     )  # fmt: skip
     serve.run(deployed, route_prefix="/")
     body = PICTURES[0].read_bytes()
-    with ThreadPoolExecutor(16) as pool:
-        statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(48))]
+    with ThreadPoolExecutor(48) as pool:
+        statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(96))]
     assert set(statuses) == {200, 503}
     assert post(port, body)[0] == 200
 
