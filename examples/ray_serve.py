@@ -6,6 +6,7 @@ Then: curl --data-binary @image.jpg 'http://127.0.0.1:8000/?eta=0.6'
 from __future__ import annotations
 
 import argparse
+import signal
 import threading
 from typing import Any
 
@@ -31,7 +32,7 @@ def scaled(most: int, ongoing: int, options: argparse.Namespace) -> dict[str, An
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(
         description="Serve a bundle on Ray Serve.", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -62,11 +63,12 @@ def main() -> None:
         precision=options.precision,
     )
     serve.run(app, name="sacvit", route_prefix="/")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     print(f"http://{options.host}:{options.port}/ answers; Ctrl-C ends it", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        serve.shutdown()
+    stop.wait()
+    serve.shutdown()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ def ray_example(address: str, port: int, *arguments: str, wire: Wire = RAY) -> I
                 raise BackendError(f"{PROGRAM.name} did not start:\n{log.read()[-6000:]}")
             yield Server(port, wire, used_memory)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             try:
                 process.wait(TIMEOUT)
             finally:

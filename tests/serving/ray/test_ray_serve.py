@@ -19,6 +19,8 @@ WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 serve: Any = pytest.importorskip("ray.serve", reason=WHY)
 
 from sacvit_deploy.benchmarks.load.local_ray import kill_one, processes  # noqa: E402
+from sacvit_deploy.benchmarks.load.ports import free_ports  # noqa: E402
+from sacvit_deploy.benchmarks.load.ray_example import ray_example  # noqa: E402
 from sacvit_deploy.ray.deployments import Call, StageOneReplica, application  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -33,20 +35,11 @@ def whole() -> SACViT:
 
 
 @pytest.fixture(scope="module")
-def port(ray_cluster: None) -> Iterator[int]:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = int(free.getsockname()[1])
-    serve.start(http_options={"host": "127.0.0.1", "port": number})
-    half = {"ray_actor_options": {"num_cpus": 0.5}}
-    deployed = application(
-        BUNDLE, stage_one=half, stage_two=half, router={"ray_actor_options": {"num_cpus": 0}},
-        threads=1, precision="int8", backend="onnxruntime",
-    )  # fmt: skip
-    serve.run(deployed, route_prefix="/")
-    yield number
-    serve.shutdown()
+def port(ray_cluster: str) -> Iterator[int]:
+    """The port of examples/ray_serve.py, one replica of each stage."""
+    replicas = ("--cpus", "0.5", "--stage-one", "1", "--stage-two", "1")
+    with ray_example(ray_cluster, free_ports(1)[0], str(BUNDLE), "--precision", "int8", *replicas) as server:
+        yield server.port
 
 
 def post(port: int, body: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
@@ -100,7 +93,7 @@ def test_a_load_of_good_and_bad_images(port: int, whole: SACViT) -> None:
         return post(port, PICTURES[number % 40].read_bytes(), f"?eta={etas[number % 3]}&name={number}")
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(ask, range(300)))
+        answers = list(pool.map(ask, range(150)))
     for number, (status, answer) in enumerate(answers):
         if number % 7 == 3:
             assert status == 400 and f"bad-{number} " in answer["error"]
@@ -112,7 +105,7 @@ def test_a_load_of_good_and_bad_images(port: int, whole: SACViT) -> None:
 def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
     """Every request gets one answer, the right one, or a 503; then another replica is there."""
     known = dict(zip(PICTURES, whole.predict_batch(PICTURES, eta=1.0), strict=True))
-    paths = [PICTURES[number % 40] for number in range(120)]
+    paths = [PICTURES[number % 40] for number in range(80)]
     before = processes("StageTwoReplica")
 
     def ask(number: int) -> tuple[int, dict[str, Any]]:
@@ -143,7 +136,8 @@ def test_a_full_queue_is_refused(port: int) -> None:
         BUNDLE, stage_one=narrow, stage_two=half, router={"ray_actor_options": {"num_cpus": 0}},
         batch=1, delay=0, threads=1, precision="int8", backend="onnxruntime",
     )  # fmt: skip
-    serve.run(deployed, route_prefix="/")
+    serve.delete("sacvit")
+    serve.run(deployed, name="narrow", route_prefix="/")
     body = PICTURES[0].read_bytes()
     with ThreadPoolExecutor(48) as pool:
         statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(96))]
