@@ -20,6 +20,7 @@ from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import check_threads, usable_cores
+from sacvit_deploy.device_answers import DeviceAnswers, answer_tensors
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
@@ -222,6 +223,17 @@ class SACViT:
         size = max(1, len(sources))
         workers = 1 if size == 1 else None
         return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=workers, channels=channels))
+
+    def predict_tensors(self, images: Any, *, eta: float | None = None, alpha: float | None = None) -> DeviceAnswers:
+        """Classify images that are on the model's GPU as `predict_batch` does, and leave the logits there, too.
+
+        images: a tensor [B,S,S,3] uint8 of torch or any library with DLPack, resized and cropped as the model wants
+        it. What `logits` of the answers is, the same libraries take in place: `torch.from_dlpack(answers.logits)`.
+        Raises UsageError, also for a model that is not on a GPU, or on one by WebGPU; BackendError.
+        """
+        opened = self.opened
+        eta = check_eta(opened.eta if eta is None else eta)
+        return answer_tensors(opened, images, eta=eta, count=opened.config.num_targets(alpha))
 
     def stream(
         self,
