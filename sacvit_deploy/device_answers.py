@@ -62,7 +62,7 @@ def pool_of(opened: OpenedModel, images: Any) -> ContextPool:
     if not opened.pools:
         raise UsageError(f"predict_tensors is for models on a GPU, and this one runs on {device}; call predict_batch")
     if all(pool.device.memory.dlpack_device is None for pool in opened.pools):
-        raise UsageError(f"the tensors of {device} can't be shared with other libraries; call predict_batch")
+        raise UsageError(f"{device}: its tensors can't be shared with other libraries; call predict_batch")
     raise UsageError(
         f"predict_tensors takes a tensor that is on the model's GPU ({device}), not this {type(images).__name__}; call "
         "predict_batch for other images"
