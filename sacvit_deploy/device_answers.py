@@ -8,10 +8,11 @@ from typing import Any
 
 from sacvit_deploy.device.exported import ExportedTensor
 from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.gate import finish, gate
 from sacvit_deploy.images.scaled import BorrowedImage
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Answer, Item, finish, gate
 from sacvit_deploy.stages.context_pool import ContextPool
 
 

@@ -16,10 +16,11 @@ from sacvit_deploy.images.pixel_arrays import Channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
 from sacvit_deploy.images.scaled import BorrowedImage
 from sacvit_deploy.images.sources import HELD, AnySource, claim
+from sacvit_deploy.item import Item
 from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import PlacedPreparer
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.interchange import refusal
 
 BATCH = 64  # images of an engine call unless given

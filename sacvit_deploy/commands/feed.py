@@ -11,7 +11,7 @@ from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.reading import is_open_file, read_open
 from sacvit_deploy.images.sources import AnySource, Claimed
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from sacvit_deploy.sources.frames import Frame, ImageFile, Note, Source
 
 Prepare = Callable[[AnySource], Item]
