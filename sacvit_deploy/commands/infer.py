@@ -16,8 +16,10 @@ from sacvit_deploy.commands.answering import BATCH, DELAY, FILES_DELAY, Asked, a
 from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
+from sacvit_deploy.opened import FALLBACKS, Opening
 from sacvit_deploy.sources.arguments import to_sources
 from sacvit_deploy.sources.frames import Kind, Source
 from sacvit_deploy.sources.reconnect import ATTEMPTS
@@ -62,6 +64,29 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Attempts after a stream broke.",
 )
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of videos, pipes and live sources: answer each Nth frame.",
+)
+@click.option("--stage-two", metavar="URL", help="Run stage 1 here, and stage 2 on the `sacvit serve` at this address.")
+@click.option(
+    "--stage-two-timeout",
+    type=click.FloatRange(min=0, max=3600, min_open=True),
+    help=f"Seconds for one try.  [default: {Opening.stage_two_timeout:g}]",
+)
+@click.option(
+    "--stage-two-retries",
+    type=click.IntRange(0, 100),
+    help=f"Further tries.  [default: {Opening.stage_two_retries}]",
+)
+@click.option(
+    "--stage-two-fallback",
+    type=click.Choice(FALLBACKS),
+    help=f"What stands in where it gives no answer.  [default: {Opening.stage_two_fallback}]",
+)
 @click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
 @backend_options
@@ -70,9 +95,10 @@ def command(
     eta: float | None,
     alpha: float | None,
     reconnect: int,
+    every: int,
     scaled: bool,
     bundle: str | None,
-    **options: Any,  # of `Asked`, and of `backend_options`
+    **options: Any,  # of `Asked`, of `backend_options`, and of stage 2
 ) -> int:
     """Classify the images that each SOURCE gives:
 
@@ -100,17 +126,21 @@ def command(
             note_to_user(text)
 
     asked = Asked(**{each.name: options.pop(each.name) for each in fields(Asked)})
-    found = to_sources(sources, note, reconnect)
+    how = {name: value for name, value in options.items() if value is not None}  # the others are SACViT's defaults
+    if "stage_two" not in how and (lone := [name for name in how if name.startswith("stage_two_")]):
+        raise UsageError(f"--{lone[0].replace('_', '-')} goes with --stage-two, which names the server")
+    found = to_sources(sources, note, reconnect, every)
     asked.check(found)
     folder = Path(bundle) if bundle else find_bundle(files_of(found))
     few = len(found) <= FEW and all(source.kind is Kind.IMAGE for source in found)
     start = perf_counter()
     with progress.doing(f"opening {folder}"):
-        model = SACViT(folder, weights="mapped" if few else "packed", scaled=scaled, **options)
+        model = SACViT(folder, weights="mapped" if few else "packed", scaled=scaled, **how)
     eta = model.eta if eta is None else check_eta(eta)
     alpha = model.config.method.alpha if alpha is None else alpha
     model.config.num_targets(alpha)  # an impossible alpha fails here
     title = f"{folder}: {model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
+    title += f"; stage 2 at {how['stage_two']}" if "stage_two" in how else ""
     seconds = perf_counter() - start
     return answer(model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note)
 
