@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -20,9 +21,11 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.opened import FALLBACKS, Opening
+from sacvit_deploy.ray.files import Actors, FileStream, begin_files, connect
 from sacvit_deploy.sources.arguments import to_sources
 from sacvit_deploy.sources.frames import Kind, Source
 from sacvit_deploy.sources.reconnect import ATTEMPTS
+from sacvit_deploy.stream import Stream
 
 FEW = 8  # images, up to which packing the weights takes longer than it saves
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -87,6 +90,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Choice(FALLBACKS),
     help=f"What stands in where it gives no answer.  [default: {Opening.stage_two_fallback}]",
 )
+@click.option(
+    "--ray",
+    metavar="N",
+    help="Classify files in N processes on Ray; 4+2 are 4 of stage 1 and 2 of stage 2. Needs 'sacvit-deploy[ray]'.",
+)
 @click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
 @backend_options
@@ -126,23 +134,50 @@ def command(
             note_to_user(text)
 
     asked = Asked(**{each.name: options.pop(each.name) for each in fields(Asked)})
-    how = {name: value for name, value in options.items() if value is not None}  # the others are SACViT's defaults
-    if "stage_two" not in how and (lone := [name for name in how if name.startswith("stage_two_")]):
-        raise UsageError(f"--{lone[0].replace('_', '-')} goes with --stage-two, which names the server")
+    remote = remote_options(options)
     found = to_sources(sources, note, reconnect, every)
     asked.check(found)
     folder = Path(bundle) if bundle else find_bundle(files_of(found))
+    if remote and asked.ray is not None:
+        raise UsageError("--ray has processes for stage 2; leave out --stage-two")
+    actors = None if asked.ray is None else ray_actors(asked.ray, options)
     few = len(found) <= FEW and all(source.kind is Kind.IMAGE for source in found)
     start = perf_counter()
     with progress.doing(f"opening {folder}"):
-        model = SACViT(folder, weights="mapped" if few else "packed", scaled=scaled, **how)
+        model = SACViT(folder, weights="mapped" if few or actors else "packed", scaled=scaled, **options, **remote)
     eta = model.eta if eta is None else check_eta(eta)
     alpha = model.config.method.alpha if alpha is None else alpha
     model.config.num_targets(alpha)  # an impossible alpha fails here
     title = f"{folder}: {model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
-    title += f"; stage 2 at {how['stage_two']}" if "stage_two" in how else ""
+    title += f"; stage 2 at {remote['stage_two']}" if remote else ""
     seconds = perf_counter() - start
-    return answer(model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note)
+    begin: Callable[..., Stream | FileStream] = model.stream
+    if actors is not None:
+        how = {**options, "scaled": scaled, "precision": model.precision}
+        begin = partial(begin_files, model, actors, how)
+        title = f"{title}; on Ray"
+    return answer(
+        model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note,
+        begin=begin,
+    )  # fmt: skip
+
+
+def remote_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is said of a stage 2 elsewhere out of the options; nothing where it is here. Raises UsageError."""
+    named = {name: options.pop(name) for name in list(options) if name.startswith("stage_two")}
+    given = {name: value for name, value in named.items() if value is not None}  # the others are SACViT's defaults
+    if given and "stage_two" not in given:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --stage-two, which names the server")
+    return given
+
+
+def ray_actors(text: str, options: dict[str, Any]) -> Actors:
+    """Read --ray, and take what it does without out of the options. Raises UsageError, BackendError."""
+    actors = Actors.parse(text)
+    if options.pop("capture") or options.pop("device_memory"):
+        raise UsageError("--ray has neither --capture nor --device-memory")
+    connect()
+    return actors
 
 
 def files_of(sources: Iterable[Source]) -> list[Path]:

@@ -85,6 +85,7 @@ def test_without_a_stand_in_it_is_the_images_error(infer: Any, tmp_path: Path) -
     [
         (["--stage-two-timeout", "3"], "--stage-two-timeout goes with --stage-two"),
         (["--stage-two-fallback", "stage_one"], "--stage-two-fallback goes with --stage-two"),
+        (["--stage-two", DEAD, "--ray", "2"], "leave out --stage-two"),
         (["--stage-two", "host:8000"], "it must be an address such as http://host:8000"),
         (["--stage-two", DEAD, "--stage-two-timeout", "0"], "--stage-two-timeout"),
         (["--stage-two", DEAD, "--stage-two-fallback", "two"], "'two' is not one of"),
