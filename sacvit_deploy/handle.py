@@ -20,19 +20,19 @@ class Opened(Protocol):
     def precision(self) -> str: ...
 
 
-O = TypeVar("O", bound=Opened)  # noqa: E741
+T = TypeVar("T", bound=Opened)
 H = TypeVar("H", bound="Handle[Opened]")
 
 
-class Handle(Generic[O]):
+class Handle(Generic[T]):
     """A bundle opened from a folder, until `close` or the end of a `with` block. kind: what users call it."""
 
     kind: ClassVar[str]
     _folder: Path
-    _opened: O | None
+    _opened: T | None
 
     @property
-    def opened(self) -> O:
+    def opened(self) -> T:
         """The bundle as it was opened last. Raises UsageError after `close`."""
         if (opened := self._opened) is None:
             name = type(self).__name__
@@ -42,7 +42,7 @@ class Handle(Generic[O]):
         return opened
 
     @opened.setter
-    def opened(self, opened: O) -> None:
+    def opened(self, opened: T) -> None:
         self._opened = opened
 
     def close(self) -> None:
