@@ -153,10 +153,11 @@ class LiveSource(Generic[S, T]):
             for position, source in enumerate(self._sources):
                 image = Waiting(position, time.monotonic(), *self._claim(source))
                 del source
-                self._add(image)
-                del image  # the copy is the worker's, or may be dropped, while this thread waits
-                if not self._wait_for_room():
-                    break
+                with self._changed:
+                    self._add(image)
+                    del image  # the copy is the worker's, or may be dropped, while this thread waits
+                    if not self._wait_for_room():
+                        break
         except BaseException as error:  # nobody would see it in this thread
             self._sources.failure = error
         finally:
@@ -166,21 +167,19 @@ class LiveSource(Generic[S, T]):
 
     def _add(self, image: Waiting[S]) -> None:
         """Let an image wait, unless nobody wants any more."""
-        with self._changed:
-            if self._closed:
-                return
-            self._waiting.append(image if self._latest else self._begin(image))
-            while self._latest and (len(self._waiting) > self._size or self._too_many_bytes()):
-                self._waiting.popleft()
-                self.dropped += 1
-            self._changed.notify_all()
+        if self._closed:
+            return
+        self._waiting.append(image if self._latest else self._begin(image))
+        while self._latest and (len(self._waiting) > self._size or self._too_many_bytes()):
+            self._waiting.popleft()
+            self.dropped += 1
+        self._changed.notify_all()
 
     def _wait_for_room(self) -> bool:
         """Return when there is room for the next image; False if there is no use for it."""
-        with self._changed:
-            while not (self._closed or self._latest) and (len(self._waiting) >= self._size or self._too_many_bytes()):
-                self._changed.wait()
-            return not self._closed
+        while not (self._closed or self._latest) and (len(self._waiting) >= self._size or self._too_many_bytes()):
+            self._changed.wait()
+        return not self._closed
 
     def _too_many_bytes(self) -> bool:
         sizes = [one.size for one in self._waiting if isinstance(one, Waiting) or not one.future.done()]
