@@ -17,8 +17,8 @@ from sacvit_deploy.sources.frames import Note
 
 Format = Literal["csv", "jsonl"]
 COLUMNS = (
-    *("source", "frame", "time", "label", "index", "probability", "stage", "stage_one_probability", "ms"),
-    *("eta", "alpha", "precision", "bundle", "error"),
+    *("source", "position", "frame", "time", "label", "index", "probability", "stage", "stage_one_probability", "ms"),
+    *("eta", "alpha", "precision", "bundle", "fallback", "error"),
 )
 HEADER = ",".join(COLUMNS) + "\n"
 # What answers depend on, as it is called in a message. They must be the same in all lines of a file.
@@ -114,7 +114,7 @@ class AnswerFile:
 def _csv_line(record: Mapping[str, Any]) -> str:
     """Format a line of CSV; line breaks within a value are escaped, so that a line is a record."""
     out = io.StringIO()
-    if "timing_ms" in record:
+    if record.get("timing_ms"):  # not there of an error, empty where another machine gave no times
         record = {**record, "ms": round(sum(record["timing_ms"].values()), 3)}
     values = (record.get(column) for column in COLUMNS)
     csv.writer(out, lineterminator="\n").writerow(
