@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse
 from sacvit_deploy.errors import BackendError, OutputError, RequestError, SacvitError, UsageError, first_line
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.item import Item
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stage_one import StageOne
 from sacvit_deploy.stage_two import StageTwo
 

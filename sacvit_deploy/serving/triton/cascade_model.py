@@ -19,11 +19,11 @@ from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import Limits, limits
 from sacvit_deploy.images.decode import lift_pillows_limit
 from sacvit_deploy.images.sources import Claimed
-from sacvit_deploy.opened import OpenedStages
+from sacvit_deploy.item import Item
+from sacvit_deploy.opened import OpenedStages, Opening
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Item
 from sacvit_deploy.serving.triton.bls_backend import BlsBackend
 from sacvit_deploy.serving.triton.layout import (
     ALPHA,
@@ -73,8 +73,8 @@ class CascadeModel:
         backend = BlsBackend(utils, config, precision)
         cascade = Cascade(backend, backend.files(bundle, precision), config)
         opened = OpenedStages(bundle, precision, cascade, Preparer(config, read_limits(parameters)))
-        self._one = StageOne.sharing(folder, opened, scaled=False)
-        self._two = StageTwo.sharing(folder, opened)
+        self._one = StageOne.sharing(folder, opened, Opening())
+        self._two = StageTwo.sharing(folder, opened, Opening())
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests that Triton's dynamic batcher has brought together."""
