@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sacvit_deploy.config import ModelConfig
@@ -31,16 +31,22 @@ class Serving:
     profile: int | None = None
 
 
-def stage_config(role: str, config: ModelConfig, precision: str, serving: Serving) -> Message:
-    """Return the config of a stage's model, `ee` or `sac`. The first dimension, the batch, is Triton's own."""
+def stage_config(
+    role: str, config: ModelConfig, precision: str, serving: Serving, optional: Collection[str] = ()
+) -> Message:
+    """Return the config of a stage's model, `ee` or `sac`. The first dimension, the batch, is Triton's own.
+
+    optional: those of the contract's optional outputs that the engine gives.
+    """
     contract = engine_contract(role, config)
+    outputs = {**contract.outputs, **{name: contract.optional[name] for name in contract.optional if name in optional}}
     parameters = {PRECISION: precision, ROLE: role, BACKEND: "onnxruntime", THREADS: str(serving.threads)}
     if serving.backend != "python":
         parameters = {} if serving.gpu else {"intra_op_thread_count": str(serving.threads)}
     return {
         **_head(role, serving),
         "input": [_tensor(name, tensor, precision) for name, tensor in contract.inputs.items()],
-        "output": [_tensor(name, tensor, precision) for name, tensor in contract.outputs.items()],
+        "output": [_tensor(name, tensor, precision) for name, tensor in outputs.items()],
         **_batching(serving),
         "model_warmup": [_warmup(contract.inputs, config, precision, size) for size in sorted({1, serving.batch})],
         "parameters": _parameters(parameters),

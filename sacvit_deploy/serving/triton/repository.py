@@ -60,7 +60,9 @@ def write_repository(bundle: Bundle, request: RepositoryRequest, folder: Path) -
         request = _within(request, plans[1], count)
     held = bundle.held_files(precision, for_gpu=request.ee.gpu) if request.ee.backend == "onnxruntime" else {}
     for role, serving in zip(STAGES, (request.ee, request.sac), strict=True):
-        place = _model(folder, role, stage_config(role, config, precision, serving))
+        # Triton refuses a plan that gives an output which its config does not have.
+        optional = plans[1].plans[role].facts.get("outputs", ()) if plans else ()
+        place = _model(folder, role, stage_config(role, config, precision, serving, optional))
         if serving.backend == "python":
             _write_python(place, "stage_model", "StageModel")
             (place / BUNDLE).mkdir()
