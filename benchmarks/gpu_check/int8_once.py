@@ -20,7 +20,7 @@ BATCH = 32  # of the labels
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """Yield rows of labels, on the CPU too, of the product at the first batch, and of its engines.
+    """Yield rows of labels, on the CPU too, of every engine at the first batch, and of the product, the longest of all.
 
     Raises BackendError where the device can't run int8.
     """
@@ -32,5 +32,5 @@ def measure(settings: Settings) -> Iterator[Row]:
     on_cpu = SACViT(settings.example, device="cpu", precision=PRECISION)
     yield from compare_model(reference, f"{PRECISION}, on the CPU", on_cpu, (BATCH,))
     subject, batch = open_subject(settings), settings.batches[0]
-    yield from measure_batch(subject, settings, batch, [settings.share])
     yield from measure_engines(subject, settings, [batch])
+    yield from measure_batch(subject, settings, batch, [settings.share])

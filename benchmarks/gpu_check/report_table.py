@@ -22,7 +22,8 @@ def report(data: Mapping[str, Any]) -> str:
         own = data["steps"].get(name, {"state": "not asked for"})
         reason = f": {own['reason']}" if "reason" in own else ""
         lines += ["", f"{name}: {step.title}; {own['state']}{reason}"]
-        lines += ["\n\n".join(table(list(rows)) for _, rows in groupby(own.get("rows", ()), subject_of))]
+        if own.get("rows"):
+            lines.append("\n\n".join(table(list(rows)) for _, rows in groupby(own["rows"], subject_of)))
     return "\n".join(lines)
 
 
