@@ -34,6 +34,7 @@ STEPS = {
     "recorded": Step("the same, of calls recorded as graphs", "product", "measure_recorded", 60),
     "latency": Step("one image at a time", "latency", "measure", 40),
     "stream": Step("a whole stream of JPEGs, decoding included", "whole_stream", "measure", 60),
+    "shared-tensors": Step("images there already, logits that stay there", "shared_tensors", "measure", 60),
     "two-models": Step("EE and then the plain DeiT, without SAC", "two_models", "measure", 60),
     "engines": Step("every engine alone", "engines_alone", "measure", 90),
     "pytorch": Step("the plain DeiT in PyTorch, fused attention", "pytorch", "measure", 150),

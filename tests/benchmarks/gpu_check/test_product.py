@@ -22,7 +22,7 @@ from sacvit_deploy.benchmarks.gpu_check.subject import Subject, noise
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.images.prefetch import in_batches
 from sacvit_deploy.images.scaled import InputImage
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from sacvit_deploy.stages.device import DeviceStages
 
 
