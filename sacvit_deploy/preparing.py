@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, TypeVar
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.clock import Clock
@@ -18,6 +19,8 @@ from sacvit_deploy.images.scaled import ScaledImage
 from sacvit_deploy.images.sources import AnySource, Claimed, name_of
 from sacvit_deploy.images.strips import fit_decoded
 from sacvit_deploy.item import Item
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -66,23 +69,23 @@ class Preparer:
 
 
 @dataclass(frozen=True)
-class PlacedPreparer:
+class PlacedPreparer(Generic[S]):
     """Prepares images in other threads into memory that the stages gave for them.
 
     claim_source, prepare_source: what is done with a source as it is taken, and then in another thread. places: memory
     in the order in which sources are taken.
     """
 
-    claim_source: Callable[[AnySource], tuple[AnySource, int]]
-    prepare_source: Callable[[AnySource], Item]
+    claim_source: Callable[[S], tuple[S, int]]
+    prepare_source: Callable[[S], Item]
     places: Iterator[Pixels]
 
-    def claim(self, source: AnySource) -> tuple[tuple[AnySource, Pixels], int]:
+    def claim(self, source: S) -> tuple[tuple[S, Pixels], int]:
         """Take a source, and a place for it; the bytes are those of the source's copy."""
         claimed, size = self.claim_source(source)
         return (claimed, next(self.places)), size
 
-    def prepare(self, taken: tuple[AnySource, Pixels]) -> Item:
+    def prepare(self, taken: tuple[S, Pixels]) -> Item:
         """Make the item of a source, with its pixels in its place."""
         source, place = taken
         item = self.prepare_source(source)

@@ -10,16 +10,23 @@
 namespace sacvit::detail {
 namespace {
 
-// Throws Error (backend) unless an engine gave outputs of these shapes, in the contract's types.
+constexpr const char* kConfidence = "confidence";
+
+// Throws Error (backend) unless an engine gave outputs of these shapes, in the contract's types. The confidence may be
+// missing.
 void check_outputs(const Outputs& outputs, const std::map<std::string, Shape>& shapes) {
     for (const auto& [name, shape] : shapes) {
         const auto output = outputs.tensors.find(name);
+        if (output == outputs.tensors.end() && name == kConfidence) {
+            continue;  // engines laid out for a GPU alone have it
+        }
         if (output == outputs.tensors.end()) {
             fail(ErrorCode::backend, "an engine of this bundle has no output `", name, "`; export the bundle again");
         }
         const ElementType type = output->second.type;
         const Shape& given = output->second.shape;
-        const bool precise = name == "logits" || name == "scores", index = name == "positions" || name == "targets";
+        const bool precise = name == "logits" || name == kConfidence || name == "scores",
+                   index = name == "positions" || name == "targets";
         const bool whole = type == ElementType::int64 || type == ElementType::uint8;
         if (given != shape || (precise ? type != ElementType::float32 : index ? type != ElementType::int64 : whole)) {
             fail(ErrorCode::backend, "the output `", name, "` of an engine has another shape or type than the ",
@@ -32,6 +39,7 @@ std::map<std::string, Shape> stage_one_shapes(std::int64_t batch, const Config& 
     const Geometry& geometry = config.geometry;
     const Shape tokens = {batch, geometry.tokens(), geometry.width};
     return {{"logits", {batch, geometry.classes}},
+            {kConfidence, {batch, 2}},
             {"scores", {batch, geometry.tokens()}},
             {"features", tokens},
             {config.method.background, tokens}};

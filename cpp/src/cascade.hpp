@@ -1,8 +1,8 @@
 // The engines of one variant, two on the host and four where tensors stay on a device: names, shapes and element types
 // of their inputs and outputs are those of sacvit_deploy/contract.py.
 //
-// B images, S pixels a side, P pixels a patch, N low-res tokens, M target tokens, D channels, C classes. `logits` and
-// `scores` are fp32 and `positions` int64; the other tensors may have the variant's precision.
+// B images, S pixels a side, P pixels a patch, N low-res tokens, M target tokens, D channels, C classes. `logits`,
+// `confidence` and `scores` are fp32 and `positions` int64; the other tensors may have the variant's precision.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ public:
 
     const Config& config() const { return config_; }
     const Normalise& normalise() const { return normalise_; }
-    // [B,3,S/2,S/2] normalised -> logits [B,C], scores [B,N], features [B,N,D], and embeddings [B,N,D] where the method
-    // reads them. Throws Error (backend) for other outputs.
+    // [B,3,S/2,S/2] normalised -> logits [B,C], scores [B,N], features [B,N,D], embeddings [B,N,D] where the method
+    // reads them, and the confidence [B,2] where the engine gives it. Throws Error (backend) for other outputs.
     Outputs stage_one(const std::vector<float>& low, std::size_t batch) const;
     // The request, with its patches [B,4M,3PP] normalised -> logits [B,C]. The first call opens the SAC engine.
     Outputs stage_two(const StageTwoRequest& request, const std::vector<float>& patches) const;
@@ -41,7 +41,7 @@ public:
     DeviceMemory* memory() const { return view_ ? backend_->memory() : nullptr; }
     // [B,S,S,3] uint8 -> the EE engine's input.
     TensorView view(const TensorView& pictures) const;
-    // The EE engine's outputs, of which the logits are on the host.
+    // The EE engine's outputs, of which the logits and the confidence are on the host.
     Outputs stage_one(const TensorView& view) const;
     // Selects M = `count` targets for the images `rows` of a batch and gathers stage 2's inputs; `targets` are on
     // the host.

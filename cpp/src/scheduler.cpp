@@ -5,15 +5,12 @@
 #include <cmath>
 #include <utility>
 
+#include "confidence.hpp"
 #include "glue.hpp"
 #include "text.hpp"
 
 namespace sacvit::detail {
 namespace {
-
-bool finite(const float* values, std::size_t count) {
-    return std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
-}
 
 Error overflow(const std::string& source, const char* stage) {
     return {ErrorCode::output, text(printable(source), ": the ", stage,
@@ -83,19 +80,20 @@ void Scheduler::run_stage_one(std::vector<Item> batch) {
     for (const auto& [number, answer] : answers) {
         images.push_back(&answer.item.pixels);
     }
-    const std::vector<float> logits = stages_->stage_one(images, clock);
+    const StageAnswers given = stages_->stage_one(images, clock);
+    const std::vector<double> highest = classify(given, classes_, eta_);
     std::vector<std::size_t> rows;
     for (std::size_t row = 0; row < answers.size(); ++row) {
         Answer& answer = answers[row].second;
-        const float* const own = &logits[row * classes_];
-        if (!finite(own, classes_)) {
+        if (std::isnan(highest[row])) {
             answer.item.error = overflow(answer.item.source, "EE");
             continue;
         }
-        answer.probabilities = softmax(own, classes_);
-        answer.stage_one_probability = *std::max_element(answer.probabilities.begin(), answer.probabilities.end());
+        answer.stage_one_probability = highest[row];
         // eta = 1 continues even where the softmax saturates to 1, eta = 0 always exits.
-        if (!(answer.stage_one_probability > eta_)) {
+        if (highest[row] > eta_) {
+            answer.probabilities = softmax(&given.logits[row * classes_], classes_);
+        } else {
             answer.stage = 2;
             rows.push_back(row);
         }
@@ -125,7 +123,6 @@ void Scheduler::run_stage_two(std::size_t size) {
         const float* const own = &out.logits[row * classes_];
         const auto targets = out.targets.begin() + static_cast<std::ptrdiff_t>(row) * count;
         answer.targets.assign(targets, targets + count);
-        answer.probabilities = {};
         if (finite(own, classes_)) {
             answer.probabilities = softmax(own, classes_);
         } else {

@@ -8,6 +8,7 @@
 #include "backends/machine.hpp"
 #include "backends/onnxruntime/failures.hpp"
 #include "check.hpp"
+#include "confidence.hpp"
 #include "config.hpp"
 #include "files.hpp"
 #include "glue.hpp"
@@ -114,6 +115,26 @@ void test_views(const json& golden) {
     }
 }
 
+std::vector<float> floats(const json& texts) {
+    std::vector<float> out;
+    for (const json& text : texts) {
+        out.push_back(std::stof(text.get<std::string>()));
+    }
+    return out;
+}
+
+// Who exits, whoever says how probable the most probable class is.
+void test_gate(const json& golden) {
+    for (const json& entry : golden) {
+        const StageAnswers given{floats(entry["logits"]), floats(entry["confidence"])};
+        for (std::size_t i = 0; i < entry["etas"].size(); ++i) {
+            const double eta = entry["etas"][i], highest = classify(given, given.logits.size(), eta)[0];
+            EQUAL(std::isnan(highest) ? json() : json(highest > eta), entry["exits"][i], eta, " ", entry);
+        }
+    }
+    CHECK(classify({}, 3, 0.5).empty());
+}
+
 void test_tokens(const json& golden) {
     for (const json& entry : golden["targets"]) {
         const auto call = [&] { return num_targets(entry[0], entry[1], entry[2]); };
@@ -156,6 +177,7 @@ void test_tokens(const json& golden) {
             CHECK(std::fabs(actual[i] - expected[i]) <= 1e-14 * expected[i], actual[i], " ", expected[i]);
         }
     }
+    test_gate(golden["gate"]);
     for (const json& entry : golden["precision"]) {
         EQUAL(choose_precision(entry[0], entry[1], entry[2]), entry[3], entry);
     }
@@ -189,6 +211,10 @@ void test_devices() {
     }
     REFUSES(usage, "there is one processor", parse_device("cpu:1"));
     EQUAL(device_failure("what else may fail"), "");
+    CHECK(device_failure("FAIL : Failed to load library /a.so with error: libb.so.9: cannot open\n")
+              .find("can't load (libb.so.9: cannot open); CUDA's libraries") != std::string::npos);
+    CHECK(device_failure("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=-1")
+              .find("no NVIDIA GPU") != std::string::npos);
     CHECK(device_failure("... was false. Failed to get a WebGPU adapter: none").find("Vulkan") != std::string::npos);
     CHECK(device_failure("Program Cast requires f16 but the device does not").find("--precision fp32") !=
           std::string::npos);

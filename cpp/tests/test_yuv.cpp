@@ -132,16 +132,32 @@ void test_golden(const json& golden) {
     }
 }
 
-// Resizing sees what it sees of the image in RGB.
+// Resizing, which converts a few rows at a time, sees what it sees of the image in RGB: shrunk, enlarged, cut out from
+// an odd column on, strips of which the middle is taken, and those that are averaged first.
 void test_fit() {
-    const Values luma = made_up(66, 48, 1), chroma = made_up(33, 24, 2);
-    const ImageView view{luma.data(),   66,      48, 66, PixelFormat::nv12, sacvit::YuvColors::bt709,
-                         chroma.data(), nullptr, 66};
-    const Image rgb = rgb_of_yuv(view);
-    for (const char* const resize : {"shortest_edge", "squash"}) {
-        Preprocessing recipe;
-        recipe.resize = resize;
-        CHECK(fit(view, 32, recipe, "the image") == fit(rgb.view(), 32, recipe, "the image"));
+    constexpr std::pair<std::size_t, std::size_t> kSizes[] = {{66, 48}, {67, 49},  {48, 67},    {9, 5},
+                                                              {38, 37}, {601, 20}, {11, 1'000}, {70'001, 3}};
+    for (const auto& [format, pixels] : kFormats) {
+        for (const auto& [width, height] : kSizes) {
+            const std::vector<Packed> all = planes({{"width", width}, {"height", height}}, pixels);
+            const auto pitch = [&](std::size_t plane) { return static_cast<std::ptrdiff_t>(all[plane].count); };
+            const ImageView view{all[0].values.data(),
+                                 static_cast<int>(width),
+                                 static_cast<int>(height),
+                                 pitch(0),
+                                 pixels,
+                                 sacvit::YuvColors::bt709,
+                                 all.size() > 1 ? all[1].values.data() : nullptr,
+                                 all.size() > 2 ? all[2].values.data() : nullptr,
+                                 all.size() > 1 ? pitch(1) : 0};
+            const Image rgb = rgb_of_yuv(view);
+            for (const char* const resize : {"shortest_edge", "squash"}) {
+                Preprocessing recipe;
+                recipe.resize = resize;
+                CHECK(fit(view, 32, recipe, "the image") == fit(rgb.view(), 32, recipe, "the image"), format, " ",
+                      width, "x", height, " ", resize);
+            }
+        }
     }
 }
 

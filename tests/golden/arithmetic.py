@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sacvit_deploy.backends.choose import choose_precision
-from sacvit_deploy.confidence import softmax
+from sacvit_deploy.confidence import NEAR, StageAnswers, classify, softmax
 from sacvit_deploy.config import Geometry, Method, ModelConfig, Preprocessing
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.geometry import child_positions, num_targets
@@ -71,6 +71,8 @@ def compute() -> dict[str, Any]:
                    for alpha in (0.12, 0.88) for values in (2, 5, 256)],
         "gather": [_gather(size, patch) for size, patch in ((224, 16), (288, 16), (64, 8))],
         "softmax": [_softmax(seed) for seed in range(6)],
+        "gate": [_gate(seed, off, bad) for seed in range(6) for off in (None, -0.9 * NEAR, 0.0, 0.9 * NEAR)
+                 for bad in ("", "nan", "inf", "-inf")],
         "precision": [
             [variants, provider, features, choose_precision(variants, provider, features)[0]]
             for variants in (["fp32", "fp16", "int8"], ["fp32"], ["fp16"], ["int8"])
@@ -139,6 +141,25 @@ def _gather(size: int, patch: int) -> dict[str, Any]:
 def _softmax(seed: int) -> dict[str, Any]:
     logits = (made_up(20, 1 + seed)[seed, :, 0].astype(np.float32) - 128) / np.float32(1 + 7 * seed)
     return {"logits": logits.tolist(), "probabilities": softmax(logits[None])[0].tolist()}
+
+
+def _gate(seed: int, off: float | None, bad: str) -> dict[str, Any]:
+    """Who exits for etas far from an image's probability and next to it. off: a device's error; None: none says it."""
+    logits = (made_up(20, 1 + seed)[seed, :, :1].astype(np.float32).T - 128) / np.float32(1 + 7 * seed)
+    exact = classify(StageAnswers(logits))[0]
+    if bad:
+        logits[0, 3] = float(bad)
+    confidence = None
+    if off is not None:
+        with np.errstate(invalid="ignore"):
+            confidence = np.array([[round(exact + off, 6), logits.sum(dtype=np.float64)]], np.float32)
+    steps = (-0.5, -1e-3, -NEAR, -1e-9, 1e-9, NEAR, 1e-3, 0.5)
+    # Rounded, as exp may differ in its last bit from one numpy to another.
+    etas = [0.0, 1.0, *(round(min(max(exact + step, 0.0), 1.0), 12) for step in steps)]
+    highest = [classify(StageAnswers(logits, confidence), [eta])[0] for eta in etas]
+    exits = [None if np.isnan(one) else one > eta for one, eta in zip(highest, etas, strict=True)]
+    return {"logits": [str(value) for value in logits[0].tolist()], "etas": etas, "exits": exits,
+            "confidence": None if confidence is None else [str(value) for value in confidence[0].tolist()]}  # fmt: skip
 
 
 if __name__ == "__main__":

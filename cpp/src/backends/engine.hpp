@@ -122,8 +122,9 @@ TensorView input_for(const TensorSpec& spec, const std::map<std::string, TensorV
 // Error (usage) for options that it doesn't have.
 std::unique_ptr<Backend> open_backend(const Options& options, int threads);
 
-// ONNX Runtime: sessions on one execution provider. Throws Error (backend) if the library or the provider is missing.
-std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads);
+// ONNX Runtime: sessions on one execution provider. `cpu_as_gpu`: the CPU takes CUDA's ways, its engines and tensors
+// that stay in its memory, so that tests run them. Throws Error (backend) if the library or the provider is missing.
+std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads, bool cpu_as_gpu = false);
 
 // TensorRT: plans on the first GPU; only where it was built in. Throws Error (backend) if there is no GPU.
 std::unique_ptr<Backend> open_trt_backend();

@@ -22,6 +22,11 @@ constexpr const char* kRemedy = "export the bundle again";
 bool is_precision(const std::string& name) { return name == "fp32" || name == "fp16" || name == "int8"; }
 constexpr std::size_t kManifestLimit = 16 << 20;  // bytes; a larger file is no manifest
 constexpr std::int64_t kLabelsLimit = 64 << 20;   // bytes
+constexpr std::string_view kForGpu = "-gpu";      // behind the role of an engine that is there twice
+
+bool ends_with(const std::string& text, std::string_view end) {
+    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
 
 // A name with a slash could reach outside the bundle.
 bool is_plain_name(const std::string& name) {
@@ -142,10 +147,14 @@ const Variant& Bundle::variant(const std::string& precision) const {
     return variant->second;
 }
 
-HeldFiles Bundle::hold(const std::string& precision, const std::set<std::string>& roles) const {
+HeldFiles Bundle::hold(const std::string& precision, const std::set<std::string>& roles, bool for_gpu) const {
+    const std::map<std::string, FileEntry>& files = variant(precision).files;
     HeldFiles out;
-    for (const auto& [role, entry] : variant(precision).files) {
-        if (roles.count(role) > 0) {
+    for (const auto& [name, entry] : files) {
+        const bool laid_out = ends_with(name, kForGpu);
+        const std::string role = laid_out ? name.substr(0, name.size() - kForGpu.size()) : name;
+        const bool wanted = for_gpu && files.count(role + std::string(kForGpu)) > 0;
+        if (roles.count(role) > 0 && laid_out == wanted) {
             out[role] = hold_file(path, entry, kRemedy);
         } else {
             check_file(path, entry, kRemedy);

@@ -20,7 +20,8 @@ namespace sacvit::detail {
 // Reads an entry of a file called `document`. Throws Error (bundle, usage), or what the JSON library throws.
 FileEntry parse_entry(const nlohmann::ordered_json& data, const std::string& document);
 
-// One precision: files by role (`ee`, `sac`, `weights`), and a default eta where it differs from the bundle's.
+// One precision: files by role (`ee`, `sac`, `weights`; `ee-gpu` and so on, engines laid out for a GPU), and a default
+// eta where it differs from the bundle's.
 struct Variant {
     std::map<std::string, FileEntry> files;
     std::optional<double> eta;
@@ -47,9 +48,11 @@ struct Bundle {
     double eta_of(const std::string& precision) const;
     // A variant. Throws Error (bundle) if the bundle doesn't have it.
     const Variant& variant(const std::string& precision) const;
-    // A variant's files of these roles, if it has them, held; size and hash of its other files are checked, too. Throws
-    // Error (bundle).
-    HeldFiles hold(const std::string& precision, const std::set<std::string>& roles = {"ee", "sac", "weights"}) const;
+    // A variant's files of these roles, if it has them, held; size and hash of its other files are checked, too.
+    // `for_gpu`: the engines laid out for a GPU, where the variant has them, for ONNX Runtime's CUDA provider alone.
+    // Throws Error (bundle).
+    HeldFiles hold(const std::string& precision, const std::set<std::string>& roles = {"ee", "sac", "weights"},
+                   bool for_gpu = false) const;
 };
 
 // Opens the bundle folder at `path`, and does with it what `use` does, which is the time to hold its files: both happen

@@ -78,6 +78,12 @@ void bilinear_corners(const std::uint8_t* image, int size, const Normalise& norm
     }
 }
 
+// Whether `middle` or `shortened` may take something away.
+bool is_strip(const ImageView& view) {
+    const std::int64_t longer = std::max(view.width, view.height), shorter = std::min(view.width, view.height);
+    return longer > std::min<std::int64_t>(kMaxSide, kMaxAspect * shorter);
+}
+
 // The middle of a strip longer than kMaxAspect.
 ImageView middle(ImageView view) {
     std::int64_t limit = static_cast<std::int64_t>(kMaxAspect) * std::min(view.width, view.height);
@@ -129,7 +135,7 @@ Pixels fit(const ImageView& image, int size, const Preprocessing& preprocessing,
     check_view(image, name);
     Image flat;
     ImageView view = image;
-    if (is_yuv(view.format) || pixel_bytes(view.format) == 4) {
+    if (is_yuv(view.format) ? is_strip(view) : pixel_bytes(view.format) == 4) {
         flat = is_yuv(view.format) ? rgb_of_yuv(view) : flatten(view);
         view = flat.view();
     }

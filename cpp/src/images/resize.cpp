@@ -11,6 +11,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "images/frame.hpp"
+#include "images/yuv.hpp"
+
 namespace sacvit::detail {
 namespace {
 
@@ -92,11 +95,45 @@ struct Layout {
     int step, red, green, blue;
 };
 
+// Parts of an image as RGB, BGR or grey: where they are, or converted into memory for a few rows.
+class Parts {
+public:
+    // Of the columns begin..end-1, and one more in front of them, perhaps.
+    Parts(const ImageView& source, int begin, int end, int most_rows)
+        : source_(source), begin_(is_yuv(source.format) ? begin / 2 * 2 : begin), end_(end) {
+        if (is_yuv(source.format)) {
+            converted_.resize(3 * static_cast<std::size_t>(end_ - begin_) * static_cast<std::size_t>(most_rows));
+        }
+    }
+
+    int begin() const { return begin_; }
+
+    // The rows y..y+rows-1. A view of converted ones is good until the next call.
+    ImageView rows(int y, int rows) {
+        ImageView out = source_;
+        out.width = end_ - begin_;
+        out.height = rows;
+        if (converted_.empty()) {
+            out.data += y * out.pitch + static_cast<std::ptrdiff_t>(begin_) * pixel_bytes(out.format);
+            return out;
+        }
+        rgb_rows(source_, y, rows, begin_, end_, converted_.data());
+        return {converted_.data(), out.width, rows, 3 * static_cast<std::ptrdiff_t>(out.width), PixelFormat::rgb};
+    }
+
+private:
+    ImageView source_;
+    int begin_, end_;
+    std::vector<std::uint8_t> converted_;
+};
+
 // Copies the window from an image that needs no resizing.
 void crop(const ImageView& source, const Window& window, std::uint8_t* out) {
     const Layout at(source.format);
+    Parts parts(source, window.left, window.left + window.width, 1);
     for (int y = window.top; y < window.top + window.height; ++y) {
-        const std::uint8_t* from = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(window.left) * at.step;
+        const std::uint8_t* from =
+            parts.rows(y, 1).data + static_cast<std::ptrdiff_t>(window.left - parts.begin()) * at.step;
         for (int x = 0; x < window.width; ++x, from += at.step, out += 3) {
             out[0] = from[at.red];
             out[1] = from[at.green];
@@ -105,21 +142,21 @@ void crop(const ImageView& source, const Window& window, std::uint8_t* out) {
     }
 }
 
-// Transposes columns begin..end of the `rows` rows from y on to [column][row][channel], kLanes bytes a column.
+// Transposes a part of an image to [column][row][channel], kLanes bytes a column.
 template <int kStep>
-void transpose(const ImageView& source, int y, int rows, int begin, int end, std::uint8_t* out) {
-    const std::uint8_t* first = source.data + y * source.pitch + static_cast<std::ptrdiff_t>(begin) * kStep;
+void transpose(const ImageView& part, std::uint8_t* out) {
+    const std::uint8_t* first = part.data;
     const auto column = [&](auto bytes) {
         const std::uint8_t* from = first;
         std::uint8_t* to = out;
-        for (int row = 0; row < rows; ++row, from += source.pitch, to += kStep) {
+        for (int row = 0; row < part.height; ++row, from += part.pitch, to += kStep) {
             std::memcpy(to, from, bytes);
         }
         first += kStep;
         out += kLanes;
     };
     // Four bytes are one move, three are two. The fourth is the next pixel's, and is overwritten by the next copy.
-    for (int x = begin; x < end - 1; ++x) {
+    for (int x = 0; x < part.width - 1; ++x) {
         column(std::integral_constant<std::size_t, kStep == 3 ? 4 : 1>());
     }
     column(std::integral_constant<std::size_t, kStep>());  // the memory may end behind the last pixel
@@ -150,20 +187,21 @@ void resize(const ImageView& source, const Window& window, const std::string& fi
     static const Mix mix = choose_mix();
     const Taps columns(source.width, window.full_width, window.left, window.width, filter);
     const Taps lines(source.height, window.full_height, window.top, window.height, filter);
-    const int left = columns.begin(), top = lines.begin();
+    const int top = lines.begin();
     const std::size_t row_bytes = 3 * static_cast<std::size_t>(window.width), pitch = row_bytes + 1;
 
     const Layout at(source.format);
     const int block_rows = kLanes / at.step;
-    std::vector<std::uint8_t> transposed(static_cast<std::size_t>(columns.end() - left) * kLanes);
+    Parts parts(source, columns.begin(), columns.end(), block_rows);
+    std::vector<std::uint8_t> transposed(static_cast<std::size_t>(columns.end() - parts.begin()) * kLanes);
     std::vector<std::uint8_t> narrow(static_cast<std::size_t>(lines.end() - top) * pitch);
     std::uint8_t mixed[kLanes + 1] = {};
     for (int y = top; y < lines.end(); y += block_rows) {
         const int rows = std::min(block_rows, lines.end() - y);
-        (at.step == 1 ? transpose<1> : transpose<3>)(source, y, rows, left, columns.end(), transposed.data());
+        (at.step == 1 ? transpose<1> : transpose<3>)(parts.rows(y, rows), transposed.data());
         std::uint8_t* to = narrow.data() + static_cast<std::size_t>(y - top) * pitch;
         for (int x = 0; x < window.width; ++x, to += 3) {
-            mix(transposed.data() + static_cast<std::ptrdiff_t>(columns.first(x) - left) * kLanes, kLanes,
+            mix(transposed.data() + static_cast<std::ptrdiff_t>(columns.first(x) - parts.begin()) * kLanes, kLanes,
                 columns.how(x), mixed, kLanes);
             place(mixed, at, rows, to, pitch);
         }

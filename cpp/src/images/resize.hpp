@@ -17,7 +17,8 @@ struct Window {
 };
 
 // Resizes and crops at once, computing the window's pixels alone; `out` gets [height, width, 3] RGB. `filter` is
-// "bicubic" or "bilinear". The source's format is RGB, BGR or grey.
+// "bicubic" or "bilinear". The source's format is RGB, BGR, grey, or one of luma and chroma, of which a few rows at a
+// time become RGB.
 void resize(const ImageView& source, const Window& window, const std::string& filter, std::uint8_t* out);
 
 constexpr int kFraction = 22;  // bits of a weight behind the point

@@ -60,22 +60,29 @@ void convert(const Rows rows, int width, const Factors factors, std::uint8_t* to
 
 }  // namespace
 
-Image rgb_of_yuv(const ImageView& view) {
+void rgb_rows(const ImageView& view, int y, int rows, int begin, int end, std::uint8_t* out) {
     const auto [luma, first, second] = planes_of(view);
     const Factors& factors = kFactors[static_cast<std::size_t>(view.colors)];
-    Image out(view.width, view.height, 3);
-    for (int y = 0; y < view.height; ++y) {
+    const int width = end - begin, block = begin / 2;
+    for (const int last = y + rows; y < last; ++y, out += 3 * static_cast<std::ptrdiff_t>(width)) {
         const std::uint8_t* const row = luma.data + y * luma.pitch;
         if (view.format == PixelFormat::yuyv) {
-            convert<2, 4>({row, row + 1, row + 3}, view.width, factors, out.row(y));
+            const std::uint8_t* const pair = row + 4 * static_cast<std::ptrdiff_t>(block);
+            convert<2, 4>({pair, pair + 1, pair + 3}, width, factors, out);
         } else if (view.format == PixelFormat::nv12) {
-            const std::uint8_t* const chroma = first.data + y / 2 * first.pitch;
-            convert<1, 2>({row, chroma, chroma + 1}, view.width, factors, out.row(y));
+            const std::uint8_t* const chroma =
+                first.data + y / 2 * first.pitch + 2 * static_cast<std::ptrdiff_t>(block);
+            convert<1, 2>({row + begin, chroma, chroma + 1}, width, factors, out);
         } else {
-            const std::ptrdiff_t at = y / 2 * first.pitch;
-            convert<1, 1>({row, first.data + at, second.data + at}, view.width, factors, out.row(y));
+            const std::ptrdiff_t at = y / 2 * first.pitch + block;
+            convert<1, 1>({row + begin, first.data + at, second.data + at}, width, factors, out);
         }
     }
+}
+
+Image rgb_of_yuv(const ImageView& view) {
+    Image out(view.width, view.height, 3);
+    rgb_rows(view, 0, view.height, 0, view.width, out.data.get());
     return out;
 }
 

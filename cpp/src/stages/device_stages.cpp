@@ -21,7 +21,7 @@ public:
     DeviceStages(const Cascade& cascade, std::size_t count, std::size_t batch)
         : cascade_(cascade), count_(count), batch_(batch) {}
 
-    std::vector<float> stage_one(const std::vector<const Pixels*>& images, Clock& clock) override {
+    StageAnswers stage_one(const std::vector<const Pixels*>& images, Clock& clock) override {
         const std::int64_t side = cascade_.config().geometry.image_size;
         Pixels together;
         together.reserve(images.size() * static_cast<std::size_t>(3 * side * side));
@@ -34,9 +34,12 @@ public:
         clock.lap(&Timing::glue);
         ee_ = cascade_.stage_one(view);
         clock.lap(&Timing::ee);
-        std::vector<float> logits;
-        append(logits, ee_.at("logits"));
-        return logits;
+        StageAnswers out;
+        append(out.logits, ee_.at("logits"));
+        if (ee_.tensors.count("confidence") > 0) {
+            append(out.confidence, ee_.at("confidence"));
+        }
+        return out;
     }
 
     void queue(const std::vector<std::size_t>& rows, Clock& clock) override {

@@ -1,9 +1,8 @@
-#include <algorithm>
-#include <cmath>
 #include <limits>
 #include <memory>
 #include <utility>
 
+#include "confidence.hpp"
 #include "glue.hpp"
 #include "stages/stages.hpp"
 
@@ -19,7 +18,7 @@ class HostStages final : public Stages {
 public:
     HostStages(const Cascade& cascade, std::size_t count) : cascade_(cascade), count_(count) {}
 
-    std::vector<float> stage_one(const std::vector<const Pixels*>& images, Clock& clock) override {
+    StageAnswers stage_one(const std::vector<const Pixels*>& images, Clock& clock) override {
         const Config& config = cascade_.config();
         const Geometry& geometry = config.geometry;
         const auto side = static_cast<std::size_t>(geometry.image_size);
@@ -38,12 +37,11 @@ public:
         std::vector<float> out(logits, logits + images.size() * classes);
         for (std::size_t row = 0; row < images.size(); ++row) {
             // Row by row: an image on which the variant overflows must not cost the others their answers.
-            if (!std::all_of(scores + row * tokens, scores + (row + 1) * tokens,
-                             [](float v) { return std::isfinite(v); })) {
+            if (!finite(scores + row * tokens, tokens)) {
                 out[row * classes] = std::numeric_limits<float>::quiet_NaN();
             }
         }
-        return out;
+        return {std::move(out), {}};
     }
 
     void queue(const std::vector<std::size_t>& rows, Clock& clock) override {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cascade.hpp"
+#include "confidence.hpp"
 #include "images/prefetch.hpp"
 #include "images/preprocess.hpp"
 
@@ -40,9 +41,8 @@ struct StageTwoAnswers {
 class Stages {
 public:
     virtual ~Stages() = default;
-    // Runs stage 1 on images [S,S,3] and returns its logits [B,C]. Rows with NaN or infinity belong to images on which
-    // the engine overflowed.
-    virtual std::vector<float> stage_one(const std::vector<const Pixels*>& images, Clock& clock) = 0;
+    // Runs stage 1 on images [S,S,3]. Rows with NaN or infinity belong to images on which the engine overflowed.
+    virtual StageAnswers stage_one(const std::vector<const Pixels*>& images, Clock& clock) = 0;
     // Queues images of the last batch for stage 2, by their rows, ascending: selects targets, gathers stage 2's inputs.
     virtual void queue(const std::vector<std::size_t>& rows, Clock& clock) = 0;
     // Runs stage 2 on the `size` images that have waited longest: a batch, or all that wait.

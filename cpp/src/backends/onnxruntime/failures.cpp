@@ -1,5 +1,7 @@
 #include "backends/onnxruntime/failures.hpp"
 
+#include <string_view>
+
 #include "text.hpp"
 
 namespace sacvit::detail {
@@ -20,6 +22,15 @@ std::string device_failure(const std::string& message) {
     }
     if (says("webgpu adapter")) {
         return no_adapter();
+    }
+    constexpr std::string_view cause = " with error: ";
+    if (const std::size_t at = message.find(cause); at != message.npos && says("failed to load library")) {
+        return "the provider's library can't load (" + first_line(message.substr(at + cause.size())) +
+               "); CUDA's libraries and cuDNN come with Python's onnxruntime-gpu[cuda,cudnn], whose folders "
+               "nvidia/*/lib belong in LD_LIBRARY_PATH, libcuda with NVIDIA's driver";
+    }
+    if (says("driver version is insufficient") || says("no cuda-capable device")) {
+        return "there is no NVIDIA GPU here, or its driver is older than this CUDA";
     }
     // A buffer beyond the GPU's memory or limits becomes an invalid one, which the next call on it is told.
     const bool no_buffer = says("invalid buffer") || says("max buffer size limit") || says("buffer binding size");

@@ -44,16 +44,16 @@ bool worth_sharing(const std::vector<ExternalTensor>& tensors) {
 
 class OrtBackend final : public Backend {
 public:
-    OrtBackend(const Options& options, int threads)
+    OrtBackend(const Options& options, int threads, bool cpu_as_gpu)
         : shared_(std::make_shared<Shared>()), threads_(threads), weights_(options.weights) {
         shared_->library = load_ort(options.library);
-        shared_->provider = std::make_unique<Provider>(shared_->library, options);
+        shared_->provider = std::make_unique<Provider>(shared_->library, options, cpu_as_gpu);
         guarded("ONNX Runtime can't be used", [&] {
             const OrtApi& api = Ort::GetApi();
             shared_->prepacked = owned(api.CreatePrepackedWeightsContainer, api.ReleasePrepackedWeightsContainer);
         });
         const Provider& provider = *shared_->provider;
-        if (device_memory(provider) != nullptr) {
+        if (provider.memory() != nullptr) {
             memory_ = std::make_unique<OrtMemory>(shared_);
         }
         description_ = text("ONNX Runtime ", shared_->library->version, ", ", provider.title(),
@@ -74,7 +74,11 @@ public:
         if (const std::string reason = shared_->provider->why_not(precision); !reason.empty()) {
             fail(ErrorCode::backend, shared_->provider->title(), " can't run ", precision, ": ", reason);
         }
-        return memory_ ? bundle.hold(precision, {"view", "ee", "gather", "sac", "weights"}) : bundle.hold(precision);
+        std::set<std::string> roles{"ee", "sac", "weights"};
+        if (memory_) {
+            roles.insert({"view", "gather"});
+        }
+        return bundle.hold(precision, roles, shared_->provider->takes_gpu_layout());
     }
 
     DeviceMemory* memory() override { return memory_.get(); }
@@ -168,8 +172,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads) {
-    return std::make_unique<OrtBackend>(options, threads);
+std::unique_ptr<Backend> open_ort_backend(const Options& options, int threads, bool cpu_as_gpu) {
+    return std::make_unique<OrtBackend>(options, threads, cpu_as_gpu);
 }
 
 }  // namespace sacvit::detail

@@ -46,11 +46,6 @@ Ort::Value host_value(const TensorView& view) {
                                     view.shape.data(), view.shape.size(), onnx_type(view.type));
 }
 
-const OrtMemoryInfo* device_memory(const Provider& provider) {
-    constexpr int device = 0;  // not memory of the host that the device reaches
-    return provider.plugin() == nullptr ? nullptr : plugin_api().memory(provider.plugin(), device);
-}
-
 OrtTensor::OrtTensor(std::shared_ptr<Shared> shared, Ort::Value value)
     : shared_(std::move(shared)), value_(std::move(value)) {}
 
@@ -96,7 +91,7 @@ Outputs OrtEngine::run(const std::map<std::string, TensorView>& inputs, const st
                 shared_->traffic.up += view.count() * element_size(view.type);
             }
         }
-        return shared_->provider->plugin() == nullptr ? run_on_host(hosted) : run_on_device(values, kept);
+        return shared_->provider->memory() == nullptr ? run_on_host(hosted) : run_on_device(values, kept);
     });
 }
 
@@ -123,7 +118,7 @@ Outputs OrtEngine::run_on_host(const std::vector<Ort::Value>& values) const {
 Outputs OrtEngine::run_on_device(const std::vector<const Ort::Value*>& values,
                                  const std::set<std::string>& kept) const {
     const auto locked = shared_->provider->lock();
-    const OrtMemoryInfo* const device = device_memory(*shared_->provider);
+    const OrtMemoryInfo* const device = shared_->provider->memory();
     const Ort::MemoryInfo host = host_memory();
     Ort::IoBinding binding(session_);
     for (std::size_t i = 0; i < values.size(); ++i) {

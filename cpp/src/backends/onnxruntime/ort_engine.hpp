@@ -20,10 +20,10 @@ struct Shared {
     std::shared_ptr<const Pages> weights;       // the weights file's bytes, which the tensors point into
     std::map<std::string, Ort::Value> tensors;  // weights by place and type
     std::shared_ptr<OrtPrepackedWeightsContainer> prepacked;
-    Traffic traffic;  // of a plugin's sessions
+    Traffic traffic;  // where tensors stay on a device
 };
 
-// A tensor in the memory of a plugin's device.
+// A tensor in the memory of the provider's device.
 class OrtTensor final : public DeviceTensor {
 public:
     OrtTensor(std::shared_ptr<Shared> shared, Ort::Value value);
@@ -56,9 +56,6 @@ private:
 
 // A host tensor over the view's memory, which the library does not write to.
 Ort::Value host_value(const TensorView& view);
-
-// Where the tensors of a plugin's device lie; null where they lie in the host's memory.
-const OrtMemoryInfo* device_memory(const Provider& provider);
 
 ONNXTensorElementDataType onnx_type(ElementType type);
 

@@ -23,7 +23,7 @@ constexpr int kMinor = 23;  // of the first library that has all functions, 1.23
 
 // Places in the table of functions, which only ever grows at its end.
 constexpr std::size_t kValue = 297, kRegister = 301, kDevices = 303, kAppend = 304, kName = 312, kMetadata = 314,
-                      kMemory = 374, kAllocator = 376, kCopy = 386;
+                      kMemory = 374;
 #if ORT_API_VERSION >= 23
 #define SACVIT_PLACE(function, place) static_assert(offsetof(OrtApi, function) == (place) * sizeof(void*))
 SACVIT_PLACE(GetKeyValue, kValue);
@@ -33,8 +33,6 @@ SACVIT_PLACE(SessionOptionsAppendExecutionProvider_V2, kAppend);
 SACVIT_PLACE(EpDevice_EpName, kName);
 SACVIT_PLACE(EpDevice_EpMetadata, kMetadata);
 SACVIT_PLACE(EpDevice_MemoryInfo, kMemory);
-SACVIT_PLACE(GetSharedAllocator, kAllocator);
-SACVIT_PLACE(CopyTensors, kCopy);
 #undef SACVIT_PLACE
 #endif
 
@@ -99,8 +97,6 @@ PluginApi plugin_api() {
     take(out.name, kName);
     take(out.metadata, kMetadata);
     take(out.memory, kMemory);
-    take(out.allocator, kAllocator);
-    take(out.copy, kCopy);
     take(out.value, kValue);
     return out;
 }

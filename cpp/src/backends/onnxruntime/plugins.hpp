@@ -23,9 +23,6 @@ struct PluginApi {
     const char* (*name)(const OrtEpDevice*);
     const OrtKeyValuePairs* (*metadata)(const OrtEpDevice*);
     const OrtMemoryInfo* (*memory)(const OrtEpDevice*, int kind);
-    OrtStatus* (*allocator)(OrtEnv*, const OrtMemoryInfo*, OrtAllocator**);
-    OrtStatus* (*copy)(const OrtEnv*, const OrtValue* const* from, OrtValue* const* to, void* stream,
-                       std::size_t count);
     const char* (*value)(const OrtKeyValuePairs*, const char* key);
 };
 

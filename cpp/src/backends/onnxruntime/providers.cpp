@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -17,8 +18,8 @@ std::string without_suffix(const std::string& provider) {
 
 }  // namespace
 
-Provider::Provider(std::shared_ptr<OrtLibrary> library, const Options& options)
-    : library_(std::move(library)), device_(parse_device(options.device)) {
+Provider::Provider(std::shared_ptr<OrtLibrary> library, const Options& options, bool cpu_as_gpu)
+    : library_(std::move(library)), device_(parse_device(options.device)), cpu_as_gpu_(cpu_as_gpu) {
     guarded("ONNX Runtime can't be used", [&] {
         const std::vector<std::string> offered = Ort::GetAvailableProviders();
         const auto built_in = std::find_if(offered.begin(), offered.end(), [&](const std::string& provider) {
@@ -26,7 +27,16 @@ Provider::Provider(std::shared_ptr<OrtLibrary> library, const Options& options)
         });
         if (built_in != offered.end()) {
             title_ = without_suffix(*built_in);
+            if (takes_gpu_layout()) {
+                const char* const place = is_cpu() ? "Cpu" : "Cuda";  // as the library names them
+                own_memory_ = Ort::MemoryInfo(place, OrtDeviceAllocator, device_.number, OrtMemTypeDefault);
+                memory_ = own_memory_;
+            }
             return;
+        }
+        if (device_.provider == "cuda") {  // as a plugin, the library that GPU builds have crashes in some releases
+            fail(ErrorCode::backend, "this ONNX Runtime has no provider cuda; it offers ", joined(offered),
+                 "; a build for NVIDIA's GPUs has it, such as Python's package onnxruntime-gpu");
         }
         const bool plugins = runs_plugins(*library_);
         std::vector<const OrtEpDevice*> devices;
@@ -48,6 +58,8 @@ Provider::Provider(std::shared_ptr<OrtLibrary> library, const Options& options)
         }
         plugin_ = devices[number];
         const PluginApi api = plugin_api();
+        constexpr int on_device = 0;  // not memory of the host that the device reaches
+        memory_ = api.memory(plugin_, on_device);
         title_ = without_suffix(api.name(plugin_));
         if (const char* version = api.value(api.metadata(plugin_), "version")) {
             title_ += text(' ', version);
@@ -66,9 +78,11 @@ void Provider::append_to(Ort::SessionOptions& options) const {
     } else if (device_.provider == "cuda") {
         const auto cuda = owned(api.CreateCUDAProviderOptions, api.ReleaseCUDAProviderOptions);
         const std::string number = std::to_string(device_.number);
-        // TF32, on by default, computes products of fp32 tensors with ten bits: not what the file says.
-        const char *const keys[] = {"device_id", "use_tf32"}, *const values[] = {number.c_str(), "0"};
-        Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda.get(), keys, values, 2));
+        // TF32, on by default, computes products of fp32 tensors with ten bits: not what the file says. Of some
+        // releases, SkipLayerNormalization sums up in half precision unless it is told not to.
+        const char* const keys[] = {"device_id", "use_tf32", "enable_skip_layer_norm_strict_mode"};
+        const char* const values[] = {number.c_str(), "0", "1"};
+        Ort::ThrowOnError(api.UpdateCUDAProviderOptions(cuda.get(), keys, values, std::size(keys)));
         options.AppendExecutionProvider_CUDA_V2(*cuda);
     } else if (device_.provider == "tensorrt") {
         options.AppendExecutionProvider_TensorRT_V2(
@@ -87,7 +101,7 @@ std::string Provider::why_not(const std::string& precision) const {
 
 std::unique_lock<std::recursive_mutex> Provider::lock() const {
     static std::recursive_mutex queue;
-    return plugin_ == nullptr ? std::unique_lock<std::recursive_mutex>() : std::unique_lock(queue);
+    return memory_ == nullptr ? std::unique_lock<std::recursive_mutex>() : std::unique_lock(queue);
 }
 
 bool Provider::computes_fp16() const {

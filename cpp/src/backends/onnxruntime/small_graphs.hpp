@@ -12,6 +12,9 @@ inline constexpr const char *kGraphInput = "input", *kGraphSecond = "second", *k
 // Numbers in fp16 -> the same in fp32.
 std::string half_precision_graph();
 
+// A tensor -> the same.
+std::string copy_graph(ElementType type);
+
 // Two tensors of one type -> one, the second's rows behind the first's.
 std::string join_graph(ElementType type);
 
