@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeAlias
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError, SacvitError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.decode import ImageSource
@@ -48,10 +47,11 @@ class StageOne(SingleStage):
         scaled: bool = False,
         max_pixels: int | None = None,
         max_memory: int | None = None,
+        decode: str = "cpu",
     ) -> None:
         super().__init__(
             bundle, backend=backend, device=device, precision=precision, threads=threads, weights=weights,
-            scaled=scaled, max_pixels=max_pixels, max_memory=max_memory,
+            scaled=scaled, max_pixels=max_pixels, max_memory=max_memory, decode=decode,
         )  # fmt: skip
 
     @property
@@ -67,10 +67,10 @@ class StageOne(SingleStage):
         return self._prepare(source, check_channels(channels))
 
     def prepare_batch(self, sources: Sequence[AnySource | Item], channels: Channels = "rgb") -> list[Item]:
-        """Prepare images as `prepare` does, in as many threads as there are cores. Raises UsageError."""
+        """Prepare images as `prepare` does, in a thread for each core or more for a GPU. Raises UsageError."""
         check_batch(sources)
         prepare = partial(self._prepare, channels=check_channels(channels))
-        workers = min(usable_cores(), max(1, len(sources)))
+        workers = min(self.opened.preparer.workers, max(1, len(sources)))
         limit = max(1, len(sources))
         taken: Iterable[AnySource | Item] = sources
         return list(prefetch(taken, prepare, limit=limit, workers=workers, claim=self._claim, held=HELD))

@@ -111,6 +111,8 @@ def both_stages(bundle: str | os.PathLike[str], **how: Any) -> tuple[StageOne, S
     """
     folder = Path(bundle).absolute()
     opened = open_both(folder, STAGES, **how)
-    for_two = {name: value for name, value in how.items() if name not in ("scaled", "max_pixels", "max_memory")}
+    for_two = {
+        name: value for name, value in how.items() if name not in ("scaled", "max_pixels", "max_memory", "decode")
+    }
     one = StageOne.sharing(folder, opened, **{"scaled": False, **how})
     return one, StageTwo.sharing(folder, opened, **for_two)
