@@ -194,7 +194,7 @@ def _preparer(config: ModelConfig, how: Opening, bounds: Limits) -> Preparer:
     if how.scaled:
         raise UsageError("--scaled (scaled=) decodes on the CPU; leave it out, or --decode gpu (decode=)")
     # Only now, as ONNX Runtime's part in it takes time to import.
-    from sacvit_deploy.backends.nvimgcodec.opening import open_jpegs
+    from sacvit_deploy.backends.nvimgcodec.open_jpegs import open_jpegs
 
     first = parse_device(split_devices(how.device)[0])
     number = first.number if first.name in CUDA_NAMES else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sacvit_deploy.arrays import Pixels
-from sacvit_deploy.backends.nvimgcodec.jpegs import BATCH, DeviceJpegs
+from sacvit_deploy.backends.nvimgcodec.device_jpegs import BATCH, DeviceJpegs
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import usable_cores

@@ -84,6 +84,7 @@ def changed(at: int, value: int) -> bytes:
     return bytes(data)
 
 
+GREY_FRAME = segment(0xC0, b"\x08\0\x18\0\x20\x01\x01\x11\0")
 REFUSED = {
     "nothing": b"",
     "no JPEG": encode(PHOTO, "PNG"),
@@ -98,7 +99,7 @@ REFUSED = {
     "chroma as large as luma": changed(14, 0x22),
     "arithmetic coding": changed(1, 0xC9),
     "lossless": changed(1, 0xC3),
-    "two frames": PLAIN[: frame_at(PLAIN)] + segment(0xC0, b"\x08\0\x18\0\x20\x01\x01\x11\0") + PLAIN[frame_at(PLAIN) :],
+    "two frames": PLAIN[: frame_at(PLAIN)] + GREY_FRAME + PLAIN[frame_at(PLAIN) :],
     "no segment": PLAIN[:2] + b"junk" + PLAIN[2:],
     "a segment without an end": PLAIN[:2] + b"\xff\xe5\xff\xff" + PLAIN[4:],
 }  # fmt: skip

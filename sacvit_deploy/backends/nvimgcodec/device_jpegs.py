@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from sacvit_deploy.arrays import Pixels
-from sacvit_deploy.backends.nvimgcodec.decoder import DecodedJpeg, JpegDecoder
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import DecodedJpeg, JpegDecoder
 from sacvit_deploy.backends.onnxruntime.fit_model import SIZES
 from sacvit_deploy.batcher import Batcher
 from sacvit_deploy.config import ModelConfig

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from sacvit_deploy.arrays import Pixels
-from sacvit_deploy.backends.nvimgcodec.decoder import INSTALL, JpegDecoder, load_library
-from sacvit_deploy.backends.nvimgcodec.jpegs import DeviceJpegs
+from sacvit_deploy.backends.nvimgcodec.device_jpegs import DeviceJpegs
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import INSTALL, JpegDecoder, load_library
 from sacvit_deploy.backends.onnxruntime.bound import BoundSession
 from sacvit_deploy.backends.onnxruntime.device import cuda_options
 from sacvit_deploy.backends.onnxruntime.fit_model import fit_model

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from sacvit_deploy import ImageError, Prediction, SACViT, StageOne
-from sacvit_deploy.backends.nvimgcodec import jpegs as module
-from sacvit_deploy.backends.nvimgcodec.decoder import JpegDecoder
-from sacvit_deploy.backends.nvimgcodec.jpegs import BATCH_PIXELS, DeviceJpegs, Job, parts
-from sacvit_deploy.backends.nvimgcodec.opening import open_jpegs
+from sacvit_deploy.backends.nvimgcodec import device_jpegs as module
+from sacvit_deploy.backends.nvimgcodec.device_jpegs import BATCH_PIXELS, DeviceJpegs, Job, parts
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import JpegDecoder
+from sacvit_deploy.backends.nvimgcodec.open_jpegs import open_jpegs
 from sacvit_deploy.config import Geometry, ModelConfig
 from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.errors import BackendError, TooLargeError, UsageError
@@ -138,7 +138,7 @@ def test_weights_are_kept_within_bounds_and_all_memory_goes(monkeypatch: pytest.
             super().__init__()
             memories.append(self)
 
-    monkeypatch.setattr("sacvit_deploy.backends.nvimgcodec.opening.HostMemory", Watched)
+    monkeypatch.setattr("sacvit_deploy.backends.nvimgcodec.open_jpegs.HostMemory", Watched)
     monkeypatch.setattr(module, "KEPT", 1 << 20)
     jpegs = open_jpegs(CONFIG, None)
     threads = threading.active_count()
@@ -215,7 +215,7 @@ def test_a_forked_child_is_refused() -> None:
 import os, sys
 from pathlib import Path
 from sacvit_deploy.config import Geometry, ModelConfig
-from sacvit_deploy.backends.nvimgcodec.opening import open_jpegs
+from sacvit_deploy.backends.nvimgcodec.open_jpegs import open_jpegs
 jpegs = open_jpegs(ModelConfig(Geometry(image_size=224, width=64, depth=2, heads=1, classes=10)), None)
 data = Path(sys.argv[1]).read_bytes()
 assert jpegs.fit(data, 1 << 30) is not None
