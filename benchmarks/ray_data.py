@@ -1,6 +1,6 @@
-"""Images a second of Ray Data with both stages as actors, against the own stream on the same cores.
+"""Images a second of Ray Data's actors against the own stream on the same cores.
 
-    python benchmarks/ray_data.py [--bundle BUNDLE] [--pictures 2000] [--rounds 3] [--stage-one 1] [--stage-two 1]
+    python benchmarks/ray_data.py [--bundle BUNDLE] [--pictures 2000] [--rounds 3] [--stage-one 2] [--stage-two 0]
 
 In turn, round by round, at the same priority. Start-up is left out of both: the stream's model is open before, and from
 Ray's time that of a run on two images is taken, in which Ray starts the same actors, which open their engines.
@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--bundle", default=str(BUNDLE))
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--stage-one", type=int, default=1, help="actors of one thread each")
-    parser.add_argument("--stage-two", type=int, default=1)
+    parser.add_argument("--stage-one", type=int, default=2, help="actors of one thread each")
+    parser.add_argument("--stage-two", type=int, default=0, help="0: the first ones run both stages")
     options = parser.parse_args()
     cores = usable_cores()
     model = SACViT(options.bundle, threads=cores)

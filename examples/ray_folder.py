@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("out", help="folder of Parquet files")
     parser.add_argument("--precision", default="auto", help="name it where the cluster's machines differ")
     parser.add_argument("--stage-one", type=int, default=1, help="processes of stage 1")
-    parser.add_argument("--stage-two", type=int, default=1, help="processes of stage 2; `sacvit plan` counts both")
+    parser.add_argument("--stage-two", type=int, default=1, help="of stage 2; 0: the first ones run both")
     parser.add_argument("--cpus", type=float, default=0.5, help="of each process; leave one of all for the readers")
     options = parser.parse_args()
     labels = classify(

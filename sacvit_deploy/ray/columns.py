@@ -90,6 +90,12 @@ def add_stage_one(table: Any, column: str, results: Sequence[StageOneResult]) ->
     return _with(kept, [_row(answer) for answer in answers], pyarrow.array(requests, pyarrow.binary()))
 
 
+def add_answers(table: Any, column: str, results: Sequence[Prediction | SacvitError]) -> Any:
+    """Return a table without its images, with the answers of both stages."""
+    kept = table if column == PATH else table.drop_columns([column])
+    return _with(kept, [_row(result) for result in results], None)
+
+
 def read_requests(table: Any) -> dict[int, bytes]:
     """Return the requests to stage 2 by their rows."""
     found = enumerate(table[REQUEST].to_pylist())

@@ -11,7 +11,15 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy
 
-from sacvit_deploy.ray.columns import add_stage_one, add_stage_two, image_column, read_images, read_requests
+from sacvit_deploy.model import SACViT
+from sacvit_deploy.ray.columns import (
+    add_answers,
+    add_stage_one,
+    add_stage_two,
+    image_column,
+    read_images,
+    read_requests,
+)
 from sacvit_deploy.stage_one import StageOne
 from sacvit_deploy.stage_two import StageTwo
 
@@ -59,6 +67,32 @@ class StageTwoActor:
         return add_stage_two(table, dict(zip(requests, answers, strict=True)))
 
 
+class CascadeActor:
+    """Both stages, for `Dataset.map_batches` with batch_format="pyarrow": takes and gives what the two actors do.
+
+    batch_size: of the engines' calls, 64 unless given. The other arguments are StageOneActor's.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str],
+        *,
+        eta: float | None = None,
+        alpha: float | None = None,
+        column: str | None = None,
+        batch_size: int | None = None,
+        threads: int = 1,
+        **how: Any,
+    ) -> None:
+        self._model, self._column = SACViT(bundle, threads=threads, **how), column
+        self._how = {"eta": eta, "alpha": alpha, "batch_size": batch_size, "workers": threads}
+
+    def __call__(self, table: Any) -> Any:
+        """Answer a table's images. Raises UsageError where it has none, BackendError."""
+        column = image_column(table.column_names, self._column)
+        return add_answers(table, column, list(self._model.stream(read_images(table, column), **self._how)))
+
+
 def classify(
     dataset: Any,
     bundle: str | os.PathLike[str],
@@ -81,7 +115,8 @@ def classify(
 
     dataset: rows with an image each, of `read_binary_files(..., include_paths=True)`, `read_images` or `read_parquet`.
     stage_one_actors, stage_two_actors: how many processes, or (from, to) to let Ray scale them; each takes `num_cpus`,
-    by default as many as `threads`, or `num_gpus`, for as long as the pipeline runs. stage_two_rows: rows of which
+    by default as many as `threads`, or `num_gpus`, for as long as the pipeline runs. stage_two_actors=0: the first ones
+    run both stages, so that none waits for the other where there are few. stage_two_rows: rows of which
     those that continue are one batch of stage 2: batch_size over the share that continues. The rest are `SACViT`'s
     arguments; name the precision where the cluster's machines differ.
     """
@@ -91,15 +126,19 @@ def classify(
     resources = {"num_cpus": each} if num_gpus is None else {"num_gpus": num_gpus, "num_cpus": num_cpus or 0}
     if num_gpus is None:
         warn_of_full_cluster(each * sum(least(actors) for actors in (stage_one_actors, stage_two_actors)))
+    both = stage_two_actors == 0
+    answering = {**how, "eta": eta, "alpha": alpha, "column": column}
     first = dataset.map_batches(
-        StageOneActor,
+        CascadeActor if both else StageOneActor,
         fn_constructor_args=(folder,),
-        fn_constructor_kwargs={**how, "eta": eta, "alpha": alpha, "column": column},
-        batch_size=batch_size,
+        fn_constructor_kwargs=answering | ({"batch_size": batch_size} if both else {}),
+        batch_size=2 * batch_size if both else batch_size,  # in turn: one is decoded while the other is computed
         batch_format="pyarrow",
         compute=pool(stage_one_actors),
         **resources,
     )
+    if both:
+        return first
     return first.map_batches(
         StageTwoActor,
         fn_constructor_args=(folder,),

@@ -17,7 +17,7 @@ from tests.data import record
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 ray: Any = pytest.importorskip("ray.data", reason=WHY)
 
-from sacvit_deploy.ray.data import StageOneActor, StageTwoActor, classify  # noqa: E402
+from sacvit_deploy.ray.data import CascadeActor, StageOneActor, StageTwoActor, classify  # noqa: E402
 from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -51,6 +51,15 @@ def test_a_folder(whole: SACViT) -> None:
     rows = classify(files, BUNDLE, batch_size=8, stage_two_rows=20, **HOW).take_all()
     assert_same(rows, {str(path): whole.predict(path) for path in PICTURES})
     assert sum(row["stage"] == 2 for row in rows) == 15 and "bytes" not in rows[0] and "request" not in rows[0]
+
+
+@pytest.mark.parametrize("column", ["bytes", "path"])
+def test_both_stages_in_each_actor(whole: SACViT, column: str) -> None:
+    files = ray.read_binary_files(str(FOLDER), include_paths=True)
+    data = classify(files, BUNDLE, column=column, batch_size=8, stage_one_actors=2, stage_two_actors=0, **HOW)
+    rows = data.take_all()
+    assert_same(rows, {str(path): whole.predict(path) for path in PICTURES})
+    assert sum(row["stage"] == 2 for row in rows) == 15 and ("bytes" in rows[0]) == (column == "path")
 
 
 def test_parquet_with_other_columns_and_bad_images(whole: SACViT, tmp_path: Path) -> None:
@@ -114,6 +123,10 @@ def test_actors_without_ray() -> None:
     assert [len(data) > 1000 for data in between["request"].to_pylist()] == [True] * 3
     assert two(between)["stage"].to_pylist() == [2, 2, 2]
     assert two(one(table.slice(0, 0))).num_rows == 0
+    both = CascadeActor(BUNDLE, eta=1.0, **how)
+    assert both(table).equals(two(between)) and both(table.slice(0, 0)).num_rows == 0
+    bad = both(pyarrow.table({"path": [str(PICTURES[0]), "nowhere.jpg"]}))
+    assert [error is None for error in bad["error"].to_pylist()] == [True, False]
     with pytest.raises(ValueError, match="no column bytes or image or path among x"):
         one(pyarrow.table({"x": [1]}))
 
