@@ -24,6 +24,7 @@ from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.budget import Limits
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
+from sacvit_deploy.ranges import check_ranges
 from sacvit_deploy.remote import Remote, RemoteStageTwo
 from sacvit_deploy.scheduler import Answer
 from sacvit_deploy.stages.context_pool import ContextPool
@@ -206,6 +207,8 @@ def _read(folder: Path, how: Opening) -> tuple[Bundle, Sequence[Backend], str, M
 
     Raises as `open_model`.
     """
+
+    check_ranges()
 
     def read(bundle: Bundle) -> tuple[Bundle, Sequence[Backend], str, Mapping[str, Held]]:
         name, devices = how.backend, split_devices(how.device)

@@ -19,6 +19,7 @@ from sacvit_deploy.images.preprocess import resized_side
 from sacvit_deploy.images.scaled import ScaledImage
 from sacvit_deploy.images.sources import AnySource, Claimed, name_of
 from sacvit_deploy.images.strips import fit_decoded
+from sacvit_deploy.ranges import in_range
 from sacvit_deploy.scheduler import Item
 
 
@@ -47,6 +48,7 @@ class Preparer:
         min_side = resized_side(self.config.geometry.image_size // 2, self.config.preprocessing)
         return self._guarded(source, min_side, channels)
 
+    @in_range("decode")
     def _guarded(self, source: AnySource, min_side: int | None, channels: Channels) -> Item:
         name = name_of(source)
         try:

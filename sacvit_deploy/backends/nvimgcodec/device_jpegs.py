@@ -22,6 +22,7 @@ from sacvit_deploy.images.decode import LARGE
 from sacvit_deploy.images.jpeg_header import JpegHeader, read_jpeg_header
 from sacvit_deploy.images.resize_weights import FitWeights, fit_weights
 from sacvit_deploy.images.strips import SIDEWAYS, Turn
+from sacvit_deploy.ranges import in_range
 
 BATCH = 64  # images decoded in one call, and threads that wait for them
 MOST_PIXELS = 1 << 24  # of an image; larger ones are the processor's, whose memory is accounted for
@@ -108,6 +109,7 @@ class Workbench:
         self._weights: OrderedDict[Key, dict[str, DeviceTensor] | None] = OrderedDict()
         self._kept = 0
 
+    @in_range("JPEGs")
     def work(self, jobs: Sequence[Job]) -> list[Pixels | BackendError | None]:
         """Answer jobs, of which there are up to BATCH. An error is that of the images it kept from being decoded."""
         results: list[Pixels | BackendError | None] = []
