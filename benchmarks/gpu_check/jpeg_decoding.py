@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from PIL import Image
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.backends.device_name import parse_device
-from sacvit_deploy.backends.nvimgcodec.device_jpegs import BATCH
+from sacvit_deploy.backends.nvimgcodec.device_jpegs import BATCH, DeviceJpegs
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import DecodedJpeg
 from sacvit_deploy.backends.nvimgcodec.open_jpegs import open_jpegs
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Row, Settings
 from sacvit_deploy.benchmarks.gpu_check.labels import answer, compare
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.device.host import HostMemory
+from sacvit_deploy.device.protocol import DeviceTensor, Stream, TensorSpec
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.prefetch import prefetch
@@ -45,9 +48,10 @@ def measure(settings: Settings) -> Iterator[Row]:
     for width, height in SIZES[: 1 if settings.on_cpu else None]:
         few = max(1, BATCH * 500 * 375 // (width * height))  # of the largest as many pixels, not as many images
         files = [photograph(width, height, seed) for seed in range(min(few, 16))]
-        count = settings.least if settings.on_cpu else max(4 * few, 32)
-        for title, preparer in (("Pillow", plain), ("nvImageCodec", other)):
-            yield {"images": f"{width}x{height}", "by": title, **rate(preparer, files, count, settings.rounds)}
+        count = settings.least if settings.on_cpu else max(16 * few, 32)
+        alone = "the host's part alone", free(plain, files), 8 * count  # so many that starting threads is no part of it
+        for title, preparer, images in (("Pillow", plain, count), ("nvImageCodec", other, count), alone):
+            yield {"images": f"{width}x{height}", "by": title, **rate(preparer, files, images, settings.rounds)}
     for kind, data in kinds().items():
         yield {"images": kind, **difference(other, plain, [data])}
     if settings.pictures is not None:
@@ -68,6 +72,37 @@ def preparers(bundle: Path, settings: Settings) -> tuple[Preparer, Preparer]:
     plain = Preparer(open_bundle(bundle).manifest.config, limits())
     jpegs = open_jpegs(plain.config, None if settings.on_cpu else device.number)
     return plain, dataclasses.replace(plain, jpegs=jpegs)
+
+
+class FreeDecoder:
+    """A decoder that costs nothing: the pixels of every file are the same memory."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._decoded = DecodedJpeg(DeviceTensor(pixels.ctypes.data, pixels.shape, pixels.dtype), pixels)
+
+    def decode(self, files: Sequence[bytes], stream: Stream) -> list[DecodedJpeg | None]:
+        return [self._decoded] * len(files)
+
+
+class FreeEngine:
+    """A resizing model that costs nothing and leaves its output as it is."""
+
+    inputs: Mapping[str, TensorSpec] = {}
+    outputs: Mapping[str, TensorSpec] = {}
+
+    def rows(self, size: int) -> int:
+        return size
+
+    def enqueue(self, tensors: Mapping[str, DeviceTensor], stream: Stream) -> None:
+        """Take next to no time."""
+
+
+def free(plain: Preparer, files: Sequence[bytes]) -> Preparer:
+    """Return what prepares images of one size with a decoder and models that cost nothing: Python's part is left."""
+    with Image.open(io.BytesIO(files[0])) as image:
+        decoder = FreeDecoder(np.zeros((image.height, image.width, 3), np.uint8))
+    jpegs = DeviceJpegs(decoder, HostMemory(), lambda sideways, stream: FreeEngine(), plain.config)
+    return dataclasses.replace(plain, jpegs=jpegs)
 
 
 def rate(preparer: Preparer, files: Sequence[bytes], count: int, rounds: int) -> Row:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from sacvit_deploy.arrays import Pixels
-from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import DecodedJpeg, JpegDecoder
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import DecodedJpeg
 from sacvit_deploy.backends.onnxruntime.fit_model import SIZES
 from sacvit_deploy.batcher import Batcher
 from sacvit_deploy.config import ModelConfig
@@ -32,6 +33,13 @@ BYTE = np.dtype(np.uint8)
 Key = tuple[tuple[int, int], Turn | None]
 
 
+class Decoder(Protocol):
+    """What decodes a list of files: `JpegDecoder`, or one that a benchmark puts in its place."""
+
+    def decode(self, files: Sequence[bytes], stream: Stream) -> list[DecodedJpeg | None]:
+        """See `JpegDecoder.decode`."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A JPEG to be decoded: its file's bytes, and its header."""
@@ -48,7 +56,7 @@ class DeviceJpegs:
 
     def __init__(
         self,
-        decoder: JpegDecoder,
+        decoder: Decoder,
         memory: Memory,
         open_engine: Callable[[bool, Stream], DeviceEngine],
         config: ModelConfig,
@@ -93,7 +101,7 @@ class Workbench:
 
     def __init__(
         self,
-        decoder: JpegDecoder,
+        decoder: Decoder,
         memory: Memory,
         open_engine: Callable[[bool, Stream], DeviceEngine],
         config: ModelConfig,
@@ -161,7 +169,8 @@ class Workbench:
 
     def _upload(self, weights: FitWeights) -> dict[str, DeviceTensor]:
         tensors = {}
-        for name, array in zip(SIZES, astuple(weights), strict=True):
+        for name in SIZES:
+            array = getattr(weights, name)
             tensors[name] = self._memory.allocate(array.shape, array.dtype)
             self._memory.upload(tensors[name], array, self._stream)
             self._kept += array.nbytes

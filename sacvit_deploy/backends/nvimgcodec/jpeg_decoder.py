@@ -81,7 +81,6 @@ class JpegDecoder:
             self._how = library.DecodeParams(apply_exif_orientation=False, color_spec=library.ColorSpec.SRGB)
         except Exception as error:  # the library's own
             raise BackendError(f"nvImageCodec can't decode here ({first_line(error)})") from error
-        self.description = f"nvImageCodec {library.__version__}"
 
     def decode(self, files: Sequence[bytes], stream: Stream) -> list[DecodedJpeg | None]:
         """Decode files, whose pixels are there for what is put into `stream` from now on.

@@ -17,9 +17,9 @@ def test_rates_differences_and_labels(settings: Settings, pictures: Path) -> Non
     pytest.importorskip(
         "nvidia.nvimgcodec", reason="NOT TESTED: decoding by nvImageCodec; install nvidia-nvimgcodec-cu13"
     )
-    pillow, other, *kinds, found = measure(dataclasses.replace(settings, pictures=pictures))
-    assert (pillow["by"], other["by"]) == ("Pillow", "nvImageCodec")
-    for row in (pillow, other):
+    pillow, other, host, *kinds, found = measure(dataclasses.replace(settings, pictures=pictures))
+    assert [row["by"] for row in (pillow, other, host)] == ["Pillow", "nvImageCodec", "the host's part alone"]
+    for row in (pillow, other, host):
         assert float(row["images/s"] or 0) > 0 and float(row["cpu us"] or 0) > 0
     assert [row["images"] for row in kinds] == [
         "ordinary", "turned", "progressive", "4:4:4", "4:2:2", "restarts", "grey",
