@@ -46,7 +46,11 @@ def load_library() -> Any:
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
     """Keep what is written to the process's stderr, by libraries in C, from being seen."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
     try:
         with open(os.devnull, "wb") as nothing:
             os.dup2(nothing.fileno(), 2)
