@@ -114,7 +114,7 @@ class AnswerFile:
 def _csv_line(record: Mapping[str, Any]) -> str:
     """Format a line of CSV; line breaks within a value are escaped, so that a line is a record."""
     out = io.StringIO()
-    if "timing_ms" in record:
+    if record.get("timing_ms"):  # not there of an error, empty where another machine gave no times
         record = {**record, "ms": round(sum(record["timing_ms"].values()), 3)}
     values = (record.get(column) for column in COLUMNS)
     csv.writer(out, lineterminator="\n").writerow(

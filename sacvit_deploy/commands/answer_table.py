@@ -34,10 +34,11 @@ class AnswerTable:
     def rows(self, prediction: Prediction, topk: int) -> None:
         """Print one answer, a row for each of its `topk` classes."""
         stage = "1 EE" if prediction.stage == 1 else "2 SAC"
-        milliseconds = 1000 * sum(prediction.timing.values())
+        # Another machine's answer may come without times.
+        milliseconds = f"{1000 * sum(prediction.timing.values()):.1f}" if prediction.timing else "-"
         for rank, (label, probability) in enumerate(prediction.topk(topk)):
             name = shortened(printable(prediction.source), self._name) if rank == 0 else ""
-            tail = (stage, f"{milliseconds:.1f}") if rank == 0 else ("", "")
+            tail = (stage, milliseconds) if rank == 0 else ("", "")
             label = printable(label)
             if self._narrow and len(label) > self._label:
                 label = f"{label[: self._label - 3]}..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,9 @@ from sacvit_deploy.console.text import counted
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.sources.frames import Kind, Note, Source
+from sacvit_deploy.ray.files import FileStream
+from sacvit_deploy.sources.frames import ImageFile, Kind, Note, Source
+from sacvit_deploy.stream import Stream
 
 BATCH = 32
 # Seconds that an image waits for others: of live sources and pipes, and of files, whose rows must not stay away for
@@ -47,6 +49,7 @@ class Asked:
     resume: bool
     save: Path | None
     show: bool
+    ray: str | None
 
     def check(self, sources: Sequence[Source]) -> None:
         """Raise UsageError for options that do not go with the sources."""
@@ -62,6 +65,11 @@ class Asked:
                 f"--resume would leave the frames answered before out of {videos[0]}; go on without --save, or draw "
                 "all of it without --resume, beside other files of answers"
             )
+        if self.ray is not None:
+            if self.keep or self.max_delay is not None:
+                raise UsageError("--ray answers files, all of them; leave out --keep and --max-delay")
+            if other := [source for source in sources if not isinstance(source, ImageFile)]:
+                raise UsageError(f"--ray answers image files; {other[0].name} is none")
 
 
 def answer(
@@ -75,10 +83,12 @@ def answer(
     seconds: float,
     progress: Progress,
     note: Note,
+    begin: Callable[..., Stream | FileStream],
 ) -> int:
     """Answer for all images of all sources, and return the command's exit code.
 
-    title: what the table is headed with. seconds: what opening the model took. Raises SacvitError.
+    title: what the table is headed with. seconds: what opening the model took. begin: `model.stream`, or what takes and
+    gives the same. Raises SacvitError.
     """
     kinds = {source.kind for source in sources}
     known, live, timed = kinds == {Kind.IMAGE}, Kind.LIVE in kinds, bool(kinds & {Kind.LIVE, Kind.PIPE})
@@ -104,7 +114,7 @@ def answer(
         table.head()
     keep = asked.keep or ("latest" if live else "all")
     batch = asked.batch or (1 if keep == "latest" else BATCH)
-    results = model.stream(
+    results = begin(
         feed,
         batch_size=min(batch, len(sources)) if known else batch,
         eta=eta,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -16,11 +17,14 @@ from sacvit_deploy.commands.answering import BATCH, DELAY, FILES_DELAY, Asked, a
 from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.progress import Progress
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
+from sacvit_deploy.ray.files import Actors, FileStream, begin_files, connect
 from sacvit_deploy.sources.arguments import to_sources
 from sacvit_deploy.sources.frames import Kind, Source
 from sacvit_deploy.sources.reconnect import ATTEMPTS
+from sacvit_deploy.stream import Stream
 
 FEW = 8  # images, up to which packing the weights takes longer than it saves
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -61,6 +65,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     default=ATTEMPTS,
     show_default=True,
     help="Attempts after a stream broke.",
+)
+@click.option(
+    "--ray",
+    metavar="N",
+    help="Classify files in N processes on Ray; 4+2 are 4 of stage 1 and 2 of stage 2. Needs 'sacvit-deploy[ray]'.",
 )
 @click.option("--scaled", is_flag=True, help="Decode large JPEGs in full only where they continue to stage 2.")
 @bundle_option
@@ -103,16 +112,34 @@ def command(
     found = to_sources(sources, note, reconnect)
     asked.check(found)
     folder = Path(bundle) if bundle else find_bundle(files_of(found))
+    actors = None if asked.ray is None else ray_actors(asked.ray, options)
     few = len(found) <= FEW and all(source.kind is Kind.IMAGE for source in found)
     start = perf_counter()
     with progress.doing(f"opening {folder}"):
-        model = SACViT(folder, weights="mapped" if few else "packed", scaled=scaled, **options)
+        model = SACViT(folder, weights="mapped" if few or actors else "packed", scaled=scaled, **options)
     eta = model.eta if eta is None else check_eta(eta)
     alpha = model.config.method.alpha if alpha is None else alpha
     model.config.num_targets(alpha)  # an impossible alpha fails here
     title = f"{folder}: {model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
     seconds = perf_counter() - start
-    return answer(model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note)
+    begin: Callable[..., Stream | FileStream] = model.stream
+    if actors is not None:
+        how = {**options, "scaled": scaled, "precision": model.precision}
+        begin = partial(begin_files, model, actors, how)
+        title = f"{title}; on Ray"
+    return answer(
+        model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note,
+        begin=begin,
+    )  # fmt: skip
+
+
+def ray_actors(text: str, options: dict[str, Any]) -> Actors:
+    """Read --ray, and take what it does without out of the options. Raises UsageError, BackendError."""
+    actors = Actors.parse(text)
+    if options.pop("capture") or options.pop("device_memory"):
+        raise UsageError("--ray has neither --capture nor --device-memory")
+    connect()
+    return actors
 
 
 def files_of(sources: Iterable[Source]) -> list[Path]:

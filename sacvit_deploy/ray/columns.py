@@ -24,6 +24,7 @@ VALUES = (
     pyarrow.types.is_large_binary,
     pyarrow.types.is_null,
 )
+PROBABILITIES = pyarrow.field("probabilities", pyarrow.list_(pyarrow.float32()))  # only where asked for
 # An image without an answer has its error, and null in all other columns.
 ANSWER = pyarrow.schema(
     [
@@ -50,7 +51,7 @@ def image_column(names: Sequence[str], column: str | None) -> str:
         wanted = " or ".join(IMAGES) if column is None else column
         raise UsageError(f"there is no column {wanted} among {', '.join(names)}; name the images' with column=")
     kept = [each for each in names if each != name or name == PATH]
-    if taken := [each for each in kept if each in (*ANSWER.names, REQUEST)]:
+    if taken := [each for each in kept if each in (*ANSWER.names, PROBABILITIES.name, REQUEST)]:
         raise UsageError(
             f"the rows have a column {taken[0]!r}, the name of one that the answers come in; rename it before, with "
             f"dataset.rename_columns({{{taken[0]!r}: 'own_{taken[0]}'}})"
@@ -81,19 +82,26 @@ def _arrays(chunk: Any) -> Any:
     return chunk.to_numpy(zero_copy_only=False)
 
 
-def add_stage_one(table: Any, column: str, results: Sequence[StageOneResult]) -> Any:
-    """Return a table without its images, with the answers of those that exit and the requests of the others."""
+def add_stage_one(table: Any, column: str, results: Sequence[StageOneResult], *, probabilities: bool = False) -> Any:
+    """Return a table without its images, with the answers of those that exit and the requests of the others.
+
+    probabilities: answers have those of all classes.
+    """
     answers = [None if isinstance(result, StageTwoRequest) else result for result in results]
     requests = [result.to_bytes() if isinstance(result, StageTwoRequest) else None for result in results]
     # A path stays: it is the row's name.
     kept = table if column == PATH else table.drop_columns([column])
-    return _with(kept, [_row(answer) for answer in answers], pyarrow.array(requests, pyarrow.binary()))
+    fields = [*ANSWER, *([PROBABILITIES] if probabilities else [])]
+    return _with(kept, fields, [_row(answer, probabilities) for answer in answers]).append_column(
+        REQUEST, pyarrow.array(requests, pyarrow.binary())
+    )
 
 
-def add_answers(table: Any, column: str, results: Sequence[Prediction | SacvitError]) -> Any:
-    """Return a table without its images, with the answers of both stages."""
-    kept = table if column == PATH else table.drop_columns([column])
-    return _with(kept, [_row(result) for result in results], None)
+def add_answers(
+    table: Any, column: str, results: Sequence[Prediction | SacvitError], *, probabilities: bool = False
+) -> Any:
+    """Return a table without its images, with the answers of both stages. probabilities: see `add_stage_one`."""
+    return add_stage_one(table, column, results, probabilities=probabilities).drop_columns([REQUEST])
 
 
 def read_requests(table: Any) -> dict[int, bytes]:
@@ -104,13 +112,14 @@ def read_requests(table: Any) -> dict[int, bytes]:
 
 def add_stage_two(table: Any, answers: dict[int, Prediction | SacvitError]) -> Any:
     """Return a table with the answers of stage 2 in their rows, without requests."""
-    rows = table.select(ANSWER.names).to_pylist()
+    fields = [field for field in (*ANSWER, PROBABILITIES) if field.name in table.column_names]
+    rows = table.select([field.name for field in fields]).to_pylist()
     for row, answer in answers.items():
-        rows[row] = _row(answer)
-    return _with(table.drop_columns([REQUEST]), rows, None)
+        rows[row] = _row(answer, PROBABILITIES in fields)
+    return _with(table.drop_columns([REQUEST]), fields, rows)
 
 
-def _row(answer: Prediction | SacvitError | None) -> dict[str, Any]:
+def _row(answer: Prediction | SacvitError | None, probabilities: bool) -> dict[str, Any]:
     if answer is None:
         return {}
     if isinstance(answer, SacvitError):
@@ -123,12 +132,13 @@ def _row(answer: Prediction | SacvitError | None) -> dict[str, Any]:
         "stage": answer.stage,
         "stage_one_probability": answer.stage_one_probability,
         "targets": targets,
+        **({PROBABILITIES.name: answer.probabilities} if probabilities else {}),
     }
 
 
-def _with(table: Any, rows: Sequence[dict[str, Any]], requests: Any) -> Any:
-    """Return a table with the answers' columns, in place of those that it has, and one of requests."""
-    table = table.drop_columns([name for name in ANSWER.names if name in table.column_names])
-    for field in ANSWER:
+def _with(table: Any, fields: Sequence[Any], rows: Sequence[dict[str, Any]]) -> Any:
+    """Return a table with the answers' columns, in place of those that it has."""
+    table = table.drop_columns([field.name for field in fields if field.name in table.column_names])
+    for field in fields:
         table = table.append_column(field, pyarrow.array([row.get(field.name) for row in rows], field.type))
-    return table if requests is None else table.append_column(REQUEST, requests)
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class StageOneActor:
 
     Takes rows with an image each, gives them without it: with the answer where it exits, with a `request` to stage 2
     where it continues, with an `error` where it is bad. column: the images'; None takes `bytes`, `image` or `path`,
-    what there is first. The other arguments are `StageOne`'s. Raises what opening raises; UsageError for a wrong eta.
+    what there is first. probabilities: also a column of those of all
+    classes [C] fp32. The other arguments are `StageOne`'s. Raises what opening raises; UsageError for a wrong eta.
     """
 
     def __init__(
@@ -39,16 +41,17 @@ class StageOneActor:
         eta: float | None = None,
         alpha: float | None = None,
         column: str | None = None,
+        probabilities: bool = False,
         **how: Any,
     ) -> None:
-        self._one, self._column = StageOne(bundle, **how), column
+        self._one, self._column, self._probabilities = StageOne(bundle, **how), column, probabilities
         self._eta, self._alpha = eta, alpha
 
     def __call__(self, table: Any) -> Any:
         """Run stage 1 on a table. Raises UsageError where it has no images, BackendError."""
         column = image_column(table.column_names, self._column)
         results = self._one.predict_batch(read_images(table, column), eta=self._eta, alpha=self._alpha)
-        return add_stage_one(table, column, results)
+        return add_stage_one(table, column, results, probabilities=self._probabilities)
 
 
 class StageTwoActor:
@@ -80,17 +83,20 @@ class CascadeActor:
         eta: float | None = None,
         alpha: float | None = None,
         column: str | None = None,
+        probabilities: bool = False,
         batch_size: int | None = None,
         threads: int = 1,
         **how: Any,
     ) -> None:
-        self._model, self._column = SACViT(bundle, threads=threads, **how), column
-        self._how = {"eta": eta, "alpha": alpha, "batch_size": batch_size, "workers": threads}
+        self._model = SACViT(bundle, threads=threads, **how)
+        self._column, self._probabilities = column, probabilities
+        self._stream = partial(self._model.stream, eta=eta, alpha=alpha, batch_size=batch_size, workers=threads)
 
     def __call__(self, table: Any) -> Any:
         """Answer a table's images. Raises UsageError where it has none, BackendError."""
         column = image_column(table.column_names, self._column)
-        return add_answers(table, column, list(self._model.stream(read_images(table, column), **self._how)))
+        results = list(self._stream(read_images(table, column)))
+        return add_answers(table, column, results, probabilities=self._probabilities)
 
 
 def classify(
@@ -110,15 +116,19 @@ def classify(
     precision: str = "auto",
     backend: str = "auto",
     device: str | None = None,
+    scaled: bool = False,
+    max_pixels: int | None = None,
+    max_memory: int | None = None,
+    probabilities: bool = False,
 ) -> Any:
     """Return a Ray dataset with labels in place of images, lazily, as Ray Data does everything.
 
     dataset: rows with an image each, of `read_binary_files(..., include_paths=True)`, `read_images` or `read_parquet`.
     stage_one_actors, stage_two_actors: how many processes, or (from, to) to let Ray scale them; each takes `num_cpus`,
     by default as many as `threads`, or `num_gpus`, for as long as the pipeline runs. stage_two_actors=0: the first ones
-    run both stages, so that none waits for the other where there are few. stage_two_rows: rows of which
-    those that continue are one batch of stage 2: batch_size over the share that continues. The rest are `SACViT`'s
-    arguments; name the precision where the cluster's machines differ.
+    run both stages, so that none waits for the other where there are few. stage_two_rows: rows of which those that
+    continue are one batch of stage 2: batch_size over the share that continues. probabilities: also a column of those
+    of all classes. The rest are `SACViT`'s arguments; name the precision where the cluster's machines differ.
     """
     folder = str(Path(bundle).absolute())
     how = {"threads": threads, "precision": precision, "backend": backend, "device": device}
@@ -127,7 +137,8 @@ def classify(
     if num_gpus is None:
         warn_of_full_cluster(each * sum(least(actors) for actors in (stage_one_actors, stage_two_actors)))
     both = stage_two_actors == 0
-    answering = {**how, "eta": eta, "alpha": alpha, "column": column}
+    decoding = {"column": column, "scaled": scaled, "max_pixels": max_pixels, "max_memory": max_memory}
+    answering = {**how, **decoding, "eta": eta, "alpha": alpha, "probabilities": probabilities}
     first = dataset.map_batches(
         CascadeActor if both else StageOneActor,
         fn_constructor_args=(folder,),
