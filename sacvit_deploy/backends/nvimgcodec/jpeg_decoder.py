@@ -93,7 +93,7 @@ class JpegDecoder:
         """
         try:
             streams = [self._parsed(data) for data in files]
-            images = self._decoder.decode(streams, params=self._how, cuda_stream=int(stream or 0))
+            images = self._decoder.decode(streams, params=self._how, cuda_stream=0 if stream is None else int(stream))
             return [None if image is None else self._decoded(image) for image in images]
         except Exception as error:  # the library's own
             raise BackendError(f"nvImageCodec failed to decode ({first_line(error)})") from error
