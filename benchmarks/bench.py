@@ -17,8 +17,8 @@ from sacvit_deploy.benchmarks.spread import Spread, percentile, ratio, spread_of
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import Costs
 from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.item import Item
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import Item
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 

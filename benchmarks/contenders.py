@@ -13,9 +13,11 @@ from sacvit_deploy.backends.protocol import Engine
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import StageAnswers, classify, most_probable
 from sacvit_deploy.config import Preprocessing
+from sacvit_deploy.gate import share_time
 from sacvit_deploy.images.preprocess import full_view
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import Answer, Item, Scheduler, share_time
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import InFlight
 

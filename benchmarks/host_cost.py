@@ -23,7 +23,8 @@ from sacvit_deploy.console.terminal import say
 from sacvit_deploy.contract import engine_contract
 from sacvit_deploy.device.host import HostMemory
 from sacvit_deploy.device.protocol import DeviceTensor, Stream, TensorSpec
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.item import Item
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.device import ANSWERS
 

@@ -13,7 +13,7 @@ from sacvit_deploy.benchmarks.whole_view import whole_view_for
 from sacvit_deploy.bundle.held import EngineFile
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.device.protocol import Device
-from sacvit_deploy.scheduler import Answer, Item
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.stages.context_pool import ContextPool
 
 STEPS = {"ee": "engine", "gate": "answer"}  # what the device's steps are called of a network without a second stage

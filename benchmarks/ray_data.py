@@ -12,15 +12,14 @@ import argparse
 import itertools
 import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.data
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.benchmarks.load.local_ray import local_ray
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.ray.data import classify
 
@@ -68,9 +67,7 @@ def main() -> None:
         "precision": model.precision,
     }
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would give way to whatever else the machine does
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        ray.init(address="local", num_cpus=cores, object_store_memory=200 << 20, include_dashboard=False,
-                 log_to_driver=False, logging_level="error", _temp_dir=folder)  # fmt: skip
+    with local_ray(cores, 200):
         ray.data.DataContext.get_current().enable_progress_bars = False
         stream_seconds(model, paths[:64])
         ray_seconds(options.bundle, paths[:64], how)  # its files are in the cache, then
@@ -83,7 +80,6 @@ def main() -> None:
             rates = len(paths) / own, len(paths) / (whole - started)
             print(f"stream {rates[0]:6.1f} images/s   Ray Data {rates[1]:6.1f}   ratio {rates[1] / rates[0]:.2f}   "
                   f"start-up left out {started:.1f} of {whole:.1f} s", flush=True)  # fmt: skip
-        ray.shutdown()
     ratios = [own / (whole - started) for own, started, whole in rows]
     print(f"{model.precision}, {len(paths)} images of {len(files)} files, {cores} cores; stream: {cores} threads; Ray: "
           f"{options.stage_one} + {options.stage_two} actors of 1 thread")  # fmt: skip

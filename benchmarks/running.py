@@ -12,7 +12,7 @@ from sacvit_deploy.arrays import Index
 from sacvit_deploy.benchmarks.contenders import Contender
 from sacvit_deploy.benchmarks.machine.energy import Meter, total
 from sacvit_deploy.images.prefetch import in_batches, prefetch
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 
 
 @dataclass(frozen=True)

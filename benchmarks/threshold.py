@@ -11,8 +11,8 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import Float
 from sacvit_deploy.images.prefetch import in_batches
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image
+from sacvit_deploy.item import Item
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stages.context_pool import ContextPool
 
 

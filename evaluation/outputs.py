@@ -18,8 +18,8 @@ from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import ImageError, OutputError, SacvitError
 from sacvit_deploy.evaluation.labelled_images import Float, LabelledImages, decoded_batches
 from sacvit_deploy.evaluation.timing import BatchTimes, EvalTimes
+from sacvit_deploy.gate import overflow
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.scheduler import overflow
 
 TIMED_BATCHES = 40  # of the baseline: enough for a median, without the largest engine doubling the run
 Bool = npt.NDArray[np.bool_]

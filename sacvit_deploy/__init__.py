@@ -1,5 +1,6 @@
 """The runtime of SAC-ViT bundles: `SACViT("model.sacvit").predict("image.jpg", eta=0.6)`. Never imports torch."""
 
+from sacvit_deploy.device_answers import DeviceAnswers
 from sacvit_deploy.errors import (
     BackendError,
     BundleError,
@@ -25,6 +26,7 @@ __all__ = [
     "BackendError",
     "BundleError",
     "CheckpointError",
+    "DeviceAnswers",
     "ExportError",
     "ImageError",
     "LabelError",

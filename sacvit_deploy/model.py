@@ -6,7 +6,6 @@ import itertools
 import os
 import threading
 from collections.abc import AsyncIterable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacvit_deploy.backends.protocol import Backend
-from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.cascade import Cascade
-from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import check_threads
-from sacvit_deploy.errors import SacvitError, UsageError
+from sacvit_deploy.device_answers import DeviceAnswers, answer_tensors
+from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.forks import no_fork
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.budget import limits
@@ -28,11 +24,9 @@ from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.live_source import Keep
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
 from sacvit_deploy.images.sources import AnySource, check_batch
+from sacvit_deploy.model_parts import ModelParts
 from sacvit_deploy.opened import OpenedModel, Opening, open_model
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Item
-from sacvit_deploy.stages.context_pool import ContextPool
-from sacvit_deploy.stages.protocol import Stages
 from sacvit_deploy.stream import Stream, begin_borrowed, begin_stream, check_pace
 
 if TYPE_CHECKING:  # asyncio takes long to import
@@ -41,7 +35,7 @@ if TYPE_CHECKING:  # asyncio takes long to import
 WARM = 6  # batches, three in each of two sets of buffers
 
 
-class SACViT:
+class SACViT(ModelParts):
     """A bundle opened for inference.
 
     bundle: the folder; None looks for one as the commands do. backend, device, precision, threads: `auto` and None
@@ -95,17 +89,6 @@ class SACViT:
         self._calls: Calls | None = None
         self._opened: OpenedModel | None = open_model(self._folder, self._how, self._bounds)
 
-    @property
-    def opened(self) -> OpenedModel:
-        """The bundle as it was opened last. Raises UsageError after `close`."""
-        if (opened := self._opened) is None:
-            raise UsageError(f"this model was closed; open {self._folder} anew, with SACViT({str(self._folder)!r})")
-        return opened
-
-    @opened.setter
-    def opened(self, opened: OpenedModel) -> None:
-        self._opened = opened
-
     def warm(self, batch_size: int = 1, *, alpha: float | None = None) -> None:
         """Run blank images through both stages, so that the first real ones wait for no engine to open.
 
@@ -129,12 +112,6 @@ class SACViT:
         with no_fork(), self._reloading:
             self._opened = None
 
-    def __enter__(self) -> SACViT:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def reload(self) -> None:
         """Open the bundle that is in the folder now, in the same way, and answer with it from then on.
 
@@ -145,49 +122,9 @@ class SACViT:
             _ = self.opened
             self._opened = open_model(self._folder, self._how, self._bounds)
 
-    @property
-    def bundle(self) -> Bundle:
-        """The opened bundle: path, manifest, labels."""
-        return self.opened.bundle
-
-    @property
-    def backend(self) -> Backend:
-        """The backend that runs the engines."""
-        return self.opened.backend
-
-    @property
-    def precision(self) -> str:
-        """The variant's precision."""
-        return self.opened.precision
-
-    @property
-    def config(self) -> ModelConfig:
-        """The model's configuration."""
-        return self.opened.config
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The class names."""
-        return self.opened.bundle.labels
-
-    @property
-    def cascade(self) -> Cascade:
-        """The two engines, with arrays in and out."""
-        return self.opened.cascade
-
-    @property
-    def pool(self) -> ContextPool | None:
-        """What runs them on a device; None where the CPU does."""
-        return self.opened.pool
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the folder and the options; unpickling opens the bundle anew."""
         return partial(SACViT, self._folder, **asdict(self._how)), ()
-
-    @property
-    def eta(self) -> float:
-        """Default eta of the loaded variant."""
-        return self.opened.eta
 
     def predict(
         self, source: ImageSource, *, eta: float | None = None, alpha: float | None = None, channels: Channels = "rgb"
@@ -224,6 +161,17 @@ class SACViT:
         size = max(1, len(sources))
         workers = 1 if size == 1 else None
         return list(self.stream(sources, batch_size=size, eta=eta, alpha=alpha, workers=workers, channels=channels))
+
+    def predict_tensors(self, images: Any, *, eta: float | None = None, alpha: float | None = None) -> DeviceAnswers:
+        """Classify images that are on the model's GPU as `predict_batch` does, and leave the logits there, too.
+
+        images: a tensor [B,S,S,3] uint8 of torch or any library with DLPack, resized and cropped as the model wants
+        it. What `logits` of the answers is, the same libraries take in place: `torch.from_dlpack(answers.logits)`.
+        Raises UsageError, also for a model that is not on a GPU, or on one by WebGPU; BackendError.
+        """
+        opened = self.opened
+        eta = check_eta(opened.eta if eta is None else eta)
+        return answer_tensors(opened, images, eta=eta, count=opened.config.num_targets(alpha))
 
     def stream(
         self,
@@ -289,15 +237,3 @@ class SACViT:
         if isinstance(sources, AsyncIterable):
             sources = from_async(sources)
         return AsyncStream(self.stream(sources, **options))
-
-    def stages(self, count: int, batch: int) -> AbstractContextManager[Stages | Sequence[Stages]]:
-        """Lend the stages, on the devices or the host, for M = `count` and batches of up to `batch` images."""
-        return self.opened.stages(count, batch)
-
-    def prepare(self, source: AnySource, channels: Channels = "rgb") -> Item:
-        """Decode an image and fit it to [S,S,3]; an error goes into the item. channels: see `predict`."""
-        return self.opened.preparer.full(source, check_channels(channels))
-
-    def prepare_scaled(self, source: AnySource, channels: Channels = "rgb") -> Item:
-        """Decode a JPEG that is large enough at a fraction of its size, for stage 1 alone; else as `prepare`."""
-        return self.opened.preparer.scaled(source, check_channels(channels))

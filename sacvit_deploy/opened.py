@@ -20,13 +20,14 @@ from sacvit_deploy.bundle.variant_digest import variant_digest
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.contract import BASELINE
+from sacvit_deploy.endpoint import Remote
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.budget import Limits
+from sacvit_deploy.item import Answer
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
 from sacvit_deploy.ranges import check_ranges
-from sacvit_deploy.remote import Remote, RemoteStageTwo
-from sacvit_deploy.scheduler import Answer
+from sacvit_deploy.remote import RemoteStageTwo
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import Stages
@@ -40,13 +41,13 @@ FALLBACKS = ("error", "stage_one")  # what stands in for stage 2 where it can't 
 class Opening:
     """How a bundle is opened; the fields are SACViT's arguments."""
 
-    backend: str
-    device: str | None
-    precision: str
-    threads: int | None
-    weights: str
-    scaled: bool
-    capture: bool
+    backend: str = "auto"
+    device: str | None = None
+    precision: str = "auto"
+    threads: int | None = None
+    weights: str = "packed"
+    scaled: bool = False
+    capture: bool = False
     max_pixels: int | None = None
     max_memory: int | None = None
     device_memory: int | None = None

@@ -19,8 +19,8 @@ from sacvit_deploy.images.preprocess import resized_side
 from sacvit_deploy.images.scaled import ScaledImage
 from sacvit_deploy.images.sources import AnySource, Claimed, name_of
 from sacvit_deploy.images.strips import fit_decoded
+from sacvit_deploy.item import Item
 from sacvit_deploy.ranges import in_range
-from sacvit_deploy.scheduler import Item
 
 
 @dataclass(frozen=True)

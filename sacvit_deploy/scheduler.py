@@ -6,71 +6,14 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
 
-import numpy as np
-
-from sacvit_deploy.arrays import Array, Pixels
-from sacvit_deploy.clock import Clock
-from sacvit_deploy.confidence import classify, most_probable, softmax
-from sacvit_deploy.errors import OutputError, RemoteError, SacvitError
-from sacvit_deploy.images.scaled import BorrowedImage, InputImage, ScaledImage
-from sacvit_deploy.ranges import in_range
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.gate import finish, gate
+from sacvit_deploy.images.scaled import InputImage
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.stages.protocol import InFlight, Stages
-
-
-@dataclass
-class Item:
-    """An image going in: its pixels [S,S,3], or its half-resolution view, or its error; seconds spent per step.
-
-    position: its number in the source; None where all of them come, which the scheduler counts itself. due: when it is
-    not to wait for others any more (`time.monotonic`). borrowed: instead of pixels, an image that is on the device.
-    """
-
-    source: str
-    pixels: Pixels | None
-    error: SacvitError | None = None
-    timing: dict[str, float] = field(default_factory=dict)
-    scaled: ScaledImage | None = None
-    position: int | None = None
-    due: float = math.inf
-    borrowed: BorrowedImage | None = None
-
-
-class Verdict(NamedTuple):
-    """What a stage says of an image: its logits [C], the most probable class and that one's probability."""
-
-    logits: Array
-    best: int
-    probability: float
-
-
-@dataclass
-class Answer:
-    """An image coming out: the logits [C] of the stage that answered, or its error.
-
-    index, probability: the most probable class. kept: what stage 1 says, where that may have to stand in for stage 2.
-    fallback: why it does.
-    """
-
-    item: Item
-    logits: Array | None = None
-    index: int = 0
-    probability: float = 0.0
-    stage: int = 1
-    stage_one_probability: float = 0.0
-    targets: Array | None = None
-    error: SacvitError | None = None
-    kept: Verdict | None = None
-    fallback: str | None = None
-
-    @cached_property
-    def probabilities(self) -> Array | None:
-        """Probabilities [C] fp64; None where there is an error."""
-        return None if self.logits is None else softmax(self.logits)
 
 
 @dataclass
@@ -205,87 +148,3 @@ class Scheduler:
             finish(replica.stages, in_flight, [self._pending[number] for number in numbers])
             for number in numbers:
                 self._answers[number] = self._pending.pop(number)
-
-
-@in_range("gate")
-def gate(
-    stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array, keep: bool = False
-) -> list[int]:
-    """Wait for stage 1 on a batch; write into `answers`, one for each image, those of the exits and the errors.
-
-    The other images are queued for stage 2. Returns their rows. eta: one for all, or [B]. keep: what stage 1 says of
-    these, too. Raises BackendError.
-    """
-    given = stages.wait_stage1(in_flight)
-    clock = Clock()
-    etas: Sequence[float] = eta.tolist() if isinstance(eta, np.ndarray) else [eta] * len(answers)
-    highest = classify(given, etas)
-    # Row by row, in Python's own values: an image's share of this is what limits a fast device.
-    exits = [row for row, probability in enumerate(highest) if probability > etas[row]]
-    goes_on = [row for row, probability in enumerate(highest) if probability <= etas[row]]  # NaN does neither
-    classes = most_probable(given.logits, highest, range(len(answers)) if keep else exits)
-    in_flight.book("gate", clock.lap())
-    errors: Mapping[int, SacvitError] = {}
-    if goes_on:
-        queued = stages.queue_stage2(in_flight, np.array(goes_on))
-        errors = queued.errors
-        share_time(queued, [answers[row].item.timing for row in goes_on])
-    share_time(in_flight, [answer.item.timing for answer in answers])
-    for answer, probability in zip(answers, highest, strict=True):
-        answer.stage_one_probability = probability
-    # Copies, as others come into the logits' place.
-    for row in exits:
-        answer = answers[row]
-        answer.logits, answer.index, answer.probability = given.logits[row].copy(), classes[row], highest[row]
-    for row in goes_on if keep else ():
-        answers[row].kept = Verdict(given.logits[row].copy(), classes[row], highest[row])
-    for row, error in errors.items():
-        answers[row].error = error
-    if len(exits) + len(goes_on) < len(answers):
-        for answer in answers:
-            if math.isnan(answer.stage_one_probability):
-                answer.error = overflow(answer.item.source, "EE")
-    return [row for row in goes_on if row not in errors] if errors else goes_on
-
-
-@in_range("answer")
-def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> None:
-    """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image.
-
-    Where stage 2 could not be reached, and what stage 1 says was kept for that, it is the answer. Raises BackendError.
-    """
-    given, targets = stages.wait_stage2(in_flight)
-    clock = Clock()
-    highest = classify(given)
-    classes = most_probable(given.logits, highest, range(len(answers)))
-    in_flight.book("answer", clock.lap())
-    share_time(in_flight, [answer.item.timing for answer in answers])
-    for row, answer in enumerate(answers):
-        error = in_flight.errors.get(row)
-        if isinstance(error, RemoteError) and answer.kept is not None:
-            answer.logits, answer.index, answer.probability = answer.kept
-            answer.fallback = str(error)
-            continue
-        answer.stage, answer.targets = 2, targets[row]
-        if error is not None:
-            answer.error = type(error)(f"{answer.item.source}: {error}")
-        elif math.isnan(highest[row]):
-            answer.error = overflow(answer.item.source, "SAC")
-        else:
-            answer.logits, answer.index, answer.probability = given.logits[row].copy(), classes[row], highest[row]
-
-
-def share_time(in_flight: InFlight, timings: Sequence[dict[str, float]]) -> None:
-    """Add a batch's time to its images' timings, in equal parts."""
-    shares = {step: seconds / in_flight.size for step, seconds in in_flight.timing.items()}
-    for timing in timings:
-        if shares.keys().isdisjoint(timing):
-            timing.update(shares)
-            continue
-        for step, share in shares.items():
-            timing[step] = timing.get(step, 0.0) + share
-
-
-def overflow(source: str, stage: str) -> OutputError:
-    """Return the error of an image for which an engine gave NaN or infinity."""
-    return OutputError(f"{source}: the {stage} engine gave NaN or infinite values; try another precision, such as fp32")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.errors import BackendError, UsageError
+from sacvit_deploy.errors import BackendError
+from sacvit_deploy.handle import Handle
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.opened import OpenedStages, Opening, open_stages
 
@@ -20,78 +18,52 @@ S = TypeVar("S", bound="SingleStage")
 R = TypeVar("R")
 
 
-class SingleStage:
-    """A bundle opened for one stage. role: of `contract.STAGES`. The engine takes arrays, also on a device."""
+class SingleStage(Handle[OpenedStages]):
+    """A bundle opened for one stage, whose engine takes arrays, also on a device.
 
+    role: of `contract.STAGES`. options: the constructor's arguments beside the bundle, fields of `Opening`.
+    """
+
+    kind = "stage"
     role: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ("backend", "device", "precision", "threads", "weights")
 
-    def __init__(self, bundle: str | os.PathLike[str] | None, **how: Any) -> None:
-        self._how = how  # the constructor's own arguments, to be pickled
-        self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
-        self._opened: OpenedStages | None = open_both(self._folder, (self.role,), **how)
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        device: str | None = None,
+        precision: str = "auto",
+        threads: int | None = None,
+        weights: str = "packed",
+    ) -> None:
+        self._open(bundle, Opening(backend, device, precision, threads, weights))
+
+    def _open(self, bundle: str | os.PathLike[str] | None, how: Opening) -> None:
+        folder = Path(find_bundle() if bundle is None else bundle).absolute()
+        self._folder, self._how, self._opened = folder, how, open_as(folder, how, (self.role,))
 
     @classmethod
-    def sharing(cls: type[S], folder: Path, opened: OpenedStages, **how: Any) -> S:
+    def sharing(cls: type[S], folder: Path, opened: OpenedStages, how: Opening) -> S:
         """Return the stage over engines that were opened for both; its pickle opens its own."""
         stage = cls.__new__(cls)
-        stage._how, stage._folder, stage._opened = how, folder, opened
+        stage._folder, stage._how, stage._opened = folder, how, opened
         return stage
-
-    @property
-    def opened(self) -> OpenedStages:
-        """The bundle as it was opened. Raises UsageError after `close`."""
-        if (opened := self._opened) is None:
-            raise UsageError(f"this stage was closed; open {self._folder} anew, with {type(self).__name__}")
-        return opened
-
-    @property
-    def bundle(self) -> Bundle:
-        """The opened bundle: path, manifest, labels."""
-        return self.opened.bundle
-
-    @property
-    def config(self) -> ModelConfig:
-        """The model's configuration."""
-        return self.opened.bundle.manifest.config
-
-    @property
-    def precision(self) -> str:
-        """The variant's precision."""
-        return self.opened.precision
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The class names."""
-        return self.opened.bundle.labels
 
     @property
     def variant(self) -> str:
         """Digest of the opened variant: requests are answered where it is the same."""
         return self.opened.variant
 
-    def close(self: S) -> None:
-        """Let go of the engine; using the stage afterwards is a UsageError."""
-        self._opened = None
-
-    def __enter__(self: S) -> S:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the folder and the options; unpickling opens the bundle anew, for this stage alone."""
-        return partial(type(self), self._folder, **self._how), ()
+        return partial(type(self), self._folder, **{name: getattr(self._how, name) for name in self.options}), ()
 
 
-def open_both(folder: Path, stages: tuple[str, ...], **how: Any) -> OpenedStages:
-    """Open the named stages, whose options are the constructor's arguments of `StageOne`.
-
-    Raises BundleError, BackendError, UsageError.
-    """
-    defaults: dict[str, Any] = asdict(Opening("auto", None, "auto", None, "packed", False, False))
-    opening = Opening(**{**defaults, **how})
-    return open_stages(folder, opening, limits(opening.max_pixels, opening.max_memory), stages)
+def open_as(folder: Path, how: Opening, stages: tuple[str, ...]) -> OpenedStages:
+    """Open the named stages of a bundle. Raises BundleError, BackendError, UsageError."""
+    return open_stages(folder, how, limits(how.max_pixels, how.max_memory), stages)
 
 
 def run_groups(

@@ -10,15 +10,16 @@ from typing import TypeAlias
 
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.errors import BackendError, SacvitError
+from sacvit_deploy.gate import gate
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.decode import ImageSource
 from sacvit_deploy.images.pixel_arrays import Channels, check_channels
 from sacvit_deploy.images.prefetch import prefetch
 from sacvit_deploy.images.sources import HELD, AnySource, check_batch, claim
-from sacvit_deploy.opened import to_prediction
+from sacvit_deploy.item import Answer, Item
+from sacvit_deploy.opened import Opening, to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Answer, Item, gate
 from sacvit_deploy.single_stage import SingleStage, run_groups
 from sacvit_deploy.stages.host import HostStages
 
@@ -34,6 +35,7 @@ class StageOne(SingleStage):
     """
 
     role = "ee"
+    options = (*SingleStage.options, "scaled", "max_pixels", "max_memory")
 
     def __init__(
         self,
@@ -49,10 +51,8 @@ class StageOne(SingleStage):
         max_memory: int | None = None,
         decode: str = "cpu",
     ) -> None:
-        super().__init__(
-            bundle, backend=backend, device=device, precision=precision, threads=threads, weights=weights,
-            scaled=scaled, max_pixels=max_pixels, max_memory=max_memory, decode=decode,
-        )  # fmt: skip
+        how = Opening(backend, device, precision, threads, weights, scaled)
+        self._open(bundle, replace(how, max_pixels=max_pixels, max_memory=max_memory, decode=decode))
 
     @property
     def eta(self) -> float:
@@ -143,7 +143,7 @@ class StageOne(SingleStage):
         if isinstance(source, Item):
             return replace(source, timing=dict(source.timing))  # it may be given again
         preparer = self.opened.preparer
-        return (preparer.scaled if self._how["scaled"] else preparer.full)(source, channels)
+        return (preparer.scaled if self._how.scaled else preparer.full)(source, channels)
 
     def _claim(self, source: AnySource | Item) -> tuple[AnySource | Item, int]:
         return (source, 0) if isinstance(source, Item) else claim(source, self.opened.preparer.bounds)

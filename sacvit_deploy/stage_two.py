@@ -10,11 +10,12 @@ from typing import Any
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BackendError, SacvitError
-from sacvit_deploy.opened import to_prediction
+from sacvit_deploy.gate import finish
+from sacvit_deploy.item import Answer, Item
+from sacvit_deploy.opened import Opening, to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import NAMELESS, StageTwoRequest, check_request
-from sacvit_deploy.scheduler import Answer, Item, finish
-from sacvit_deploy.single_stage import SingleStage, open_both, run_groups
+from sacvit_deploy.single_stage import SingleStage, open_as, run_groups
 from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stages.host import HostStages
 
@@ -28,18 +29,6 @@ class StageTwo(SingleStage):
     """
 
     role = "sac"
-
-    def __init__(
-        self,
-        bundle: str | os.PathLike[str] | None = None,
-        *,
-        backend: str = "auto",
-        device: str | None = None,
-        precision: str = "auto",
-        threads: int | None = None,
-        weights: str = "packed",
-    ) -> None:
-        super().__init__(bundle, backend=backend, device=device, precision=precision, threads=threads, weights=weights)
 
     def predict_batch(self, requests: Sequence[StageOneResult | bytes]) -> list[Prediction | SacvitError]:
         """Answer requests in one SAC call, or one for each M where their alphas differ.
@@ -109,10 +98,6 @@ def both_stages(bundle: str | os.PathLike[str], **how: Any) -> tuple[StageOne, S
 
     Raises BundleError, BackendError, UsageError.
     """
-    folder = Path(bundle).absolute()
-    opened = open_both(folder, STAGES, **how)
-    for_two = {
-        name: value for name, value in how.items() if name not in ("scaled", "max_pixels", "max_memory", "decode")
-    }
-    one = StageOne.sharing(folder, opened, **{"scaled": False, **how})
-    return one, StageTwo.sharing(folder, opened, **for_two)
+    folder, opening = Path(bundle).absolute(), Opening(**how)
+    opened = open_as(folder, opening, STAGES)
+    return StageOne.sharing(folder, opened, opening), StageTwo.sharing(folder, opened, opening)

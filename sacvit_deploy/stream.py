@@ -10,16 +10,18 @@ from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
-from sacvit_deploy.errors import SacvitError, UsageError, first_line
+from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.live_source import Keep, LiveSource, check_keep
 from sacvit_deploy.images.pixel_arrays import Channels
 from sacvit_deploy.images.prefetch import UntilFailure, in_batches, prefetch
 from sacvit_deploy.images.scaled import BorrowedImage
 from sacvit_deploy.images.sources import HELD, AnySource, claim
+from sacvit_deploy.item import Item
 from sacvit_deploy.opened import OpenedModel, to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import PlacedPreparer
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.scheduler import Scheduler
+from sacvit_deploy.stages.interchange import refusal
 
 BATCH = 64  # images of an engine call unless given
 AHEAD = 2  # batches that are decoded before stage 1 asks for them
@@ -167,26 +169,19 @@ def _borrowed(
     count: int,
     batch: int,
 ) -> Generator[Prediction | SacvitError, None, None]:
-    side, name, trouble = opened.config.geometry.image_size, f"<{type(tensor).__name__}>", ""
+    name = f"<{type(tensor).__name__}>"
     if channels != "rgb":
-        trouble = f"channels is {channels!r}"
-    else:
-        with opened.pools[0].stages(count, batch) as stages:
-            try:
-                images = stages.borrow(tensor)
-            except Exception as error:  # each library has its own
-                trouble = first_line(error)
-            else:
-                items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in rows)
-                scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
-                for answer in scheduler.run(in_batches(items, batch)):
-                    assert answer.item.position is not None
-                    yield to_prediction(answer, opened.bundle, answer.item.position)
-    if trouble:
-        raise UsageError(
-            f"a tensor on the GPU is taken as it is, so it must be RGB, uint8 [B,{side},{side},3] and contiguous "
-            f"({trouble}); give others by .cpu(), to be resized and cropped"
-        )
+        raise refusal(opened.config.geometry.image_size, f"channels is {channels!r}")
+    with opened.pools[0].stages(count, batch) as stages:
+        images = stages.borrow(tensor)
+        if not isinstance(images, UsageError):
+            items = (Item(name, None, borrowed=BorrowedImage(images, row)) for row in rows)
+            scheduler = Scheduler(stages, eta, sac_batch=batch, patience=8 * batch)
+            for answer in scheduler.run(in_batches(items, batch)):
+                assert answer.item.position is not None
+                yield to_prediction(answer, opened.bundle, answer.item.position)
+    if isinstance(images, UsageError):
+        raise images
 
 
 def _due_batches(live: LiveSource[AnySource, Item], max_delay: float) -> Iterator[list[Item]]:

@@ -29,9 +29,9 @@ from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.budget import limits
 from sacvit_deploy.images.prefetch import prefetch
 from sacvit_deploy.images.strips import ORIENTATION
+from sacvit_deploy.item import Item
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.preparing import Preparer
-from sacvit_deploy.scheduler import Item
 
 SIZES = ((500, 375), (1280, 960), (4000, 3000))  # ImageNet's mean, a web page's, a phone's
 KINDS: dict[str, dict[str, Any]] = {

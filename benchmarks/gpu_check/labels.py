@@ -21,8 +21,8 @@ from sacvit_deploy.contract import FOR_GPU
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.images.prefetch import in_batches
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.model import SACViT
-from sacvit_deploy.scheduler import Answer, Item
 from sacvit_deploy.stages.context_pool import ContextPool
 
 BATCHES = (32, 1, 7)

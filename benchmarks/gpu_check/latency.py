@@ -9,7 +9,7 @@ from sacvit_deploy.benchmarks.gpu_check.check_settings import Row, Settings
 from sacvit_deploy.benchmarks.gpu_check.product import gated, plain
 from sacvit_deploy.benchmarks.gpu_check.subject import noise, open_subject
 from sacvit_deploy.benchmarks.spread import percentile
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 
 WARM, FEWEST, MOST = 10, 20, 1000  # calls
 

@@ -17,7 +17,7 @@ from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.contract import BASELINE
 from sacvit_deploy.costs import costs
 from sacvit_deploy.errors import SacvitError
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 
 DISTINCT = 512  # images that differ; more are these again
 BATCHES, FEWEST, MOST = 16, 5, 4096  # batches of a pass: so many, unless that is more images, but never fewer than five

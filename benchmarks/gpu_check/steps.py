@@ -33,6 +33,7 @@ STEPS = {
     "plain-layout": Step("the same, of engines laid out for no GPU", "product", "measure_plain_layout", 60),
     "recorded": Step("the same, of calls recorded as graphs", "product", "measure_recorded", 60),
     "latency": Step("one image at a time", "latency", "measure", 40),
+    "shared-tensors": Step("images there already, logits that stay there", "shared_tensors", "measure", 60),
     "jpeg": Step("JPEGs decoded by Pillow, and by nvImageCodec", "jpeg_decoding", "measure", 90),
     "two-models": Step("EE and then the plain DeiT, without SAC", "two_models", "measure", 60),
     "engines": Step("every engine alone", "engines_alone", "measure", 90),

@@ -16,7 +16,8 @@ from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.costs import costs
 from sacvit_deploy.images.scaled import InputImage
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.item import Answer, Item
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.device import DeviceStages
 from sacvit_deploy.stages.protocol import InFlight
 

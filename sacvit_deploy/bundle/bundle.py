@@ -22,6 +22,7 @@ RELABEL = "give the classes their names anew with `sacvit relabel`"
 PLANS = "plans"
 LABELS_LIMIT = 64 << 20  # bytes
 TRIES = 10  # with half a second of pauses between them
+RECENT = 2.0  # seconds that somebody who replaces a folder may be between two renames
 T = TypeVar("T")
 
 
@@ -77,7 +78,8 @@ def read_steadily(path: str | os.PathLike[str], read: Callable[[Bundle], T]) -> 
     """Open the bundle folder at `path` and return what `read` makes of it.
 
     Where that raises BundleError and the folder is not what it was before, both begin anew, up to TRIES times: a writer
-    that replaces the folder by renames leaves an instant without one, and whole bundles before and after.
+    that replaces the folder by renames leaves an instant without one, and whole bundles before and after. A folder that
+    is not there is waited for only where names beside it changed just now: a mistyped path is an error at once.
     """
     folder = Path(path)
     for number in range(TRIES):
@@ -85,7 +87,8 @@ def read_steadily(path: str | os.PathLike[str], read: Callable[[Bundle], T]) -> 
         try:
             return read(_read_bundle(folder))
         except BundleError:
-            if number == TRIES - 1 or (before is not None and _state(folder) == before):
+            settled = _state(folder) == before and (before is not None or not _names_changed(folder))
+            if number == TRIES - 1 or settled:
                 raise
         time.sleep(0.001 * 2**number)
     raise AssertionError  # the last try returned or raised
@@ -101,6 +104,16 @@ def _state(folder: Path) -> tuple[int, ...] | None:
             continue
         facts += [found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
     return tuple(facts) or None
+
+
+def _names_changed(missing: Path) -> bool:
+    """Tell whether names were put or taken just now where a missing folder, or what a link to it leads to, would be."""
+    for path in {missing.absolute(), Path(os.path.realpath(missing))}:
+        place = next((parent for parent in path.parents if parent.is_dir()), None)
+        # A time to come counts, too: the file server's clock may be ahead.
+        if place is not None and time.time() - place.stat().st_mtime < RECENT:
+            return True
+    return False
 
 
 def _read_bundle(folder: Path) -> Bundle:

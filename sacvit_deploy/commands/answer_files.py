@@ -17,8 +17,8 @@ from sacvit_deploy.sources.frames import Note
 
 Format = Literal["csv", "jsonl"]
 COLUMNS = (
-    *("source", "frame", "time", "label", "index", "probability", "stage", "stage_one_probability", "ms"),
-    *("eta", "alpha", "precision", "bundle", "error"),
+    *("source", "position", "frame", "time", "label", "index", "probability", "stage", "stage_one_probability", "ms"),
+    *("eta", "alpha", "precision", "bundle", "fallback", "error"),
 )
 HEADER = ",".join(COLUMNS) + "\n"
 # What answers depend on, as it is called in a message. They must be the same in all lines of a file.

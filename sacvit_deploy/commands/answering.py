@@ -160,7 +160,9 @@ def summary(outputs: Outputs, dropped: int, done: int, opening: float, running: 
     if outputs.undrawn:
         parts.append(f"{outputs.undrawn:,} not saved")
     if answered:
-        exits, share = answered - outputs.continued, outputs.continued / answered
+        exits, share = answered - outputs.continued - outputs.fallbacks, outputs.continued / answered
         parts.append(f"{exits:,} exited at stage 1, {outputs.continued:,} continued ({share:.0%})")
+        if outputs.fallbacks:
+            parts.append(f"{outputs.fallbacks:,} by stage 1 in stage 2's place")
     parts.append(f"opened in {opening:.2f} s, {answered / running:.1f} images/s")
     return "; ".join(parts)

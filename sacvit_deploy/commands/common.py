@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-from PIL import Image
 
 from sacvit_deploy.backends.device_name import DECODERS
 from sacvit_deploy.backends.open import BACKENDS
@@ -21,6 +20,7 @@ from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.cpu import MOST_THREADS
 from sacvit_deploy.errors import SacvitError, UsageError
 from sacvit_deploy.images.budget import MAX_PIXELS
+from sacvit_deploy.images.decode import lift_pillows_limit
 from sacvit_deploy.precisions import PRECISIONS
 
 # Libraries that only an extra installs, by import name.
@@ -106,10 +106,10 @@ threads_option = click.option(
 )
 
 
-def lift_pillows_limit(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
-    """Click callback: let Pillow open images as large as the user allows; ours is the limit that counts."""
+def lift_limit(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+    """Click callback: let Pillow open images as large as the user allows."""
     if value is not None:
-        Image.MAX_IMAGE_PIXELS = max(value, Image.MAX_IMAGE_PIXELS or 0)
+        lift_pillows_limit(value)
     return value
 
 
@@ -121,7 +121,7 @@ max_memory_option = click.option(
 max_pixels_option = click.option(
     "--max-pixels",
     type=click.IntRange(min=1),
-    callback=lift_pillows_limit,
+    callback=lift_limit,
     help=f"Pixels of an image.  [default: {MAX_PIXELS:,}]",
 )
 

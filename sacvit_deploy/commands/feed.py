@@ -11,7 +11,7 @@ from sacvit_deploy.errors import ImageError
 from sacvit_deploy.images.decode import image_error
 from sacvit_deploy.images.reading import is_open_file, read_open
 from sacvit_deploy.images.sources import AnySource, Claimed
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from sacvit_deploy.sources.frames import Frame, ImageFile, Note, Source
 
 Prepare = Callable[[AnySource], Item]
@@ -19,14 +19,16 @@ Prepare = Callable[[AnySource], Item]
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """A frame that the model has taken. position: its number in the run. source: its source's number.
+    """A frame that the model has taken. source: its source's number.
 
-    view: what the model sees of it [S,S,3], where it is to be drawn and can't be read again.
+    position: its number among those given to the model. number: among all images of the sources, with those that were
+    answered before. view: what the model sees of it [S,S,3], where it is to be drawn and can't be read again.
     """
 
     frame: Frame
     position: int
     source: int
+    number: int
     view: Pixels | None = None
 
 
@@ -50,7 +52,7 @@ class Feed:
                 if self._is_done(frame.name):
                     self.done += 1
                     continue
-                taken = Taken(frame, self.count, number)
+                taken = Taken(frame, self.count, number, self.count + self.done)
                 if isinstance(source, ImageFile):
                     self._waiting.append(taken)
                 else:

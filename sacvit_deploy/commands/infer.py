@@ -20,6 +20,7 @@ from sacvit_deploy.console.progress import Progress
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.model import SACViT
+from sacvit_deploy.opened import FALLBACKS, Opening
 from sacvit_deploy.ray.files import Actors, FileStream, begin_files, connect
 from sacvit_deploy.sources.arguments import to_sources
 from sacvit_deploy.sources.frames import Kind, Source
@@ -67,6 +68,29 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Attempts after a stream broke.",
 )
 @click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of videos, pipes and live sources: answer each Nth frame.",
+)
+@click.option("--stage-two", metavar="URL", help="Run stage 1 here, and stage 2 on the `sacvit serve` at this address.")
+@click.option(
+    "--stage-two-timeout",
+    type=click.FloatRange(min=0, max=3600, min_open=True),
+    help=f"Seconds for one try.  [default: {Opening.stage_two_timeout:g}]",
+)
+@click.option(
+    "--stage-two-retries",
+    type=click.IntRange(0, 100),
+    help=f"Further tries.  [default: {Opening.stage_two_retries}]",
+)
+@click.option(
+    "--stage-two-fallback",
+    type=click.Choice(FALLBACKS),
+    help=f"What stands in where it gives no answer.  [default: {Opening.stage_two_fallback}]",
+)
+@click.option(
     "--ray",
     metavar="N",
     help="Classify files in N processes on Ray; 4+2 are 4 of stage 1 and 2 of stage 2. Needs 'sacvit-deploy[ray]'.",
@@ -79,9 +103,10 @@ def command(
     eta: float | None,
     alpha: float | None,
     reconnect: int,
+    every: int,
     scaled: bool,
     bundle: str | None,
-    **options: Any,  # of `Asked`, and of `backend_options`
+    **options: Any,  # of `Asked`, of `backend_options`, and of stage 2
 ) -> int:
     """Classify the images that each SOURCE gives:
 
@@ -109,18 +134,22 @@ def command(
             note_to_user(text)
 
     asked = Asked(**{each.name: options.pop(each.name) for each in fields(Asked)})
-    found = to_sources(sources, note, reconnect)
+    remote = remote_options(options)
+    found = to_sources(sources, note, reconnect, every)
     asked.check(found)
     folder = Path(bundle) if bundle else find_bundle(files_of(found))
+    if remote and asked.ray is not None:
+        raise UsageError("--ray has processes for stage 2; leave out --stage-two")
     actors = None if asked.ray is None else ray_actors(asked.ray, options)
     few = len(found) <= FEW and all(source.kind is Kind.IMAGE for source in found)
     start = perf_counter()
     with progress.doing(f"opening {folder}"):
-        model = SACViT(folder, weights="mapped" if few or actors else "packed", scaled=scaled, **options)
+        model = SACViT(folder, weights="mapped" if few or actors else "packed", scaled=scaled, **options, **remote)
     eta = model.eta if eta is None else check_eta(eta)
     alpha = model.config.method.alpha if alpha is None else alpha
     model.config.num_targets(alpha)  # an impossible alpha fails here
     title = f"{folder}: {model.precision} on {model.backend.description}; eta {eta:g}, alpha {alpha:g}"
+    title += f"; stage 2 at {remote['stage_two']}" if remote else ""
     seconds = perf_counter() - start
     begin: Callable[..., Stream | FileStream] = model.stream
     if actors is not None:
@@ -131,6 +160,15 @@ def command(
         model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note,
         begin=begin,
     )  # fmt: skip
+
+
+def remote_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is said of a stage 2 elsewhere out of the options; nothing where it is here. Raises UsageError."""
+    named = {name: options.pop(name) for name in list(options) if name.startswith("stage_two")}
+    given = {name: value for name, value in named.items() if value is not None}  # the others are SACViT's defaults
+    if given and "stage_two" not in given:
+        raise UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --stage-two, which names the server")
+    return given
 
 
 def ray_actors(text: str, options: dict[str, Any]) -> Actors:

@@ -23,7 +23,8 @@ class Outputs:
     """Takes the answers of a run one by one.
 
     table: prints rows; None prints a line of JSON instead. conditions: what answers depend on, repeated in JSON and
-    files. Counts the images that were answered, that failed, that continued to stage 2, and whose drawing failed.
+    files. Counts the images that were answered, that failed, that continued to stage 2, for which stage 1 stood in for
+    it, and whose drawing failed.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Outputs:
     ) -> None:
         self._table, self._files, self._drawing, self._progress = table, files, drawing, progress
         self._topk, self._conditions = topk, conditions
-        self.answered = self.failed = self.continued = self.undrawn = 0
+        self.answered = self.failed = self.continued = self.fallbacks = self.undrawn = 0
 
     def give(self, taken: Taken, result: Prediction | SacvitError) -> None:
         """Write one answer everywhere. Raises SacvitError where one of the files can't take it."""
@@ -57,6 +58,11 @@ class Outputs:
             return
         self.answered += 1
         self.continued += result.stage == 2
+        if result.fallback is not None:
+            self.fallbacks += 1
+            if self.fallbacks == 1 and self._table is not None:
+                with self._progress.cleared():
+                    say(f"Note: {printable(result.fallback)}; stage 1 answers in its place", err=True)
         if self._drawing is not None:
             self._draw(partial(self._drawing.take, taken, result))
 
@@ -80,7 +86,9 @@ class Outputs:
 
     def _record(self, taken: Taken, result: Prediction | SacvitError) -> dict[str, Any]:
         frame = taken.frame
-        place = {} if frame.number is None else {"frame": frame.number, "time": frame.time}
+        place: dict[str, Any] = {"position": taken.number}
+        if frame.number is not None:
+            place |= {"frame": frame.number, "time": frame.time}
         if isinstance(result, Prediction):
             return {**result.to_dict(self._topk), **place, **self._conditions}
         return {"source": frame.name, **place, "error": str(result)}

@@ -16,7 +16,9 @@ PROCESSOR = 1  # DLPack's number for it
 UNSIGNED = 1  # DLPack's code for unsigned integers
 
 
-class _Place(ctypes.Structure):
+class Place(ctypes.Structure):
+    """DLDevice, as its header has it: the kind of a device, and its number."""
+
     _fields_ = (("kind", ctypes.c_int32), ("number", ctypes.c_int32))
 
 
@@ -29,13 +31,19 @@ class _Tensor(ctypes.Structure):
 
     _fields_ = (
         ("data", ctypes.c_void_p),
-        ("place", _Place),
+        ("place", Place),
         ("ndim", ctypes.c_int32),
         ("dtype", _Type),
         ("shape", ctypes.POINTER(ctypes.c_int64)),
         ("strides", ctypes.POINTER(ctypes.c_int64)),
         ("byte_offset", ctypes.c_uint64),
     )
+
+
+# A prototype of our own: the attributes of `ctypes.pythonapi` are the whole process's.
+_capsule_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,15 @@ def dlpack_device(source: Any) -> tuple[int, int] | None:
     return int(kind), int(number)
 
 
+def tensor_in(capsule: Any) -> _Tensor:
+    """Return the tensor's description in an unversioned capsule that nobody has taken yet; it lives in the capsule.
+
+    Raises ValueError for another capsule.
+    """
+    address: int = _capsule_pointer(capsule, NAME)
+    return _Tensor.from_address(address)
+
+
 def borrow_images(source: Any, side: int, stream: Stream) -> BorrowedImages:
     """Return a tensor in place. Raises ValueError unless it is [B,S,S,3] uint8 without gaps, or what its library does.
 
@@ -62,9 +79,7 @@ def borrow_images(source: Any, side: int, stream: Stream) -> BorrowedImages:
     """
     on_processor = source.__dlpack_device__()[0] == PROCESSOR  # where all is done already
     capsule = source.__dlpack__(stream=None if on_processor else int(stream))
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.argtypes, pointer.restype = (ctypes.py_object, ctypes.c_char_p), ctypes.c_void_p
-    tensor = _Tensor.from_address(pointer(capsule, NAME))
+    tensor = tensor_in(capsule)
     shape = tuple(tensor.shape[: tensor.ndim])
     kind = (tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes)
     if kind != (UNSIGNED, 8, 1) or len(shape) != 4 or shape[1:] != (side, side, 3):

@@ -42,6 +42,11 @@ SUFFIXES = (
 LARGE = 8 * MB  # bytes of a file that is only read with all that an image may take set aside
 
 
+def lift_pillows_limit(pixels: int) -> None:
+    """Let Pillow open images of so many pixels in this process; `Limits` is the limit that counts."""
+    Image.MAX_IMAGE_PIXELS = max(pixels, Image.MAX_IMAGE_PIXELS or 0)
+
+
 @dataclass(frozen=True)
 class Decoding:
     """How an image is decoded. name: for its errors. whole: all of it is made RGB at once.

@@ -28,24 +28,27 @@ def check_keep(keep: Keep) -> Keep:
     return keep
 
 
-@dataclass
-class Waiting(Generic[S, T]):
-    """An image that was taken: its number in the source, when (`time.monotonic`), bytes copied, and what it becomes."""
+@dataclass(frozen=True)
+class Waiting(Generic[S]):
+    """An image that was taken: its number in the source, when (`time.monotonic`), its copy, and the copy's bytes."""
 
     position: int
     taken_at: float
-    source: S | None
+    source: S
     size: int
-    future: Future[T] | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Tells whether it is prepared."""
-        return self.future is not None and self.future.done()
+
+@dataclass(frozen=True)
+class Begun(Generic[T]):
+    """An image that a worker prepares; its copy is the worker's."""
+
+    position: int
+    taken_at: float
+    size: int
+    future: Future[T]
 
     def result(self) -> T:
         """Wait until it is prepared, and return what it became."""
-        assert self.future is not None
         return self.future.result()
 
 
@@ -72,18 +75,18 @@ class LiveSource(Generic[S, T]):
         self._latest, self._size, self._held = keep == "latest", size, held
         self._pool, self._owner = Workers(workers), os.getpid()
         self._changed = threading.Condition()  # guards all below
-        self._waiting: deque[Waiting[S, T]] = deque()
+        self._waiting: deque[Waiting[S] | Begun[T]] = deque()  # to be begun when they are handed over, or at once
         self._ended = self._closed = False
         self.dropped = 0
 
-    def batches(self) -> Iterator[list[Waiting[S, T]]]:
+    def batches(self) -> Iterator[list[Begun[T]]]:
         """Yield what is there as soon as there is any; before waiting for more, an empty list, once.
 
         That is the time to end what is under way. Raises UsageError in a forked child.
         """
         thread = threading.Thread(target=self._read, name="sacvit-source", daemon=True)
         thread.start()
-        batch: list[Waiting[S, T]] | None = []
+        batch: list[Begun[T]] | None = []
         try:
             while (batch := self._next(wait=not batch)) is not None:
                 yield batch
@@ -103,7 +106,7 @@ class LiveSource(Generic[S, T]):
             self._changed.notify_all()
         self._pool.close()
 
-    def _next(self, wait: bool) -> list[Waiting[S, T]] | None:
+    def _next(self, wait: bool) -> list[Begun[T]] | None:
         """Return the next batch, None at the end; without `wait`, an empty one where nothing is there yet."""
         check_owner(self._owner)
         with self._changed:
@@ -113,9 +116,6 @@ class LiveSource(Generic[S, T]):
                 if not wait:
                     return []
                 self._changed.wait()
-            if self._latest:
-                for image in batch:
-                    self._begin(image)
             self._changed.notify_all()
         try:
             for image in batch:
@@ -124,19 +124,24 @@ class LiveSource(Generic[S, T]):
             return None
         return batch
 
-    def _there(self) -> list[Waiting[S, T]]:
-        """Take the images that may be handed over now out of those that wait."""
-        batch: list[Waiting[S, T]] = []
-        while self._waiting and len(batch) < self._size and (self._latest or self._waiting[0].ready):
-            batch.append(self._waiting.popleft())
+    def _there(self) -> list[Begun[T]]:
+        """Take the images that may be handed over now out of those that wait, and begin those that are not begun."""
+        batch: list[Begun[T]] = []
+        while self._waiting and len(batch) < self._size:
+            first = self._waiting[0]
+            if isinstance(first, Waiting):
+                first = self._begin(first)
+            elif not first.future.done():
+                break
+            self._waiting.popleft()
+            batch.append(first)
         return batch
 
-    def _begin(self, image: Waiting[S, T]) -> None:
+    def _begin(self, image: Waiting[S]) -> Begun[T]:
         """Let a worker prepare an image."""
-        assert image.source is not None
-        image.future = self._pool.submit(self._prepare, image.source)
-        image.source = None  # the copy is the worker's
-        image.future.add_done_callback(self._notify)
+        future = self._pool.submit(self._prepare, image.source)
+        future.add_done_callback(self._notify)
+        return Begun(image.position, image.taken_at, image.size, future)
 
     def _notify(self, _: Future[T]) -> None:
         with self._changed:
@@ -146,12 +151,13 @@ class LiveSource(Generic[S, T]):
         """Take image after image; runs in the thread of its own."""
         try:
             for position, source in enumerate(self._sources):
-                taken_at = time.monotonic()
-                image: Waiting[S, T] = Waiting(position, taken_at, *self._claim(source))
+                image = Waiting(position, time.monotonic(), *self._claim(source))
                 del source
-                if not self._put(image):
-                    break
-                del image
+                with self._changed:
+                    self._add(image)
+                    del image  # the copy is the worker's, or may be dropped, while this thread waits
+                    if not self._wait_for_room():
+                        break
         except BaseException as error:  # nobody would see it in this thread
             self._sources.failure = error
         finally:
@@ -159,23 +165,22 @@ class LiveSource(Generic[S, T]):
                 self._ended = True
                 self._changed.notify_all()
 
-    def _put(self, image: Waiting[S, T]) -> bool:
-        """Let an image wait, and return when there is room for the next; False if there is no use for it."""
-        with self._changed:
-            if self._closed:
-                return False
-            self._waiting.append(image)
-            if self._latest:
-                while len(self._waiting) > self._size or self._too_many_bytes():
-                    self._waiting.popleft()
-                    self.dropped += 1
-                self._changed.notify_all()
-                return True
-            self._begin(image)
-            while not self._closed and (len(self._waiting) >= self._size or self._too_many_bytes()):
-                self._changed.wait()
-            return not self._closed
+    def _add(self, image: Waiting[S]) -> None:
+        """Let an image wait, unless nobody wants any more."""
+        if self._closed:
+            return
+        self._waiting.append(image if self._latest else self._begin(image))
+        while self._latest and (len(self._waiting) > self._size or self._too_many_bytes()):
+            self._waiting.popleft()
+            self.dropped += 1
+        self._changed.notify_all()
+
+    def _wait_for_room(self) -> bool:
+        """Return when there is room for the next image; False if there is no use for it."""
+        while not (self._closed or self._latest) and (len(self._waiting) >= self._size or self._too_many_bytes()):
+            self._changed.wait()
+        return not self._closed
 
     def _too_many_bytes(self) -> bool:
-        sizes = [image.size for image in self._waiting if not image.ready]
+        sizes = [one.size for one in self._waiting if isinstance(one, Waiting) or not one.future.done()]
         return len(sizes) > 1 and sum(sizes) > self._held

@@ -18,13 +18,14 @@ from starlette.responses import JSONResponse
 from sacvit_deploy.errors import BackendError, OutputError, RequestError, SacvitError, UsageError, first_line
 from sacvit_deploy.glue import check_eta
 from sacvit_deploy.images.sources import Claimed
+from sacvit_deploy.item import Item
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Item
 from sacvit_deploy.stage_one import StageOne
 from sacvit_deploy.stage_two import StageTwo
 
 TRIES = 3  # of a call whose replica dies: another replica answers it, and nothing is done twice but arithmetic
+QUEUED = 8  # batches that may wait for a deployment; beyond them 503, as a queue that grows answers nobody in time
 BODY = 64 << 20  # bytes of an image's file
 OURS = (BackendError, OutputError, RequestError)  # no other image would have helped
 
@@ -175,16 +176,19 @@ def application(
     """Return the application for `serve.run`.
 
     stage_one, stage_two, router: options of each deployment: num_replicas, autoscaling_config, ray_actor_options,
-    max_queued_requests. batch, delay: see `Batching`. how: `SACViT`'s backend, device, precision, threads, of both.
-    The bundle is opened by its path on each replica's machine.
+    max_queued_requests, where Serve's own default is no limit and this one's QUEUED batches. batch, delay: see
+    `Batching`. how: `SACViT`'s backend, device, precision, threads, of both. The bundle is opened by its path on each
+    replica's machine.
     """
     if batch < 1 or delay < 0:
         raise UsageError(f"batch is {batch} and delay {delay}; batch must be at least 1, delay 0")
     folder, user_config = str(Path(bundle).absolute()), {"batch": batch, "delay": delay}
-    each = {"user_config": user_config, "max_ongoing_requests": 4 * batch}  # so that batches get full
+    queued = {"max_queued_requests": QUEUED * batch}
+    each = {**queued, "user_config": user_config, "max_ongoing_requests": 4 * batch}  # so that batches get full
+    called = {**queued, "max_ongoing_requests": 16 * batch, **(router or {})}
     one = serve.deployment(StageOneReplica).options(**{**each, **(stage_one or {})}).bind(folder, how)
     two = serve.deployment(StageTwoReplica).options(**{**each, **(stage_two or {})}).bind(folder, how)
-    return serve.deployment(Router).options(**{"max_ongoing_requests": 16 * batch, **(router or {})}).bind(one, two)
+    return serve.deployment(Router).options(**called).bind(one, two)
 
 
 def build(arguments: Mapping[str, Any]) -> serve.Application:

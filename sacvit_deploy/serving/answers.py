@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from sacvit_deploy.bundle.bundle import Bundle
 from sacvit_deploy.errors import ImageError, RequestError, SacvitError, TooLargeError
+from sacvit_deploy.item import Answer
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
-from sacvit_deploy.scheduler import Answer
 from sacvit_deploy.serving.body import Options
 
 

@@ -19,7 +19,7 @@ from sacvit_deploy.commands.stopping import leave
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.terminal import printable, say
 from sacvit_deploy.errors import UsageError
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from sacvit_deploy.serving.app import Service
 from sacvit_deploy.serving.settings import Settings
 from sacvit_deploy.serving.urls import check_prefix

@@ -18,10 +18,10 @@ from sacvit_deploy.batcher import Batcher
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.images.workers import Workers
+from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Answer, Item
 from sacvit_deploy.serving.metrics import Metrics
 from sacvit_deploy.serving.settings import Settings
 from sacvit_deploy.serving.urls import TIMEOUT, fetch

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -26,16 +27,18 @@ from sacvit_deploy.sources.video import Recording
 from sacvit_deploy.sources.web import SCHEMES as WEB_SCHEMES
 from sacvit_deploy.sources.web import WebImage
 
+WITH_FRAMES = (Recording, Camera, Stream, Pipe)
 STREAM_SUFFIXES = (".m3u8", ".mjpg", ".mjpeg")  # of addresses
 _CAMERA = re.compile(r"/dev/video\d+")
 _MANY = "is live and never ends by itself, so it must be the only source; start a process for each"
 
 
-def to_sources(arguments: Iterable[str], note: Note, attempts: int = ATTEMPTS) -> list[Source]:
+def to_sources(arguments: Iterable[str], note: Note, attempts: int = ATTEMPTS, every: int = 1) -> list[Source]:
     """Return the sources that arguments stand for, in their order, with folders, globs and lists taken apart.
 
-    attempts: how often a live source is connected again. Raises UsageError, as `expand` and for lists that can't be
-    read, unknown kinds of addresses, and a live source that is not alone. What is wrong in a list costs its line alone.
+    attempts: how often a live source is connected again. every: which frames are given, 1 for all. Raises UsageError,
+    as `expand` and for lists that can't be read, unknown kinds of addresses, a live source that is not alone, and where
+    there are no frames to choose from. What is wrong in a list costs its line alone.
     """
     found: list[Source | _Unknown] = []
     for argument in arguments:
@@ -54,7 +57,9 @@ def to_sources(arguments: Iterable[str], note: Note, attempts: int = ATTEMPTS) -
     live = [source for source in sources if source.kind is Kind.LIVE]
     if live and len(sources) > 1:
         raise UsageError(f"{live[0].name} {_MANY} ({counted(len(sources), 'source')} here)")
-    return sources
+    if every > 1 and all(source.kind is Kind.IMAGE for source in sources):
+        raise UsageError(f"--every {every} is for videos, pipes and live sources; here are images alone")
+    return [replace(each, every=every) if isinstance(each, WITH_FRAMES) else each for each in sources]
 
 
 class _Unknown(str):

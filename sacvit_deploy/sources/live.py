@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -27,13 +27,14 @@ UNBUFFERED = {**LOW_DELAY, "fflags": "nobuffer"}  # loses the packets that FFmpe
 # Over TCP, as lost packets of UDP are lost parts of frames.
 RTSP = {"rtsp_transport": "tcp", "timeout": f"{int(1e6 * WAIT)}", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto"}
 DEVICES = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}  # FFmpeg's names of cameras
-Image: TypeAlias = Pixels | bytes  # a frame [H,W,3], or a JPEG's bytes
+Image: TypeAlias = Callable[[], Pixels] | bytes  # what makes a frame [H,W,3], or a JPEG's bytes
 
 
 class _Live:
-    """What gives frames by sessions."""
+    """What gives frames by sessions. every: gives frame 0, `every`, 2 `every` and so on alone."""
 
     attempts: int
+    every: int
 
     @property
     def name(self) -> str:
@@ -48,10 +49,12 @@ class _Live:
         number, start = 0, 0.0
         try:
             for image in reconnecting(self.session, self.name, self.attempts, note):
-                now = perf_counter()
-                start = start or now
-                name = frame_name(self.name, number)
-                yield Frame(name, Claimed(name, image), self.name, number, round(now - start, 3), now)
+                if number % self.every == 0:
+                    now = perf_counter()
+                    start = start or now
+                    name = frame_name(self.name, number)
+                    data = image if isinstance(image, bytes) else image()
+                    yield Frame(name, Claimed(name, data), self.name, number, round(now - start, 3), now)
                 number += 1
         except Exception as error:
             yield failed(self.name, image_error(self.name, error))
@@ -64,6 +67,7 @@ class Camera(_Live):
     device: str
     attempts: int = ATTEMPTS
     kind: Kind = Kind.LIVE
+    every: int = 1
 
     @property
     def name(self) -> str:
@@ -79,8 +83,8 @@ class Camera(_Live):
         kind, path = DEVICES[system]
         path = path.format(self.device) if self.device.isdecimal() else self.device
         with open_video(path, self.name, format=kind, options=UNBUFFERED, timeout=WAIT) as container:
-            for pixels, _ in decode(container, self.name, live=True):
-                yield pixels
+            for image, _ in decode(container, self.name, live=True):
+                yield image
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Stream(_Live):
     url: str
     attempts: int = ATTEMPTS
     kind: Kind = Kind.LIVE
+    every: int = 1
 
     @property
     def name(self) -> str:
@@ -126,5 +131,5 @@ class Stream(_Live):
 
     def _decoded(self, options: dict[str, str]) -> Iterator[Image]:
         with open_video(self.url, self.name, options=options, timeout=WAIT) as container:
-            for pixels, _ in decode(container, self.name, live=True):
-                yield pixels
+            for image, _ in decode(container, self.name, live=True):
+                yield image

@@ -29,11 +29,13 @@ class Pipe:
 
     The first image has the pipe's own name, those after it `-#frame 1` and so on. Nothing may come for PATIENCE seconds
     before the first image and within one; between two, the writer may take as long as it likes. Of a video nobody
-    knows where a frame ends, so nothing may be missing for so long anywhere in it.
+    knows where a frame ends, so nothing may be missing for so long anywhere in it. every: gives image 0, `every`,
+    2 `every` and so on alone.
     """
 
     name: str
     kind: Kind = Kind.PIPE
+    every: int = 1
 
     def frames(self, note: Note) -> Iterator[Frame]:
         """Yield the images as they come; the last one is an error where the pipe breaks off."""
@@ -46,7 +48,7 @@ class Pipe:
                 while len(head) < HEAD and (chunk := next(chunks, b"")):
                     head += chunk
                 if is_video_head(head):
-                    yield from Recording(self.name, _Joined(head, chunks)).frames(note)
+                    yield from Recording(self.name, _Joined(head, chunks), every=self.every).frames(note)
                     return
                 if not head.startswith(START):
                     yield self._frame(0, _joined(head, chunks, self.name))
@@ -54,7 +56,8 @@ class Pipe:
                 start = perf_counter()
                 while head:
                     for data in splitter.feed(head):
-                        yield self._frame(number, data, perf_counter() - start)
+                        if number % self.every == 0:
+                            yield self._frame(number, data, perf_counter() - start)
                         number += 1
                     head = next(chunks, b"")
                 if rest := splitter.rest():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,27 +23,30 @@ from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
 
 SHORT = 1.0  # seconds that a video may end before its container says
 WAIT = 10.0  # seconds that a server may send nothing
-Timed: TypeAlias = tuple[Pixels, float | None]  # a frame [H,W,3] and its seconds from the start
+Timed: TypeAlias = tuple[Callable[[], Pixels], float]  # what makes a frame [H,W,3], and its seconds from the start
 
 
 @dataclass(frozen=True)
 class Recording:
     """A video from its first frame to its last: a file, an address of http or https, or an open file.
 
-    Where it is damaged, an error takes the place of the first frame that can't be had, and it ends there.
+    Where it is damaged, an error takes the place of the first frame that can't be had, and it ends there. every: gives
+    frame 0, `every`, 2 `every` and so on alone.
     """
 
     name: str
     file: str | OpenFile
     kind: Kind = Kind.VIDEO
+    every: int = 1
 
     def frames(self, note: Note) -> Iterator[Frame]:
         number = 0
         try:
             with open_video(self.file, self.name) as container:
-                for pixels, time in decode(container, self.name):
-                    name = frame_name(self.name, number)
-                    yield Frame(name, Claimed(name, pixels), self.name, number, time)
+                for image, time in decode(container, self.name):
+                    if number % self.every == 0:
+                        name = frame_name(self.name, number)
+                        yield Frame(name, Claimed(name, image()), self.name, number, time)
                     number += 1
         except Exception as error:
             yield failed(frame_name(self.name, number) if number else self.name, image_error(self.name, error))
@@ -89,7 +92,7 @@ def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]
 
 
 def decode(container: Any, name: str, *, live: bool = False) -> Iterator[Timed]:
-    """Yield the frames of a container's first video.
+    """Yield the frames of a container's first video, to be converted by whoever wants them.
 
     live: damaged packets, which networks lose parts of, are skipped, and no frame waits for the next one. Raises
     ImageError where it breaks off, after all frames before.
@@ -133,13 +136,13 @@ class _Progress:
         self._first: float | None = None
 
     def taken(self, frame: Any) -> Timed:
-        """Count a frame, and return it upright with its time."""
+        """Count a frame, and return what makes it upright pixels, with its time."""
         self.count += 1
         if frame.pts is not None:
             time = float(frame.pts * self._stream.time_base)
             self._first = time if self._first is None else self._first
             self._last = time - self._first
-        return upright(frame.to_ndarray(format="rgb24"), frame.rotation), round(self._last, 6)
+        return lambda: upright(frame.to_ndarray(format="rgb24"), frame.rotation), round(self._last, 6)
 
     def missing(self) -> str | None:
         """Say what is missing at the end, if anything: files may end in the middle without an error."""

@@ -10,13 +10,16 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array, Index, Pixels
 from sacvit_deploy.confidence import StageAnswers
-from sacvit_deploy.device.dlpack import BorrowedImages, borrow_images
+from sacvit_deploy.device.dlpack import BorrowedImages
+from sacvit_deploy.device.exported import ExportedTensor
 from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Rows, batch_shape
+from sacvit_deploy.errors import UsageError
 from sacvit_deploy.images.scaled import BorrowedImage, InputImage, full_image
 from sacvit_deploy.ranges import in_range
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.engine_set import UPLOADS
 from sacvit_deploy.stages.image_blocks import ImageBlocks
+from sacvit_deploy.stages.interchange import borrow_batch, merge_rows
 from sacvit_deploy.stages.protocol import InFlight
 from sacvit_deploy.stages.queue import RequestQueue
 
@@ -51,8 +54,9 @@ class StageOneBatch(NamedTuple):
 
 
 class StageTwoBatch(NamedTuple):
-    """A batch in stage 2: what comes down, targets [rows,M] among it, and the events around its steps."""
+    """A batch in stage 2: its tensors, what comes down, targets [rows,M] among it, and the events around its steps."""
 
+    tensors: dict[str, DeviceTensor]
     answers: dict[str, Array]
     events: tuple[Event, Event, Event]  # before SAC, after it, after the download
     gathers: tuple[tuple[Event, Event], ...]
@@ -111,13 +115,9 @@ class DeviceStages:
         pictures = self._blocks.find(images, rows)
         return self._stacked(images, slot, rows) if pictures is None else pictures
 
-    def borrow(self, source: Any) -> BorrowedImages:
-        """Take a tensor of another library that is on this device.
-
-        Raises ValueError unless it is [B,S,S,3] uint8 without gaps, or what its library says.
-        """
-        with self._context.engine_set:
-            return borrow_images(source, self._config.geometry.image_size, self._context.streams[UPLOADS])
+    def borrow(self, source: Any) -> BorrowedImages | UsageError:
+        """Take a tensor of another library that is on this device; or return the error to raise, see `borrow_batch`."""
+        return borrow_batch(self._context, source)
 
     def places(self, ahead: int) -> Iterator[Pixels]:
         """Yield page-locked rows for images in their order: whole batches of them go up without another copy."""
@@ -217,7 +217,7 @@ class DeviceStages:
             end = memory.record_event(stream)
             self._queue.drop(size, stream)
             gathers, self._gathers = tuple(self._gathers), []
-            return InFlight(size, private=StageTwoBatch(place.answers, (before, after, end), gathers))
+            return InFlight(size, private=StageTwoBatch(place.tensors, place.answers, (before, after, end), gathers))
 
     def _stage2_slot(self, slot: int, rows: int) -> StageTwoSlot:
         context, sac, room = self._context, self._context.engine("sac"), max(2 * self._batch, rows)
@@ -238,6 +238,14 @@ class DeviceStages:
         in_flight.book("sac", self._memory.elapsed(before, after))
         in_flight.book("answer", self._memory.elapsed(after, end))
         return answers_of(batch.answers, in_flight.size), batch.answers["targets"][: in_flight.size].copy()
+
+    def export_logits(self, stage1: InFlight | None, stage2: InFlight | None, rows: Sequence[int]) -> ExportedTensor:
+        """Copy the logits [B,C] of a batch that both stages have answered, `rows` of them from stage 2, for others.
+
+        stage1: None for a batch of no images. stage2: of the images `rows`, in their order; None where there are none.
+        """
+        first, second = ({} if one is None else one.private.tensors for one in (stage1, stage2))
+        return merge_rows(self._context, "logits", first, second, 0 if stage1 is None else stage1.size, rows)
 
 
 def answers_of(arrays: Mapping[str, Array], size: int) -> StageAnswers:

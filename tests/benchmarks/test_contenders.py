@@ -28,7 +28,7 @@ from sacvit_deploy.benchmarks.threshold import eta_for, stage_one_probabilities
 from sacvit_deploy.confidence import softmax
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 
 SCORES = hnp.arrays(np.float32, (4, 12), elements=st.floats(min_value=2**-10, max_value=1, width=32))
 

@@ -14,7 +14,7 @@ from sacvit_deploy.benchmarks.plain_device import PlainOnDevice, plain_files, pl
 from sacvit_deploy.bundle.bundle import open_bundle
 from sacvit_deploy.confidence import softmax
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from tests import software_gpu
 from tests.data import record
 

@@ -17,7 +17,8 @@ from sacvit_deploy.evaluation.open_images import open_unlabelled, prepare_image
 from sacvit_deploy.evaluation.scenes import open_scenes
 from sacvit_deploy.geometry import child_positions, num_targets
 from sacvit_deploy.images.preprocess import full_view
-from sacvit_deploy.scheduler import Answer, Item, Scheduler
+from sacvit_deploy.item import Answer, Item
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.host import HostStages
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from sacvit_deploy.commands.feed import Feed
 from sacvit_deploy.images.sources import Claimed
-from sacvit_deploy.scheduler import Item
+from sacvit_deploy.item import Item
 from sacvit_deploy.sources.frames import Frame, Kind, Note
 
 COUNT = 5

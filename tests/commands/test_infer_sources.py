@@ -219,6 +219,30 @@ def test_a_resumed_video_goes_on_at_its_next_frame(infer: Any, tmp_path: Path) -
     assert " answered before" in done.stdout
 
 
+def test_each_nth_frame(infer: Any, server: Server, tmp_path: Path) -> None:
+    """Of a video and a pipe beside an image, and of a stream; resumed, it goes on with the same numbers."""
+    need_av()
+    clip, fifo, out = write_video(tmp_path / "clip.mp4", stills(20)), tmp_path / "fifo", tmp_path / "out.jsonl"
+    os.mkfifo(fifo)
+    writer = feed(fifo, CLIP[:8])
+    done = infer(clip, fifo, pictures()[0], "--every", "6", "--json")
+    writer.join(60)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row.get("frame"), row["position"]) for row in rows] == [
+        (0, 0), (6, 1), (12, 2), (18, 3), (0, 4), (6, 5), (None, 6),
+    ]  # fmt: skip
+    assert [row["time"] for row in rows[:4]] == pytest.approx([0, 6 / RATE, 12 / RATE, 18 / RATE])
+    out.write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[1]) + "\n")
+    infer(clip, "--every", "6", "--jsonl", out, "--resume")
+    resumed = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["frame"], row["position"]) for row in resumed] == [(0, 0), (6, 1), (12, 2), (18, 3)]
+    done = infer(server.url("/live"), "--every", "10", "--json", "--keep", "all")
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == [0, 10, 20]
+    assert "3 frames: 3 answered, 0 dropped; " in done.stderr
+    done = infer(*pictures()[:2], "--every", "2", expect=2)
+    assert done.stderr == "Error: --every 2 is for videos, pipes and live sources; here are images alone\n"
+
+
 def test_without_pyav(infer: Any, command: Any, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(50))
     done = infer(tmp_path / "clip.mp4", pictures()[0], "--json", expect=1, forbid=("av",))

@@ -18,7 +18,8 @@ from PIL import Image
 
 from sacvit_deploy import ImageError, Prediction, SACViT, SacvitError, UsageError
 from sacvit_deploy.images.scaled import ScaledImage
-from sacvit_deploy.scheduler import Item, Scheduler
+from sacvit_deploy.item import Item
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.host import HostStages
 from tests.processes import start_process
 

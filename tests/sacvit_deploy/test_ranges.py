@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sacvit_deploy.scheduler import gate
+from sacvit_deploy.gate import gate
 from sacvit_deploy.stages.device import DeviceStages
 from tests.data import record
 

@@ -13,8 +13,10 @@ from sacvit_deploy import ImageError, OutputError, Prediction, SACViT
 from sacvit_deploy.arrays import Array, Pixels
 from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.confidence import finite_rows
+from sacvit_deploy.gate import share_time
 from sacvit_deploy.images.decode import ImageSource
-from sacvit_deploy.scheduler import Answer, Item, Scheduler, share_time
+from sacvit_deploy.item import Answer, Item
+from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.host import HostStages
 from sacvit_deploy.stages.protocol import InFlight
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,26 @@ from sacvit_deploy.cascade import Cascade
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.errors import BackendError, OutputError, SacvitError, UsageError
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.images.budget import limits
+from sacvit_deploy.images.budget import Limits, limits
+from sacvit_deploy.images.decode import lift_pillows_limit
 from sacvit_deploy.images.sources import Claimed
-from sacvit_deploy.opened import OpenedStages
+from sacvit_deploy.item import Item
+from sacvit_deploy.opened import OpenedStages, Opening
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.scheduler import Item
 from sacvit_deploy.serving.triton.bls_backend import BlsBackend
-from sacvit_deploy.serving.triton.layout import ALPHA, BUNDLE, ETA, FAILED, NO_TARGET, PRECISION, TARGETS
+from sacvit_deploy.serving.triton.layout import (
+    ALPHA,
+    BUNDLE,
+    ETA,
+    FAILED,
+    MAX_MEMORY,
+    MAX_PIXELS,
+    NO_TARGET,
+    PRECISION,
+    TARGETS,
+)
 from sacvit_deploy.stage_one import StageOne, StageOneResult
 from sacvit_deploy.stage_two import StageTwo
 
@@ -48,21 +59,22 @@ class CascadeModel:
         import triton_python_backend_utils as utils  # there inside Triton alone
 
         self._utils = utils
-        parameters = json.loads(args["model_config"])["parameters"]
-        self._defaults = {name: parameters[name]["string_value"] for name in (ETA, ALPHA)}
+        given = json.loads(args["model_config"])["parameters"]
+        parameters = {key: value["string_value"] for key, value in given.items()}
+        self._defaults = {name: parameters[name] for name in (ETA, ALPHA)}
         self._targets: tuple[int, int] | None = None
         if TARGETS in parameters:
-            low, high = map(int, parameters[TARGETS]["string_value"].split())
+            low, high = map(int, parameters[TARGETS].split())
             self._targets = low, high
-        precision = parameters[PRECISION]["string_value"]
+        precision = parameters[PRECISION]
         folder = Path(args["model_repository"], args["model_version"], BUNDLE)
         bundle = open_bundle(folder)
         config = self._config = bundle.manifest.config
         backend = BlsBackend(utils, config, precision)
         cascade = Cascade(backend, backend.files(bundle, precision), config)
-        opened = OpenedStages(bundle, precision, cascade, Preparer(config, limits()))
-        self._one = StageOne.sharing(folder, opened, scaled=False)
-        self._two = StageTwo.sharing(folder, opened)
+        opened = OpenedStages(bundle, precision, cascade, Preparer(config, read_limits(parameters)))
+        self._one = StageOne.sharing(folder, opened, Opening())
+        self._two = StageTwo.sharing(folder, opened, Opening())
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer the requests that Triton's dynamic batcher has brought together."""
@@ -122,6 +134,14 @@ class CascadeModel:
         wanted = set(request.requested_output_names())
         outputs = output_tensors(call.answers, call.count, self._config.geometry.classes)
         return utils.InferenceResponse([utils.Tensor(name, outputs[name]) for name in outputs if name in wanted])
+
+
+def read_limits(parameters: Mapping[str, str]) -> Limits:
+    """Return the limits of an image that a config has; the defaults where it has none. Raises UsageError."""
+    values = {name: int(parameters[name]) for name in (MAX_PIXELS, MAX_MEMORY) if name in parameters}
+    if MAX_PIXELS in values:
+        lift_pillows_limit(values[MAX_PIXELS])
+    return limits(**values)
 
 
 def read_gate(values: dict[str, Any], config: ModelConfig, targets: tuple[int, int] | None = None) -> tuple[float, int]:

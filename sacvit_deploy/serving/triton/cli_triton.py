@@ -10,7 +10,7 @@ import click
 from sacvit_deploy.backends.choose import choose_precision
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle, read_steadily
 from sacvit_deploy.bundle.write import whole_folder
-from sacvit_deploy.commands.common import alpha_option
+from sacvit_deploy.commands.common import alpha_option, max_memory_option, max_pixels_option
 from sacvit_deploy.commands.pack import folder_size
 from sacvit_deploy.commands.strict import StrictCommand
 from sacvit_deploy.console.terminal import say
@@ -43,6 +43,10 @@ delay_option = click.FloatRange(0, 1)
 @click.option("--delay-ee", type=delay_option, default=0.001, show_default=True, help="Seconds to wait for a batch.")
 @click.option("--delay-sac", type=delay_option, default=0.002, show_default=True, help="The same before stage 2.")
 @click.option("--threads", type=count_option, default=1, show_default=True, help="CPU threads of an engine's call.")
+@click.option("--max-queue", type=click.IntRange(1), default=256, show_default=True,
+              help="Requests that may wait for `sacvit`; beyond them UNAVAILABLE, by HTTP 503.")  # fmt: skip
+@max_pixels_option
+@max_memory_option
 @click.option("--eta", type=float, help="For requests that name none.  [default: the variant's]")
 @alpha_option
 @click.option("--force", is_flag=True, help="Replace an existing repository of this command.")
@@ -60,6 +64,9 @@ def command(
     delay_ee: float,
     delay_sac: float,
     threads: int,
+    max_queue: int,
+    max_pixels: int | None,
+    max_memory: int | None,
     eta: float | None,
     alpha: float | None,
     force: bool,
@@ -80,10 +87,12 @@ def command(
         chosen,
         ee=replace(stage, instances=instances_ee, delay=delay_ee),
         sac=replace(stage, instances=instances_sac, delay=delay_sac),
-        cascade=Serving("python", batch, instances, delay_ee),
+        cascade=Serving("python", batch, instances, delay_ee, queue=max_queue),
         eta=eta,
         alpha=alpha,
         plans=plans,
+        max_pixels=max_pixels,
+        max_memory=max_memory,
     )
     with whole_folder(out, replace=force, mark=f"{CASCADE}/{CONFIG}", kind="model repository") as folder:
 

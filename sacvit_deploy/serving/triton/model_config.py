@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sacvit_deploy.config import ModelConfig
@@ -20,6 +20,7 @@ class Serving:
 
     backend: Triton's, a key of FILES. instances: of the model, each with its own engine or process. delay: seconds that
     a request may wait for others to fill the batch. threads: of an engine's call on the CPU. profile: of a plan.
+    queue: requests that may wait; Triton refuses what is beyond. None where only this repository's models call it.
     """
 
     backend: str
@@ -29,20 +30,34 @@ class Serving:
     gpu: bool = False
     threads: int = 1
     profile: int | None = None
+    queue: int | None = None
 
 
-def stage_config(role: str, config: ModelConfig, precision: str, serving: Serving) -> Message:
-    """Return the config of a stage's model, `ee` or `sac`. The first dimension, the batch, is Triton's own."""
+def stage_config(
+    role: str,
+    config: ModelConfig,
+    precision: str,
+    serving: Serving,
+    optional: Collection[str] = (),
+    targets: int | None = None,
+) -> Message:
+    """Return the config of a stage's model, `ee` or `sac`. The first dimension, the batch, is Triton's own.
+
+    optional: those of the contract's optional outputs that a plan gives: Triton's TensorRT needs every output's buffer,
+    its ONNX Runtime also takes configs with fewer. targets: M of the warm-up; None takes the model's.
+    """
     contract = engine_contract(role, config)
+    outputs = {**contract.outputs, **{name: contract.optional[name] for name in contract.optional if name in optional}}
+    sizes = [Sizes(size, *_split(config, targets)) for size in sorted({1, serving.batch})]
     parameters = {PRECISION: precision, ROLE: role, BACKEND: "onnxruntime", THREADS: str(serving.threads)}
     if serving.backend != "python":
         parameters = {} if serving.gpu else {"intra_op_thread_count": str(serving.threads)}
     return {
         **_head(role, serving),
         "input": [_tensor(name, tensor, precision) for name, tensor in contract.inputs.items()],
-        "output": [_tensor(name, tensor, precision) for name, tensor in contract.outputs.items()],
+        "output": [_tensor(name, tensor, precision) for name, tensor in outputs.items()],
         **_batching(serving),
-        "model_warmup": [_warmup(contract.inputs, config, precision, size) for size in sorted({1, serving.batch})],
+        "model_warmup": [_warmup(contract.inputs, precision, each) for each in sizes],
         "parameters": _parameters(parameters),
     }
 
@@ -54,14 +69,18 @@ def cascade_config(
     alpha: float,
     serving: Serving,
     targets: tuple[int, int] | None = None,
+    bounds: Mapping[str, int] | None = None,
 ) -> Message:
     """Return the config of the model that clients call.
 
     eta, alpha: for requests that name none. targets: the least and the most M of plans; None where any M will do.
+    bounds: MAX_PIXELS and MAX_MEMORY, those that are not the defaults.
     The model has no warm-up: that would call the stages, which Triton may load after it. They warm up themselves.
     """
     side, classes = config.geometry.image_size, config.geometry.classes
-    limits = {} if targets is None else {TARGETS: f"{targets[0]} {targets[1]}"}
+    limits = {name: str(value) for name, value in (bounds or {}).items()}
+    if targets is not None:
+        limits[TARGETS] = f"{targets[0]} {targets[1]}"
 
     def tensor(name: str, kind: str, *dims: int, **more: Value) -> Message:
         return {"name": name, "data_type": Name(kind), "dims": list(dims), **more}
@@ -99,10 +118,19 @@ def _head(name: str, serving: Serving) -> dict[str, Value]:
 def _batching(serving: Serving) -> dict[str, Value]:
     profile: dict[str, Value] = {} if serving.profile is None else {"profile": [str(serving.profile)]}
     kind = Name("KIND_GPU" if serving.gpu else "KIND_CPU")
+    queue: dict[str, Value] = {}
+    if serving.queue is not None:
+        queue["default_queue_policy"] = {"max_queue_size": serving.queue}
     return {
         "instance_group": [{"count": serving.instances, "kind": kind, **profile}],
-        "dynamic_batching": {"max_queue_delay_microseconds": round(1e6 * serving.delay)},
+        "dynamic_batching": {"max_queue_delay_microseconds": round(1e6 * serving.delay), **queue},
     }
+
+
+def _split(config: ModelConfig, targets: int | None) -> tuple[int, int]:
+    """Return M, the model's own where None, and N - M."""
+    count = config.num_targets() if targets is None else targets
+    return count, config.geometry.tokens - count
 
 
 def _tensor(name: str, tensor: TensorContract, precision: str) -> Message:
@@ -110,10 +138,8 @@ def _tensor(name: str, tensor: TensorContract, precision: str) -> Message:
     return {"name": name, "data_type": Name(TYPES[element_type(tensor.dtype, precision)]), "dims": list(dims)}
 
 
-def _warmup(inputs: Mapping[str, TensorContract], config: ModelConfig, precision: str, batch: int) -> Message:
-    """Return a call with zeros, for the model's own alpha."""
-    targets = config.num_targets()
-    sizes = Sizes(batch, targets, config.geometry.tokens - targets)
+def _warmup(inputs: Mapping[str, TensorContract], precision: str, sizes: Sizes) -> Message:
+    """Return a call with zeros."""
     values: dict[str, Value] = {
         name: {
             "data_type": Name(TYPES[element_type(tensor.dtype, precision)]),
@@ -122,7 +148,7 @@ def _warmup(inputs: Mapping[str, TensorContract], config: ModelConfig, precision
         }
         for name, tensor in inputs.items()
     }
-    return {"name": f"zeros, batch {batch}", "batch_size": batch, "inputs": entries(values)}
+    return {"name": f"zeros, batch {sizes.batch}", "batch_size": sizes.batch, "inputs": entries(values)}
 
 
 def _parameters(values: Mapping[str, str]) -> list[Message]:

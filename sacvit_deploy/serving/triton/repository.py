@@ -14,7 +14,7 @@ from sacvit_deploy.commands.pack import copy_checked, pack_bundle
 from sacvit_deploy.contract import STAGES
 from sacvit_deploy.errors import BundleError, UsageError
 from sacvit_deploy.glue import check_eta
-from sacvit_deploy.serving.triton.layout import BUNDLE, CASCADE, CONFIG, VERSION
+from sacvit_deploy.serving.triton.layout import BUNDLE, CASCADE, CONFIG, MAX_MEMORY, MAX_PIXELS, VERSION
 from sacvit_deploy.serving.triton.model_config import FILES, Serving, cascade_config, stage_config
 from sacvit_deploy.serving.triton.pbtxt import Message, to_pbtxt
 
@@ -31,6 +31,7 @@ class RepositoryRequest:
     """What to write. stages: how `ee` and `sac` are served; cascade: how the model that calls them is.
 
     eta, alpha: defaults for requests that name none; None takes the bundle's. plans: folder name of the plans to take.
+    max_pixels, max_memory: limits of an image, `SACViT`'s; None for the defaults.
     """
 
     precision: str
@@ -40,6 +41,13 @@ class RepositoryRequest:
     eta: float | None = None
     alpha: float | None = None
     plans: str | None = None
+    max_pixels: int | None = None
+    max_memory: int | None = None
+
+    def bounds(self) -> dict[str, int]:
+        """Return the limits of an image that are not the defaults."""
+        given = {MAX_PIXELS: self.max_pixels, MAX_MEMORY: self.max_memory}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def write_repository(bundle: Bundle, request: RepositoryRequest, folder: Path) -> RepositoryRequest:
@@ -60,7 +68,9 @@ def write_repository(bundle: Bundle, request: RepositoryRequest, folder: Path) -
         request = _within(request, plans[1], count)
     held = bundle.held_files(precision, for_gpu=request.ee.gpu) if request.ee.backend == "onnxruntime" else {}
     for role, serving in zip(STAGES, (request.ee, request.sac), strict=True):
-        place = _model(folder, role, stage_config(role, config, precision, serving))
+        # Triton refuses a plan that gives an output which its config does not have.
+        optional = plans[1].plans[role].facts.get("outputs", ()) if plans else ()
+        place = _model(folder, role, stage_config(role, config, precision, serving, optional, count))
         if serving.backend == "python":
             _write_python(place, "stage_model", "StageModel")
             (place / BUNDLE).mkdir()
@@ -71,7 +81,8 @@ def write_repository(bundle: Bundle, request: RepositoryRequest, folder: Path) -
         else:
             (place / FILES["onnxruntime"]).write_bytes(with_weights_inside(held[role], held.get("weights")))
     targets = (plans[1].targets[0], plans[1].targets[2]) if plans else None
-    place = _model(folder, CASCADE, cascade_config(config, precision, eta, alpha, request.cascade, targets))
+    called = cascade_config(config, precision, eta, alpha, request.cascade, targets, request.bounds())
+    place = _model(folder, CASCADE, called)
     _write_python(place, "cascade_model", "CascadeModel")
     _copy_facts(bundle, place / BUNDLE)
     return request
@@ -104,7 +115,11 @@ def _within(request: RepositoryRequest, record: PlanRecord, count: int) -> Repos
     low, _, high = record.targets
     if not low <= count <= high:
         raise UsageError(f"the plans take {low} to {high} targets, and this alpha has {count}; give another --alpha")
-    most = record.batch[2]
+    least, _, most = record.batch
+    if least > 1:
+        raise UsageError(
+            f"the plans take batches of {least} and more, and Triton also makes smaller ones; build from 1 on"
+        )
 
     def fitted(role: str, serving: Serving) -> Serving:
         return replace(serving, batch=min(serving.batch, most), profile=len(record.plans[role].profiles) - 1)

@@ -12,8 +12,9 @@ import numpy as np
 from sacvit_deploy.arrays import Array
 from sacvit_deploy.contract import engine_contract
 from sacvit_deploy.errors import SacvitError
+from sacvit_deploy.opened import Opening
 from sacvit_deploy.serving.triton.layout import BACKEND, BUNDLE, PRECISION, ROLE, THREADS
-from sacvit_deploy.single_stage import open_both
+from sacvit_deploy.single_stage import open_as
 
 
 class StageModel:
@@ -27,8 +28,8 @@ class StageModel:
         values = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
         self._role = values[ROLE]
         folder = Path(args["model_repository"], args["model_version"], BUNDLE)
-        how = {"backend": values[BACKEND], "precision": values[PRECISION], "threads": int(values[THREADS])}
-        opened = open_both(folder, (self._role,), **how)
+        how = Opening(backend=values[BACKEND], precision=values[PRECISION], threads=int(values[THREADS]))
+        opened = open_as(folder, how, (self._role,))
         self._cascade = opened.cascade
         self._inputs = list(engine_contract(self._role, opened.bundle.manifest.config).inputs)
 

@@ -13,7 +13,7 @@ from sacvit_deploy.benchmarks.gpu_check.subject import Subject, noise
 from sacvit_deploy.benchmarks.gpu_check.two_models import TwoModels, measure
 from sacvit_deploy.benchmarks.plain_device import PlainOnDevice
 from sacvit_deploy.images.prefetch import in_batches
-from sacvit_deploy.scheduler import Answer, Item
+from sacvit_deploy.item import Answer, Item
 
 
 def answers(contender: Contender, images: Iterable[np.ndarray], batch: int) -> list[Answer]:

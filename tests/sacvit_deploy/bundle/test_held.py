@@ -112,6 +112,27 @@ def test_one_that_always_changes_ends_in_its_error(tmp_path: Path) -> None:
     assert len(calls) == TRIES
 
 
+def test_a_mistyped_path_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless names beside it changed just now, also where a link leads to it, or its parent is away, too."""
+    paused: list[float] = []
+    monkeypatch.setattr("sacvit_deploy.bundle.bundle.time.sleep", paused.append)
+    place = tmp_path / "place"
+    (place / "models").mkdir(parents=True)
+    (tmp_path / "link.sacvit").symlink_to(place / "models" / "none.sacvit")
+    paths = [place / "models" / "none.sacvit", place / "gone" / "none.sacvit", tmp_path / "link.sacvit"]
+    tries = []
+    for changed in (None, place / "models", place, tmp_path):
+        for folder in (place / "models", place, tmp_path):
+            age = 0 if folder == changed else 60
+            os.utime(folder, (time.time() - age, time.time() - age))
+        for path in paths:
+            paused.clear()
+            with pytest.raises(BundleError, match="does not exist"):
+                open_bundle(path)
+            tries.append(1 + len(paused))
+    assert tries == [1, 1, 1, TRIES, 1, TRIES, 1, TRIES, 1, 1, 1, TRIES]
+
+
 def test_a_folder_that_is_away_for_an_instant(tmp_path: Path) -> None:
     folder = tmp_path / "a.sacvit"
     shutil.copytree(BEFORE, tmp_path / "other")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sacvit_deploy import BackendError, Prediction, SACViT
+from sacvit_deploy import BackendError, Prediction, SACViT, UsageError
 from sacvit_deploy.backends.onnxruntime.capture import CapturedSession
 from sacvit_deploy.backends.onnxruntime.values import ValueMemory
 from tests import software_gpu
@@ -170,6 +170,11 @@ def test_two_threads(gpu: SACViT, model: SACViT, image_paths: list[Path]) -> Non
     assert len(found) == 2
     for one in found:
         check(one, expected)
+
+
+def test_its_tensors_are_nobody_elses(gpu: SACViT) -> None:
+    with pytest.raises(UsageError, match=r"WebGpu.*: its tensors can't be shared .*; call predict_batch"):
+        gpu.predict_tensors(np.zeros((1, 64, 64, 3), np.uint8))
 
 
 def test_a_download_is_of_its_moment(gpu: SACViT) -> None:

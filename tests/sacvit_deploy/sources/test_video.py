@@ -51,6 +51,22 @@ def test_frames_have_names_times_and_pixels(folder: Path, ending: str, codec: st
         assert pixels_of(frame).shape == (SIZE[1], SIZE[0], 3) and difference.mean() < 25
 
 
+def test_each_nth_frame(folder: Path) -> None:
+    """Under its own number and time, with its own pixels; the length is still checked."""
+    path = write_video(folder / "nth.mp4", stills(30))
+    whole, some = frames_of(path), list(Recording(str(path), str(path), every=7).frames(print))
+    assert [frame.number for frame in some] == [0, 7, 14, 21, 28]
+    for frame, same in zip(some, whole[::7], strict=True):
+        assert (frame.name, frame.time) == (same.name, same.time)
+        np.testing.assert_array_equal(pixels_of(frame), pixels_of(same))
+    cut = write_video(folder / "nth-cut.mp4", stills(30), movflags="faststart")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    *some, last = Recording(str(cut), str(cut), every=7).frames(print)
+    count = len(frames_of(cut)) - 1
+    assert [frame.number for frame in some] == list(range(0, count, 7)) and count > 7
+    assert str(error_of(last)).startswith(f"{cut} breaks off after {count} frames: ")
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_followed(folder: Path, degrees: int) -> None:
     """A phone that was held upright writes what its sensor saw, and by how much to turn it clockwise."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A Ray of this machine, whose processes are known by a variable of their environment."""
-    from tests.serving.ray.cluster import cluster
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray of this machine."""
+    from sacvit_deploy.benchmarks.load.local_ray import local_ray
 
-    os.environ["SACVIT_TEST"] = str(os.getpid())
-    with cluster():
-        yield
+    with local_ray() as address:
+        yield address

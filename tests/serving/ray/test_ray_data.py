@@ -17,8 +17,8 @@ from tests.data import record
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 ray: Any = pytest.importorskip("ray.data", reason=WHY)
 
+from sacvit_deploy.benchmarks.load.local_ray import kill_one, processes  # noqa: E402
 from sacvit_deploy.ray.data import CascadeActor, StageOneActor, StageTwoActor, classify  # noqa: E402
-from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
@@ -53,13 +53,11 @@ def test_a_folder(whole: SACViT) -> None:
     assert sum(row["stage"] == 2 for row in rows) == 15 and "bytes" not in rows[0] and "request" not in rows[0]
 
 
-@pytest.mark.parametrize("column", ["bytes", "path"])
-def test_both_stages_in_each_actor(whole: SACViT, column: str) -> None:
+def test_both_stages_in_each_actor(whole: SACViT) -> None:
     files = ray.read_binary_files(str(FOLDER), include_paths=True)
-    data = classify(files, BUNDLE, column=column, batch_size=8, stage_one_actors=2, stage_two_actors=0, **HOW)
-    rows = data.take_all()
+    rows = classify(files, BUNDLE, batch_size=8, stage_one_actors=2, stage_two_actors=0, **HOW).take_all()
     assert_same(rows, {str(path): whole.predict(path) for path in PICTURES})
-    assert sum(row["stage"] == 2 for row in rows) == 15 and ("bytes" in rows[0]) == (column == "path")
+    assert sum(row["stage"] == 2 for row in rows) == 15 and "bytes" not in rows[0]
 
 
 def test_parquet_with_other_columns_and_bad_images(whole: SACViT, tmp_path: Path) -> None:
@@ -78,11 +76,12 @@ def test_parquet_with_other_columns_and_bad_images(whole: SACViT, tmp_path: Path
 
 
 def test_arrays(whole: SACViT) -> None:
+    """Of one size and of several, as Ray reads them; the actors run here, as another pipeline would show no more."""
+    one, two = StageOneActor(BUNDLE, precision="int8", threads=1), StageTwoActor(BUNDLE, precision="int8", threads=1)
     for size in (None, (64, 80)):
-        images = ray.read_images(str(FOLDER / "01_panda_medium.jpg"), include_paths=True, size=size)
-        (row,) = images.take_all()
-        answers = classify(images, BUNDLE, **HOW).take_all()
-        assert_same(answers, {row["path"]: whole.predict(np.asarray(row["image"]))})
+        images = ray.read_images([str(path) for path in PICTURES[1:3]], include_paths=True, size=size)
+        expected = {row["path"]: whole.predict(np.asarray(row["image"])) for row in images.take_all()}
+        assert_same(two(one(images.take_batch(2, batch_format="pyarrow"))).to_pylist(), expected)
 
 
 def test_an_actor_killed_in_the_middle(whole: SACViT) -> None:
@@ -97,7 +96,7 @@ def test_an_actor_killed_in_the_middle(whole: SACViT) -> None:
             time.sleep(0.02)
             if len(done) == len(rows):
                 return
-        kill("StageTwoActor")
+        kill_one("StageTwoActor")
         killed.set()
 
     thread = threading.Thread(target=kill_later, daemon=True)
@@ -123,6 +122,9 @@ def test_actors_without_ray() -> None:
     assert [len(data) > 1000 for data in between["request"].to_pylist()] == [True] * 3
     assert two(between)["stage"].to_pylist() == [2, 2, 2]
     assert two(one(table.slice(0, 0))).num_rows == 0
+    both = CascadeActor(BUNDLE, column="path", eta=1.0, **how)
+    kept = both(table.append_column("bytes", pyarrow.nulls(3, pyarrow.binary())))
+    assert kept["stage"].to_pylist() == [2, 2, 2] and "bytes" in kept.column_names
     both = CascadeActor(BUNDLE, eta=1.0, **how)
     assert both(table).equals(two(between)) and both(table.slice(0, 0)).num_rows == 0
     bad = both(pyarrow.table({"path": [str(PICTURES[0]), "nowhere.jpg"]}))

@@ -18,8 +18,10 @@ from tests.data import record
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 serve: Any = pytest.importorskip("ray.serve", reason=WHY)
 
+from sacvit_deploy.benchmarks.load.local_ray import kill_one, processes  # noqa: E402
+from sacvit_deploy.benchmarks.load.ports import free_ports  # noqa: E402
+from sacvit_deploy.benchmarks.load.ray_example import ray_example  # noqa: E402
 from sacvit_deploy.ray.deployments import Call, StageOneReplica, application  # noqa: E402
-from tests.serving.ray.cluster import kill, processes  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
@@ -33,20 +35,11 @@ def whole() -> SACViT:
 
 
 @pytest.fixture(scope="module")
-def port(ray_cluster: None) -> Iterator[int]:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = int(free.getsockname()[1])
-    serve.start(http_options={"host": "127.0.0.1", "port": number})
-    half = {"ray_actor_options": {"num_cpus": 0.5}}
-    deployed = application(
-        BUNDLE, stage_one=half, stage_two=half, router={"ray_actor_options": {"num_cpus": 0}},
-        threads=1, precision="int8", backend="onnxruntime",
-    )  # fmt: skip
-    serve.run(deployed, route_prefix="/")
-    yield number
-    serve.shutdown()
+def port(ray_cluster: str) -> Iterator[int]:
+    """The port of examples/ray_serve.py, one replica of each stage."""
+    replicas = ("--cpus", "0.5", "--stage-one", "1", "--stage-two", "1")
+    with ray_example(ray_cluster, free_ports(1)[0], str(BUNDLE), "--precision", "int8", *replicas) as server:
+        yield server.port
 
 
 def post(port: int, body: bytes, query: str = "") -> tuple[int, dict[str, Any]]:
@@ -100,7 +93,7 @@ def test_a_load_of_good_and_bad_images(port: int, whole: SACViT) -> None:
         return post(port, PICTURES[number % 40].read_bytes(), f"?eta={etas[number % 3]}&name={number}")
 
     with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(ask, range(300)))
+        answers = list(pool.map(ask, range(150)))
     for number, (status, answer) in enumerate(answers):
         if number % 7 == 3:
             assert status == 400 and f"bad-{number} " in answer["error"]
@@ -112,12 +105,12 @@ def test_a_load_of_good_and_bad_images(port: int, whole: SACViT) -> None:
 def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
     """Every request gets one answer, the right one, or a 503; then another replica is there."""
     known = dict(zip(PICTURES, whole.predict_batch(PICTURES, eta=1.0), strict=True))
-    paths = [PICTURES[number % 40] for number in range(120)]
+    paths = [PICTURES[number % 40] for number in range(80)]
     before = processes("StageTwoReplica")
 
     def ask(number: int) -> tuple[int, dict[str, Any]]:
         if number == 40:
-            kill("StageTwoReplica")
+            kill_one("StageTwoReplica")
         return post(port, paths[number].read_bytes(), "?eta=1")
 
     with ThreadPoolExecutor(8) as pool:
@@ -133,17 +126,21 @@ def test_a_replica_killed_in_the_middle(port: int, whole: SACViT) -> None:
 
 
 def test_a_full_queue_is_refused(port: int) -> None:
-    """The last test, as it replaces the application: what can't wait gets a 503, and nothing is lost."""
+    """The last test on it, as it replaces the application: what can't wait gets a 503, and nothing is lost.
+
+    With batches of one image 16 are in the router's work and 8 may wait for it, 8 for the one that stage 1 has in work.
+    """
     half = {"ray_actor_options": {"num_cpus": 0.5}}
-    narrow = {**half, "max_ongoing_requests": 1, "max_queued_requests": 1}
+    narrow = {**half, "max_ongoing_requests": 1}
     deployed = application(
         BUNDLE, stage_one=narrow, stage_two=half, router={"ray_actor_options": {"num_cpus": 0}},
         batch=1, delay=0, threads=1, precision="int8", backend="onnxruntime",
     )  # fmt: skip
-    serve.run(deployed, route_prefix="/")
+    serve.delete("sacvit")
+    serve.run(deployed, name="narrow", route_prefix="/")
     body = PICTURES[0].read_bytes()
-    with ThreadPoolExecutor(16) as pool:
-        statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(48))]
+    with ThreadPoolExecutor(48) as pool:
+        statuses = [status for status, _ in pool.map(lambda _: post(port, body), range(96))]
     assert set(statuses) == {200, 503}
     assert post(port, body)[0] == 200
 

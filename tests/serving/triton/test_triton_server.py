@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
+import io
+import queue
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT, StageOne
+from sacvit_deploy.benchmarks.load.processes import kill
+from sacvit_deploy.benchmarks.load.triton_server import TritonServer, triton_server
 from sacvit_deploy.serving.triton.cli_triton import command
 from tests.data import record
 
@@ -23,36 +25,29 @@ WHY = "NOT TESTED: Triton, which pytriton's wheel brings; `make test-serving` in
 pytest.importorskip("pytriton", reason=WHY)
 triton: Any = pytest.importorskip("tritonclient.grpc", reason=WHY)
 
-from tests.serving.triton.server import TritonServer, serving  # noqa: E402
 
 pytestmark = [pytest.mark.serving, pytest.mark.slow]
 BUNDLE = record.ROOT / "examples/int8/model.sacvit"
 PICTURES = sorted((record.ROOT / "examples/pictures").iterdir())
 LIMIT = 120.0  # seconds for one answer on a loaded machine
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+PIXELS, MEMORY = 30_000_000, 90  # of an image; MB
+QUEUE = 40  # requests that may wait for `sacvit`
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     folder = tmp_path_factory.mktemp("triton")
     options = ["--backend", "python", "--precision", "int8", "--delay-sac", "0.02"]
+    options += ["--max-pixels", f"{PIXELS}", "--max-memory", f"{MEMORY}", "--max-queue", f"{QUEUE}"]
     done = CliRunner().invoke(command, [str(BUNDLE), "--out", str(folder / "models"), *options])
     assert done.exit_code == 0, done.output
-    http, grpc = free_ports(2)
-    with serving(folder / "models", folder, (http, grpc)) as running:
+    with triton_server(folder / "models", folder) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(server: TritonServer) -> Any:
-    return triton.InferenceServerClient(server.grpc)
+    return triton.InferenceServerClient(f"127.0.0.1:{server.grpc}")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +125,43 @@ def test_a_bad_image_costs_its_own_row_and_a_bad_request_itself(client: Any, who
             client.infer("sacvit", inputs, parameters=gate, client_timeout=LIMIT)
 
 
+def png(mode: str, side: int) -> bytes:
+    """Return a black square as a file."""
+    file = io.BytesIO()
+    Image.new(mode, (side, side)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def test_an_image_over_the_limits_costs_its_own_row(client: Any, whole: SACViT) -> None:
+    """One has too many pixels, the other one fewer, which would take too much memory."""
+    good = PICTURES[0].read_bytes()
+    files = [png("1", 5500), good, png("RGB", 5000), good]
+    result = client.infer("sacvit", [encoded(files)], client_timeout=LIMIT)
+    pixels, _, memory, _ = [error.decode() for error in result.as_numpy("error")[:, 0]]
+    assert "pixels" in pixels and "30,000,000" in pixels and "MB" in memory and "MB" not in pixels, (pixels, memory)
+    assert result.as_numpy("stage")[:, 0].tolist() == [0, whole.predict(good).stage] * 2
+    with pytest.raises(triton.InferenceServerException, match="pixels"):
+        client.infer("sacvit", [encoded(files[:1])], client_timeout=LIMIT)
+
+
+def test_more_than_may_wait_is_refused_at_once(client: Any, whole: SACViT) -> None:
+    path = PICTURES[0]
+    expected = whole.predict(path)
+    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    count = 400
+    for _ in range(count):
+        tensors = [encoded([path.read_bytes()])]
+        client.async_infer("sacvit", tensors, lambda result, error: done.put(error or result), client_timeout=LIMIT)
+    results = [done.get(timeout=LIMIT) for _ in range(count)]
+    refused = [result for result in results if isinstance(result, triton.InferenceServerException)]
+    assert {error.status() for error in refused} == {"StatusCode.UNAVAILABLE"}
+    assert all("maximum queue size" in error.message() for error in refused)
+    for result in results:
+        if not isinstance(result, triton.InferenceServerException):
+            assert_same(result, [expected])
+    assert count > len(refused) > 0
+
+
 def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
     """No answer is lost or swapped: every image comes with an eta of its own choice among three."""
     etas = (0.3, 0.6, 1.0)
@@ -146,7 +178,7 @@ def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
             return error
 
     with ThreadPoolExecutor(32) as pool:
-        results = list(pool.map(ask, range(300)))
+        results = list(pool.map(ask, range(150)))
     for number, result in enumerate(results):
         if number % 7 == 3:
             assert result.message().startswith(f"{number}[0] is not an image"), result
@@ -155,7 +187,14 @@ def test_a_load_of_good_and_bad_images(client: Any, whole: SACViT) -> None:
 
 
 def test_the_client_example(server: TritonServer) -> None:
-    script = [sys.executable, str(record.ROOT / "examples/triton_client.py"), "--url", server.grpc, "--eta", "1"]
+    script = [
+        sys.executable,
+        str(record.ROOT / "examples/triton_client.py"),
+        "--url",
+        f"127.0.0.1:{server.grpc}",
+        "--eta",
+        "1",
+    ]
     images = [str(PICTURES[1]), str(record.ROOT / "pyproject.toml")]
     done = subprocess.run([*script, *images], capture_output=True, text=True, timeout=LIMIT)
     first, second = done.stdout.splitlines()
@@ -168,13 +207,13 @@ def test_a_replica_killed_in_the_middle(client: Any, server: TritonServer, whole
 
     This Triton starts no Python model again; the last test, therefore.
     """
-    paths = [PICTURES[number % 40] for number in range(60)]
+    paths = [PICTURES[number % 40] for number in range(36)]
     known = dict(zip(PICTURES, whole.predict_batch(PICTURES), strict=True))
     (stub,) = server.stubs("sac")
 
     def ask(number: int) -> Any:
-        if number == 20:
-            os.kill(stub, signal.SIGKILL)
+        if number == 12:
+            kill(stub)
         try:
             return client.infer("sacvit", [encoded([paths[number].read_bytes()])], client_timeout=LIMIT)
         except triton.InferenceServerException as error:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 
 from sacvit_deploy import BundleError, StageOne, UsageError
 from sacvit_deploy.bundle.bundle import describe_file, open_bundle
-from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord
+from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord, read_record
 from sacvit_deploy.commands.common import run_command
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.serving.triton.cascade_model import output_tensors, read_gate
@@ -24,6 +25,7 @@ from sacvit_deploy.serving.triton.pbtxt import Name, to_pbtxt
 from tests.data import record
 
 TYPES = {"TYPE_FP32": "tensor(float)", "TYPE_FP16": "tensor(float16)", "TYPE_INT64": "tensor(int64)"}
+ONNX_TYPES = {1: "tensor(float)", 7: "tensor(int64)", 10: "tensor(float16)"}
 CONFIG: ModelConfig = open_bundle(record.BEFORE).manifest.config
 
 
@@ -66,6 +68,21 @@ def test_onnx_models_are_whole_and_what_their_configs_say(precision: str, tmp_pa
     np.testing.assert_array_equal(given, whole.opened.cascade.stage_one(low)["logits"])
 
 
+def test_an_engine_for_a_gpu_may_give_more_than_its_config_says(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Triton's ONNX Runtime fetches what the config lists; the model that gates takes the logits alone."""
+    assert write(tmp_path / "m", "--gpu", "--precision", "fp16", bundle=tiny_bundle).exit_code == 0
+    for role in ("ee", "sac"):
+        config = (tmp_path / "m" / role / "config.pbtxt").read_text()
+        graph = onnx.load(tmp_path / "m" / role / "1/model.onnx").graph
+        given = {value.name: value.type.tensor_type for value in graph.output}
+        told = tensors(config, "output")
+        assert given.keys() - told.keys() == {"confidence"}
+        for name, (kind, dims) in {**tensors(config, "input"), **told}.items():
+            tensor = given.get(name) or {value.name: value.type.tensor_type for value in graph.input}[name]
+            assert TYPES[kind] == ONNX_TYPES[tensor.elem_type]
+            assert dims == [size.dim_value or -1 for size in tensor.shape.dim[1:]]
+
+
 def test_instances_delays_and_defaults_of_the_gate(tmp_path: Path) -> None:
     options = [
         "--instances-ee",
@@ -79,14 +96,17 @@ def test_instances_delays_and_defaults_of_the_gate(tmp_path: Path) -> None:
         "--delay-sac",
         "0.007",
     ]
-    assert write(tmp_path / "m", *options, "--eta", "0.7", "--alpha", "0.3").exit_code == 0
+    limits = ["--max-queue", "9", "--max-pixels", "5000", "--max-memory", "70"]
+    assert write(tmp_path / "m", *options, *limits, "--eta", "0.7", "--alpha", "0.3").exit_code == 0
     told = {name: (tmp_path / "m" / name / "config.pbtxt").read_text() for name in ("ee", "sac", "sacvit")}
     found = {
         name: (re.findall(r"count: (\d+)", config), re.findall(r"queue_delay_microseconds: (\d+)", config))
         for name, config in told.items()
     }
     assert found == {"ee": (["3"], ["500"]), "sac": (["2"], ["7000"]), "sacvit": (["4"], ["500"])}
-    for name, value in (("eta", "0.7"), ("alpha", "0.3")):
+    assert "max_queue_size: 9\n" in told["sacvit"] and "max_queue_size" not in told["ee"] + told["sac"]
+    gate_and_limits = (("eta", "0.7"), ("alpha", "0.3"), ("max_pixels", "5000"), ("max_memory", "70"))
+    for name, value in gate_and_limits:
         assert re.search(rf'key: "{name}"\s+value {{\s+string_value: "{value}"', told["sacvit"])
     assert "model_warmup" not in told["sacvit"] and "KIND_CPU" in told["ee"]
     assert open_bundle(tmp_path / "m/sacvit/1/bundle.sacvit").labels == open_bundle(record.BEFORE).labels
@@ -152,6 +172,9 @@ def test_plans_that_do_not_do(tmp_path: Path) -> None:
     assert "name one: --plans tensorrt-10.3.0-a10-fp16" in why(two, "--precision", "fp16")
     assert "no fp16 plans other" in why(two, "--precision", "fp16", "--plans", "other")
     assert "take 1 to 12 targets" in why(two, "--alpha", "0.9", "--plans", "tensorrt-10.3.0-l4-fp16")
+    place = two / FOLDER / "tensorrt-10.3.0-l4-fp16"
+    (place / RECORD).write_bytes(dataclasses.replace(read_record(place), batch=(4, 4, 16)).to_bytes())
+    assert "take batches of 4 and more" in why(two, "--plans", place.name)
 
 
 def test_a_gate_from_parameters() -> None:

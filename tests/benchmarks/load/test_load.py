@@ -1,0 +1,157 @@
+"""The load of `serve_load`, `triton_load` and `ray_load` finds what is lost, swapped or wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.benchmarks.load.generator import BUSY, FAILED, Outcome, Server, load, report
+from sacvit_deploy.benchmarks.load.pictures import BAD, Pictures, read_pictures
+from sacvit_deploy.benchmarks.load.processes import descendants, memory, named
+from sacvit_deploy.benchmarks.load.wires import RAY, SERVE, TRITON
+from tests.data import record
+from tests.servers import BUNDLE, MISSING, REASON, serving
+
+Answer = tuple[int, dict[str, Any]]
+COUNT = 40
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    return read_pictures(SACViT(BUNDLE, threads=1, precision="int8"), record.ROOT / "examples/pictures")
+
+
+@contextmanager
+def answering(answer: Callable[[str, bytes], Answer]) -> Iterator[int]:
+    """Serve answers to (name, file) at a port, as Ray's router does; status 0 closes the connection."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, reply = answer(parse_qs(urlsplit(self.path).query)["name"][0], body)
+            if status == 0:
+                self.close_connection = True
+                return
+            data = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def right(pictures: Pictures, name: str) -> Answer:
+    """Return the right answer for `NUMBER:KEY`."""
+    expected = pictures.expected[name.partition(":")[2]]
+    return (200, {**expected.to_dict(), "source": name}) if expected else (400, {"error": f"{name} is not an image"})
+
+
+def outcome_of(pictures: Pictures, change: Callable[[str, Answer], Answer], **how: Any) -> Outcome:
+    """Put a load on a server whose right answers are changed."""
+    with answering(lambda name, _: change(name, right(pictures, name))) as port:
+        return load(Server(port, RAY, lambda: 1.0), pictures, COUNT, 4, **how)
+
+
+def test_right_answers_and_a_clean_failure(pictures: Pictures, capsys: pytest.CaptureFixture[str]) -> None:
+    called: list[int] = []
+    outcome = outcome_of(pictures, lambda _, answer: answer, midway=lambda: called.append(1))
+    assert outcome.wrong == [] and sum(outcome.statuses.values()) == COUNT and called == [1]
+    assert set(outcome.statuses) == {200, 400} and len(outcome.seconds) == outcome.statuses[200]
+    report("load", outcome, 4)
+    assert "40 requests from 4 connections" in capsys.readouterr().out
+
+    def busy(name: str, answer: Answer) -> Answer:
+        return (503, {"error": "busy"}) if name.startswith("7:") else answer
+
+    assert outcome_of(pictures, busy, may_fail=BUSY).clean == 1
+    assert len(outcome_of(pictures, busy).wrong) == 1  # where nothing may fail
+
+
+@pytest.mark.parametrize(
+    ("status", "change"),
+    [
+        (200, {"source": "8:other.jpg"}),
+        (200, {"label": "other"}),
+        (200, {"stage": 0}),
+        (200, {"targets": [99]}),
+        (200, {"probability": 0.0}),
+        (503, {"error": ""}),  # says nothing
+        (400, {"error": "bad"}),  # of a good image, by nobody's name
+        (0, {}),
+    ],
+)
+def test_one_answer_that_is_wrong_is_found(status: int, change: dict[str, Any], pictures: Pictures) -> None:
+    good = Pictures({"a": b"a"}, {"a": next(value for value in pictures.expected.values() if value)})
+
+    def spoil(name: str, answer: Answer) -> Answer:
+        if not name.startswith("7:"):
+            return answer
+        return status, change if "error" in change else {**answer[1], **change}
+
+    (wrong,) = outcome_of(good, spoil, may_fail=FAILED).wrong
+    assert wrong.startswith("7:a")
+
+
+def test_a_bad_image_that_is_answered_is_found(pictures: Pictures) -> None:
+    only = Pictures({BAD[0]: b""}, {BAD[0]: None})
+    some = next(value for value in pictures.expected.values() if value)
+    assert isinstance(some, Prediction)
+    outcome = outcome_of(only, lambda name, _: (200, {**some.to_dict(), "source": name}))
+    assert len(outcome.wrong) == COUNT
+
+
+def test_tritons_wire() -> None:
+    asked = TRITON.ask("3:a.jpg", b"file")
+    size = int(asked.headers["Inference-Header-Content-Length"])
+    head = json.loads(asked.body[:size])
+    assert head["id"] == "3:a.jpg" and asked.body[size:] == b"\4\0\0\0file"
+    assert head["inputs"][0]["parameters"] == {"binary_data_size": 8}
+    rows = {"label": ["cat"], "probability": [0.5], "stage": [1], "targets": [-1, -1]}
+    answer = {"id": "3:a.jpg", "outputs": [{"name": name, "data": data} for name, data in rows.items()]}
+    reply = TRITON.read(200, answer)
+    assert (reply.source, reply.label, reply.stage, reply.targets) == ("3:a.jpg", "cat", 1, None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=REASON)
+def test_the_server_of_this_project(pictures: Pictures) -> None:
+    with serving("--precision", "int8") as server:
+        pid = server.process.pid
+        outcome = load(Server(server.port, SERVE, lambda: memory([pid])), pictures, COUNT, 8)
+        assert outcome.wrong == [] and set(outcome.statuses) <= {200, 400}
+        assert outcome.memory[0] > 10
+        stop = threading.Event()
+        stop.set()
+        assert not load(Server(server.port, SERVE, lambda: 0.0), pictures, COUNT, 8, stop=stop).statuses
+
+
+def test_processes_below_another() -> None:
+    program = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'print(1, flush=True); input()']).wait()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "1\n"
+        (below,) = descendants(process.pid)
+        assert {process.pid, below} <= set(descendants(os.getpid()))
+        assert named([process.pid, below], "Popen") == [process.pid] and memory([below]) > 1
+        process.communicate("\n")
+    assert descendants(below) == [] and memory([below]) == 0
