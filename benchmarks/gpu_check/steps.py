@@ -35,6 +35,7 @@ STEPS = {
     "latency": Step("one image at a time", "latency", "measure", 40),
     "stream": Step("a whole stream of JPEGs, decoding included", "whole_stream", "measure", 60),
     "shared-tensors": Step("images there already, logits that stay there", "shared_tensors", "measure", 60),
+    "jpeg": Step("JPEGs decoded by Pillow, and by nvImageCodec", "jpeg_decoding", "measure", 90),
     "two-models": Step("EE and then the plain DeiT, without SAC", "two_models", "measure", 60),
     "engines": Step("every engine alone", "engines_alone", "measure", 90),
     "pytorch": Step("the plain DeiT in PyTorch, fused attention", "pytorch", "measure", 150),

@@ -13,6 +13,7 @@ import click
 
 import sacvit_deploy
 from sacvit_deploy.backends.choose import choose_precision, choose_without_plans
+from sacvit_deploy.backends.nvimgcodec.jpeg_decoder import load_library as load_nvimgcodec
 from sacvit_deploy.backends.onnxruntime.backend import OnnxRuntimeBackend
 from sacvit_deploy.backends.onnxruntime.plugins import WEBGPU, installed_plugins, short_name
 from sacvit_deploy.backends.onnxruntime.row_models import add_model
@@ -74,6 +75,7 @@ def examine() -> dict[str, Any]:
         "onnxruntime": runtime,
         "openvino": facts_or_error(lambda: {"version": load_openvino().__version__.partition("-")[0]}),
         "gpu": gpu,
+        "nvimgcodec": facts_or_error(lambda: {"version": load_nvimgcodec().__version__}),
         "tensorrt": plans,
     }
 
@@ -179,5 +181,6 @@ def doctor_table(facts: dict[str, Any]) -> str:
         f"driver for CUDA {gpu['driver']}"
     )
     lines.append(f"  gpu          {state}")
-    lines += [f"  {name:<12} {fact.get('version') or fact['error']}" for name, fact in facts["tensorrt"].items()]
+    others = {"nvimgcodec": facts["nvimgcodec"], **facts["tensorrt"]}
+    lines += [f"  {name:<12} {fact.get('version') or fact['error']}" for name, fact in others.items()]
     return "\n".join(lines)
