@@ -33,7 +33,7 @@ soak: $(VENV)/.test
 	$(BIN)/python -m tests.soak --minutes $(SOAK)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 	@if ! command -v cmake > /dev/null || ! command -v c++ > /dev/null; then \
 		echo "NOT TESTED: the C++ runtime; there is no cmake or no c++ here"; \
 	elif ! cpp/scripts/dependencies.sh $(CPP_DEPS); then \

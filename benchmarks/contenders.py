@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +15,15 @@ from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import StageAnswers, classify, most_probable
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.gate import share_time
+from sacvit_deploy.images.prefetch import in_batches, prefetch
 from sacvit_deploy.images.preprocess import full_view
 from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.model import SACViT
+from sacvit_deploy.preparing import PlacedPreparer
 from sacvit_deploy.scheduler import Scheduler
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.protocol import InFlight
+from sacvit_deploy.stream import AHEAD
 
 TAIL_BATCH = 4  # images of one tail call in SaiT's adaptive mode
 
@@ -37,16 +41,30 @@ class CascadeContender:
     """Cascade as `SACViT.stream` runs it: gate at `eta`, stage 2 with `count` targets on joined batches.
 
     At eta = 0 stage 2 is never called, so a plain network can take the place of stage 1 (`plain_device.py`).
+    workers: threads that copy images to where a device reads them, as a stream's put there what they decode; with one,
+    the thread that runs the stages copies them.
     """
 
     model: SACViT | ContextPool
     eta: float
     count: int
+    workers: int = 1
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """Run both stages, on the host or on a device as the backend does."""
         with self.model.stages(self.count, batch) as stages:
-            yield from Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch).run(batches)
+            scheduler = Scheduler(stages, self.eta, sac_batch=batch, patience=8 * batch)
+            yield from scheduler.run(self._placed(scheduler, batches, batch))
+
+    def _placed(self, scheduler: Scheduler, batches: Iterable[Sequence[Item]], batch: int) -> Iterable[Sequence[Item]]:
+        """Return the batches, their images in memory of the stages' where these have some and there are workers."""
+        places = scheduler.places(batch, AHEAD) if self.workers > 1 else None
+        if places is None:
+            return batches
+        placed: PlacedPreparer[Item] = PlacedPreparer(lambda item: (item, 0), lambda item: item, places)
+        items = chain.from_iterable(batches)
+        put = prefetch(items, placed.prepare, limit=AHEAD * batch, workers=self.workers, claim=placed.claim)
+        return in_batches(put, batch)
 
 
 @dataclass(frozen=True)

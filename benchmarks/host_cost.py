@@ -105,7 +105,7 @@ class FreeDevice:
 def measure(batch: int, classes: int, fraction: float, *, confidence: bool = True) -> float:
     """Return the seconds an image takes in batches of `batch`, `fraction` of which continue.
 
-    confidence: engines give it, as those laid out for a GPU do; else it is the host's to compute.
+    confidence: engines give it, as those laid out for a GPU and plans do; else it is the host's to compute.
     """
     config = ModelConfig(Geometry(image_size=224, width=384, depth=12, heads=6, classes=classes))
     random = np.random.default_rng(0)

@@ -21,13 +21,14 @@ STEPS = {"ee": "engine", "gate": "answer"}  # what the device's steps are called
 
 @dataclass(frozen=True)
 class PlainOnDevice:
-    """Contender of one engine on a device. pool: as `plain_pool` makes it."""
+    """Contender of one engine on a device. pool: as `plain_pool` makes it; workers: as `CascadeContender`'s."""
 
     pool: ContextPool
+    workers: int = 1
 
     def answers(self, batches: Iterable[Sequence[Item]], batch: int) -> Iterator[Answer]:
         """Run it in the place of stage 1, where everything exits; two batches are in flight, as the cascade's are."""
-        for answer in CascadeContender(self.pool, 0.0, 1).answers(batches, batch):
+        for answer in CascadeContender(self.pool, 0.0, 1, self.workers).answers(batches, batch):
             timing = answer.item.timing
             answer.item.timing = {STEPS.get(step, step): seconds for step, seconds in timing.items()}
             yield answer

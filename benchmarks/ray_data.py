@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import statistics
 import time
 from pathlib import Path
@@ -66,7 +65,6 @@ def main() -> None:
         "stage_two_actors": options.stage_two,
         "precision": model.precision,
     }
-    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would give way to whatever else the machine does
     with local_ray(cores, 200):
         ray.data.DataContext.get_current().enable_progress_bars = False
         stream_seconds(model, paths[:64])

@@ -9,6 +9,7 @@ from typing import Any
 
 from sacvit_deploy.backends.tensorrt.compat import network_flags, set_capabilities
 from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.engines.confidence_output import add_confidence
 from sacvit_deploy.engines.profiles import InputRanges
 from sacvit_deploy.errors import BackendError
 from sacvit_deploy.files import whole_file
@@ -39,7 +40,7 @@ class Network:
 
 
 def parse_network(library: Library, engine: Path) -> Network:
-    """Parse an ONNX engine; the weights file that it names must lie in the same folder.
+    """Parse an ONNX engine, and let it give its `confidence`; the weights file must lie in the same folder.
 
     The network is strongly typed: every layer computes in the precision of the file, and the builder chooses none.
     Raises BackendError with all of the parser's errors if the file can't be read.
@@ -61,6 +62,7 @@ def parse_network(library: Library, engine: Path) -> Network:
         raise BackendError(f"{library.title} can't read {engine}: {reasons}")
     if definition.num_outputs == 0:  # a file that is not ONNX passes for an empty network
         raise BackendError(f"{engine} holds no network")
+    add_confidence(library, definition)
     return Network(library, builder, parser, definition)
 
 

@@ -20,9 +20,12 @@ FORMATS = {"half": "half", "fp16": "half", "float": "float", "fp32": "float"} | 
 
 def network_facts(network: Network) -> dict[str, Any]:
     """Return the facts of a network, which is strongly typed and so is built in just these types."""
-    layers = [network.definition.get_layer(index) for index in range(network.definition.num_layers)]
+    definition = network.definition
+    layers = [definition.get_layer(index) for index in range(definition.num_layers)]
+    outputs = [definition.get_output(index).name for index in range(definition.num_outputs)]
     kinds = [layer.get_output(0).dtype.name.lower() for layer in layers if layer.num_outputs]
-    return {"read_from": "network", "layers": len(layers), "precisions": dict(Counter(kinds).most_common())}
+    facts = {"read_from": "network", "layers": len(layers), "precisions": dict(Counter(kinds).most_common())}
+    return {**facts, "outputs": outputs}
 
 
 def plan_facts(library: Library, plan: bytes) -> dict[str, Any]:

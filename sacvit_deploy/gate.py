@@ -12,9 +12,11 @@ from sacvit_deploy.clock import Clock
 from sacvit_deploy.confidence import classify, most_probable
 from sacvit_deploy.errors import OutputError, RemoteError, SacvitError
 from sacvit_deploy.item import Answer, Verdict
+from sacvit_deploy.ranges import in_range
 from sacvit_deploy.stages.protocol import InFlight, Stages
 
 
+@in_range("gate")
 def gate(
     stages: Stages, in_flight: InFlight, answers: Sequence[Answer], eta: float | Array, keep: bool = False
 ) -> list[int]:
@@ -55,6 +57,7 @@ def gate(
     return [row for row in goes_on if row not in errors] if errors else goes_on
 
 
+@in_range("answer")
 def finish(stages: Stages, in_flight: InFlight, answers: Sequence[Answer]) -> None:
     """Wait for stage 2 on a batch, and write its answers into `answers`, one for each image.
 

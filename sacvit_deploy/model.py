@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacvit_deploy.bundle.find import find_bundle
-from sacvit_deploy.cpu import check_threads, usable_cores
+from sacvit_deploy.cpu import check_threads
 from sacvit_deploy.device_answers import DeviceAnswers, answer_tensors
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.forks import no_fork
@@ -44,6 +44,7 @@ class SACViT(ModelParts):
     in the first versions. weights: "packed" for speed, "mapped" to open at once and keep one copy for both engines.
     capture: on WebGPU and CUDA, record calls and replay them. scaled: decode large JPEGs at a fraction of their size
     for stage 1, and in full only where they continue (`scaled.py`; changes stage 1's view a little).
+    decode: "gpu" decodes and resizes most JPEGs on an NVIDIA GPU, the first of `device`, by nvImageCodec (docs/gpu.md).
     device_memory: MB that each engine may take of an NVIDIA GPU in ONNX Runtime.
     max_pixels, max_memory: what an image may have, and the MB that all images being decoded may take (`budget.py`).
     stage_two: `http://host:port` of a `sacvit serve` that runs stage 2 in place of an engine here. stage_two_timeout,
@@ -75,12 +76,13 @@ class SACViT(ModelParts):
         stage_two_timeout: float = 2.0,
         stage_two_retries: int = 1,
         stage_two_fallback: str = "error",
+        decode: str = "cpu",
     ) -> None:
         # Absolute, as the process may change its folder before it reloads.
         self._folder = Path(find_bundle() if bundle is None else bundle).absolute()
         self._how = Opening(
             backend, device or provider, precision, threads, weights, scaled, capture, max_pixels, max_memory,
-            device_memory, stage_two, stage_two_timeout, stage_two_retries, stage_two_fallback,
+            device_memory, stage_two, stage_two_timeout, stage_two_retries, stage_two_fallback, decode,
         )  # fmt: skip
         self._bounds = limits(max_pixels, max_memory)
         self._reloading = threading.Lock()
@@ -200,8 +202,8 @@ class SACViT(ModelParts):
         """
         check_batch(sources)
         pace = check_pace(batch_size, max_delay, keep)
-        workers = usable_cores() if workers is None else check_threads(workers, "workers")
         opened = self.opened  # to the end of the stream
+        workers = opened.preparer.workers if workers is None else check_threads(workers, "workers")
         eta = check_eta(opened.eta if eta is None else eta)
         for pool in opened.pools:
             pool.check(pace.batch)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from sacvit_deploy.backends.choose import choose_backend, choose_precision
-from sacvit_deploy.backends.device_name import split_devices
-from sacvit_deploy.backends.open import open_backend
+from sacvit_deploy.backends.device_name import DECODERS, parse_device, split_devices
+from sacvit_deploy.backends.open import CUDA_NAMES, open_backend
 from sacvit_deploy.backends.protocol import Backend
 from sacvit_deploy.bundle.bundle import Bundle, read_steadily
 from sacvit_deploy.bundle.held import Held
@@ -26,6 +26,7 @@ from sacvit_deploy.images.budget import Limits
 from sacvit_deploy.item import Answer
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.preparing import Preparer
+from sacvit_deploy.ranges import check_ranges
 from sacvit_deploy.remote import RemoteStageTwo
 from sacvit_deploy.stages.context_pool import ContextPool
 from sacvit_deploy.stages.host import HostStages
@@ -54,6 +55,7 @@ class Opening:
     stage_two_timeout: float = 2.0
     stage_two_retries: int = 1
     stage_two_fallback: str = "error"
+    decode: str = "cpu"
 
     def remote(self) -> Remote | None:
         """Where stage 2 is; None where it is here. Raises UsageError."""
@@ -145,7 +147,7 @@ def open_model(folder: Path, how: Opening, bounds: Limits) -> OpenedModel:
     bundle, backends, precision, files = _read(folder, how)
     backend = backends[0]
     config = bundle.manifest.config
-    preparer = Preparer(config, bounds)
+    preparer = _preparer(config, how, bounds)
     again = partial(backend.files, bundle, precision)
     if where is not None:
         alone = Cascade(backend, files, config, again, ("ee",))
@@ -179,7 +181,26 @@ def open_stages(folder: Path, how: Opening, bounds: Limits, stages: Sequence[str
     config = bundle.manifest.config
     cascade = Cascade(backend, files, config, partial(backend.files, bundle, precision), stages)
     cascade.warm()
-    return OpenedStages(bundle, precision, cascade, Preparer(config, bounds))
+    return OpenedStages(bundle, precision, cascade, _preparer(config, how, bounds))
+
+
+def _preparer(config: ModelConfig, how: Opening, bounds: Limits) -> Preparer:
+    """Return what makes images into items; decoding on a GPU takes the first that `device` names, else number 0.
+
+    Raises BackendError, UsageError.
+    """
+    if how.decode not in DECODERS:
+        raise UsageError(f"decode is {how.decode!r:.80}; it must be one of {', '.join(DECODERS)}")
+    if how.decode == "cpu":
+        return Preparer(config, bounds)
+    if how.scaled:
+        raise UsageError("--scaled (scaled=) decodes on the CPU; leave it out, or --decode gpu (decode=)")
+    # Only now, as ONNX Runtime's part in it takes time to import.
+    from sacvit_deploy.backends.nvimgcodec.open_jpegs import open_jpegs
+
+    first = parse_device(split_devices(how.device)[0])
+    number = first.number if first.name in CUDA_NAMES else 0
+    return Preparer(config, bounds, open_jpegs(config, number, how.device_memory))
 
 
 def _read(folder: Path, how: Opening) -> tuple[Bundle, Sequence[Backend], str, Mapping[str, Held]]:
@@ -187,6 +208,8 @@ def _read(folder: Path, how: Opening) -> tuple[Bundle, Sequence[Backend], str, M
 
     Raises as `open_model`.
     """
+
+    check_ranges()
 
     def read(bundle: Bundle) -> tuple[Bundle, Sequence[Backend], str, Mapping[str, Held]]:
         name, devices = how.backend, split_devices(how.device)

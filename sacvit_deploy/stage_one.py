@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeAlias
 
 from sacvit_deploy.arrays import Array
-from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import BackendError, SacvitError
 from sacvit_deploy.gate import gate
 from sacvit_deploy.glue import check_eta
@@ -50,9 +49,10 @@ class StageOne(SingleStage):
         scaled: bool = False,
         max_pixels: int | None = None,
         max_memory: int | None = None,
+        decode: str = "cpu",
     ) -> None:
         how = Opening(backend, device, precision, threads, weights, scaled)
-        self._open(bundle, replace(how, max_pixels=max_pixels, max_memory=max_memory))
+        self._open(bundle, replace(how, max_pixels=max_pixels, max_memory=max_memory, decode=decode))
 
     @property
     def eta(self) -> float:
@@ -67,10 +67,10 @@ class StageOne(SingleStage):
         return self._prepare(source, check_channels(channels))
 
     def prepare_batch(self, sources: Sequence[AnySource | Item], channels: Channels = "rgb") -> list[Item]:
-        """Prepare images as `prepare` does, in as many threads as there are cores. Raises UsageError."""
+        """Prepare images as `prepare` does, in a thread for each core or more for a GPU. Raises UsageError."""
         check_batch(sources)
         prepare = partial(self._prepare, channels=check_channels(channels))
-        workers = min(usable_cores(), max(1, len(sources)))
+        workers = min(self.opened.preparer.workers, max(1, len(sources)))
         limit = max(1, len(sources))
         taken: Iterable[AnySource | Item] = sources
         return list(prefetch(taken, prepare, limit=limit, workers=workers, claim=self._claim, held=HELD))

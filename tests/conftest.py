@@ -42,12 +42,19 @@ ETA = 0.6  # splits the photographs: some exit, some continue
 # What takes long to make: exports (torch's takes 50 s of CPU time for one model in two precisions), and training runs.
 # Without them, the recorded bundle in tests/data/before is what the runtime is tested on.
 SLOW_FIXTURES = {"tiny_bundle", "exports", "variants", "engines", "finished"}
+# Rooms whose tests share fixtures that take long to make.
+SHARED_ROOMS = {"calibration", "engines", "evaluation", "export"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need such a fixture as slow, so that `make check` leaves them out."""
+    """Mark the tests that need such a fixture as slow, so that `make check` leaves them out.
+
+    With several processes (`-n 2`) a file's tests stay in one, and a room's where its fixtures take long to make.
+    """
     for item in items:
+        room, _, rest = item.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
+        item.add_marker(pytest.mark.xdist_group(room if room in SHARED_ROOMS else f"{room}/{rest}"))
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 

@@ -18,6 +18,7 @@ from sacvit_deploy.benchmarks.gpu_check.running_steps import Record, run_steps
 from sacvit_deploy.benchmarks.gpu_check.steps import STEPS
 from sacvit_deploy.benchmarks.job import check_words
 from sacvit_deploy.console.terminal import say
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import SacvitError, UsageError
 
 GEOMETRIES = ("tiny", "small", "base", "toy")
@@ -66,6 +67,7 @@ def prepare_command(folder: Path, geometry: str, ckpt: Path) -> None:
 @click.option("--least", type=click.IntRange(min=1), default=128, show_default=True, help="Images of a pass.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--seconds", type=float, default=0.25, show_default=True, help="For which a call is repeated.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads that prepare images.  [default: one a core]")
 @click.option(
     "--minutes", type=click.FloatRange(0, 9, min_open=True), default=9, show_default=True, help="Of this call."
 )
@@ -83,6 +85,7 @@ def run_command(
     least: int,
     rounds: int,
     seconds: float,
+    workers: int | None,
     minutes: float,
     work: Path | None,
 ) -> None:
@@ -100,7 +103,16 @@ def run_command(
     check_size(folder)
     speed, example, packages = unpack(folder, out / "work" if work is None else work)
     settings = Settings(
-        device, precision, speed, example, pictures, images=images, least=least, rounds=rounds, seconds=seconds
+        device,
+        precision,
+        speed,
+        example,
+        pictures,
+        images=images,
+        least=least,
+        rounds=rounds,
+        seconds=seconds,
+        workers=workers or usable_cores(),
     )
     if batches is not None:
         settings = dataclasses.replace(settings, batches=batches)

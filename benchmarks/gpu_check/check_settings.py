@@ -18,7 +18,8 @@ class Settings:
     speed: the bundle whose speed is measured, of random weights; example: a trained one, whose labels are compared,
     on `pictures`, a folder, and on mosaics.
     batches: in the order they are measured. share: of the images, made to continue. least: images of a pass.
-    images: mosaics. rounds: that count. seconds: for which a repeated call is measured.
+    images: mosaics. rounds: that count. seconds: for which a repeated call is measured. workers: threads that put
+    images where a device reads them, or decode them.
     """
 
     device: str
@@ -32,6 +33,7 @@ class Settings:
     images: int = 500
     rounds: int = 3
     seconds: float = 0.25
+    workers: int = 4
 
     def to_json(self) -> str:
         """Write the settings."""

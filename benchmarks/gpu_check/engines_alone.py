@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,15 @@ WARM, ROUNDS, MOST = 4, 3, 300  # calls
 
 def measure(settings: Settings) -> Iterator[Row]:
     """Yield a row for each batch and engine; `gather` is given the share of the batch that continues."""
-    subject = open_subject(settings)
+    yield from measure_engines(open_subject(settings), settings, settings.batches)
+
+
+def measure_engines(subject: Subject, settings: Settings, batches: Sequence[int]) -> Iterator[Row]:
+    """Yield the rows of a subject that is open; where an engine fails, one that says why."""
     engine_sets = {pool: EngineSet(pool.device) for pool in (subject.cascade, subject.plain)}
     roles: dict[tuple[str, str], ContextPool] = {(role, role): subject.cascade for role in (*STAGES, *GLUE)}
     roles |= {(BASELINE, "ee"): subject.plain, ("whole", "view"): subject.plain}  # in the roles of stage 1
-    for batch in settings.batches:
+    for batch in batches:
         for (name, role), pool in roles.items():
             try:
                 times = measure_engine(subject, engine_sets[pool], name, role, batch, settings)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,20 +52,46 @@ def measure(settings: Settings) -> Iterator[Row]:
         pools[f"{settings.precision}, recorded"] = recorded
     if not pools:
         raise BackendError(f"no variant of {settings.example} runs on {settings.device}")
+    reference = answer_on_cpu(settings)
+    for precision, pool in pools.items():
+        yield from compare_model(reference, precision, pool, BATCHES)
+    precision, pool = next(iter(pools.items()))
+    eta = reference.etas[0]
+    threaded = in_threads(pool, reference.images, reference.count, eta, reference.answers[eta])
+    yield {"precision": precision, "batch": f"{THREADS} threads", "eta": eta, **threaded}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Images, and what fp32 on the CPU answers: by eta, the bundle's and one at which all continue. count: M."""
+
+    images: Sequence[Pixels]
+    count: int
+    answers: Mapping[float, Sequence[Answer]]
+
+    @property
+    def etas(self) -> tuple[float, ...]:
+        """The etas, the bundle's first."""
+        return tuple(self.answers)
+
+
+def answer_on_cpu(settings: Settings) -> Reference:
+    """Classify the check's images in fp32 on the CPU. Raises BackendError, BundleError."""
     host = SACViT(settings.example, device="cpu", precision="fp32")
     images, count = load(host, settings), host.config.num_targets()
-    etas = (host.eta, 1.0)
-    expected = {eta: answer(host, images, eta, count, 32) for eta in etas}
-    for precision, pool in pools.items():
-        try:
-            for batch, eta in itertools.product(BATCHES, etas):
-                found = answer(pool, images, eta, count, batch)
-                yield {"precision": precision, "batch": batch, "eta": eta, **compare(found, expected[eta])}
-        except BackendError as error:  # the others go on
-            yield {"precision": precision, "not run": str(error)}
-    precision, pool = next(iter(pools.items()))
-    threaded = in_threads(pool, images, count, etas[0], expected[etas[0]])
-    yield {"precision": precision, "batch": f"{THREADS} threads", "eta": etas[0], **threaded}
+    return Reference(images, count, {eta: answer(host, images, eta, count, 32) for eta in (host.eta, 1.0)})
+
+
+def compare_model(
+    reference: Reference, name: str, model: SACViT | ContextPool, batches: Sequence[int]
+) -> Iterator[Row]:
+    """Yield a row for each batch and eta, or one that says why there is none. name: of the variant, and where it is."""
+    try:
+        for batch, eta in itertools.product(batches, reference.etas):
+            found = answer(model, reference.images, eta, reference.count, batch)
+            yield {"precision": name, "batch": batch, "eta": eta, **compare(found, reference.answers[eta])}
+    except BackendError as error:  # the others go on
+        yield {"precision": name, "not run": str(error)}
 
 
 def load(model: SACViT, settings: Settings) -> list[Pixels]:

@@ -1,4 +1,8 @@
-"""The product's own path against the plain DeiT on the same device, several batches a pass, images shuffled."""
+"""The product's own path against the plain DeiT on the same device, several batches a pass, images shuffled.
+
+Images are decoded. The threads of a stream, which decode, put them into page-locked memory, and so do as many threads
+here: what is measured is all that `SACViT.stream` does but for decoding (`whole_stream.py` has that, too).
+"""
 
 from __future__ import annotations
 
@@ -52,14 +56,16 @@ def measure_batch(
 ) -> Iterator[Row]:
     """Yield a row for every contender at one batch; where that fails, a row that says why, and other batches go on.
 
-    extra: contenders beside the cascade at each share and the plain DeiT.
+    extra: contenders beside the cascade at each share and the plain DeiT. With `settings.workers` of one, the thread
+    that runs the stages copies the images to where the device reads them.
     """
     try:
         images, count = distinct_images(subject, settings, batch), images_of_a_pass(settings, batch)
         feed = Feed(count, lambda row: Item(str(row), images[row % len(images)]), 1)
         probabilities = stage_one_probabilities(subject.cascade, images, batch)
-        entries = [gated(subject, eta_for(probabilities, share), share) for share in shares]
-        yield from measure_entries(subject, settings, batch, [*entries, plain(subject), *extra], feed)
+        workers = settings.workers
+        entries = [gated(subject, eta_for(probabilities, share), share, workers) for share in shares]
+        yield from measure_entries(subject, settings, batch, [*entries, plain(subject, workers), *extra], feed)
     except SacvitError as error:  # out of memory at the largest batches, say
         yield {"batch": batch, "contender": "not run", "why": str(error)}
 
@@ -80,6 +86,7 @@ def measure_entries(
         yield {
             "batch": batch,
             "contender": row.name,
+            "images put by": "this thread" if settings.workers == 1 else f"{settings.workers} threads",
             "images/s": row.images_per_second,
             "ratio": ratio.median if ratio else None,
             "low": ratio.low if ratio else None,
@@ -95,16 +102,16 @@ def measure_entries(
         }
 
 
-def gated(subject: Subject, eta: float, share: float) -> Entry:
-    """Return the cascade with a gate that lets a share of the images continue."""
-    contender = CascadeContender(subject.cascade, eta, subject.config.num_targets())
+def gated(subject: Subject, eta: float, share: float, workers: int = 1) -> Entry:
+    """Return the cascade with a gate that lets a share of the images continue. workers: as `CascadeContender`'s."""
+    contender = CascadeContender(subject.cascade, eta, subject.config.num_targets(), workers)
     return Entry(contender, "cascade", subject.precision, gate={"forced": share})
 
 
-def plain(subject: Subject) -> Entry:
-    """Return the plain DeiT."""
+def plain(subject: Subject, workers: int = 1) -> Entry:
+    """Return the plain DeiT. workers: as `CascadeContender`'s."""
     gmacs = costs(subject.config).deit / 1e9
-    return Entry(PlainOnDevice(subject.plain), BASELINE, subject.precision, lambda batch: gmacs)
+    return Entry(PlainOnDevice(subject.plain, workers), BASELINE, subject.precision, lambda batch: gmacs)
 
 
 def images_of_a_pass(settings: Settings, batch: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from sacvit_deploy.benchmarks.gpu_check.machine_facts import CARD
@@ -10,6 +11,7 @@ from sacvit_deploy.benchmarks.gpu_check.steps import STEPS
 from sacvit_deploy.console.tables import text_table
 
 UNKNOWN = "an unknown card"
+SUBJECTS = ("contender", "engine", "precision")
 
 
 def report(data: Mapping[str, Any]) -> str:
@@ -21,8 +23,13 @@ def report(data: Mapping[str, Any]) -> str:
         reason = f": {own['reason']}" if "reason" in own else ""
         lines += ["", f"{name}: {step.title}; {own['state']}{reason}"]
         if own.get("rows"):
-            lines.append(table(own["rows"]))
+            lines.append("\n\n".join(table(list(rows)) for _, rows in groupby(own["rows"], subject_of)))
     return "\n".join(lines)
+
+
+def subject_of(row: Mapping[str, Any]) -> str:
+    """Return what a row is about: rows of a step that are about something else have a table of their own."""
+    return next((name for name in SUBJECTS if name in row), "")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

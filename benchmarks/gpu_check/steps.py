@@ -33,12 +33,17 @@ STEPS = {
     "plain-layout": Step("the same, of engines laid out for no GPU", "product", "measure_plain_layout", 60),
     "recorded": Step("the same, of calls recorded as graphs", "product", "measure_recorded", 60),
     "latency": Step("one image at a time", "latency", "measure", 40),
+    "stream": Step("a whole stream of JPEGs, decoding included", "whole_stream", "measure", 60),
     "shared-tensors": Step("images there already, logits that stay there", "shared_tensors", "measure", 60),
+    "jpeg": Step("JPEGs decoded by Pillow, and by nvImageCodec", "jpeg_decoding", "measure", 90),
     "two-models": Step("EE and then the plain DeiT, without SAC", "two_models", "measure", 60),
     "engines": Step("every engine alone", "engines_alone", "measure", 90),
     "pytorch": Step("the plain DeiT in PyTorch, fused attention", "pytorch", "measure", 150),
     "tensorrt-rtx": Step("TensorRT-RTX", "tensorrt_once", "measure_rtx", 150),
     "tensorrt": Step("TensorRT", "tensorrt_once", "measure_tensorrt", 200),
+    "int8": Step("int8 in ONNX Runtime, once", "int8_once", "measure", 90),
+    "tensorrt-rtx-int8": Step("TensorRT-RTX in int8", "tensorrt_once", "measure_rtx_int8", 150),
+    "tensorrt-int8": Step("TensorRT in int8", "tensorrt_once", "measure_tensorrt_int8", 200),
 }
 
 

@@ -1,9 +1,10 @@
-"""TensorRT and TensorRT-RTX on this card, from the least to the most: one engine built and run, then the product."""
+"""TensorRT and TensorRT-RTX on this card, from the least to the most: one engine built and run, the product, labels."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,22 +16,26 @@ from sacvit_deploy.backends.tensorrt.backend import RoundTrip
 from sacvit_deploy.backends.tensorrt.device import TensorRTDevice
 from sacvit_deploy.backends.tensorrt.library import Library, load_library
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Row, Settings
-from sacvit_deploy.benchmarks.gpu_check.engines_alone import inputs
+from sacvit_deploy.benchmarks.gpu_check.engines_alone import inputs, measure_engines
+from sacvit_deploy.benchmarks.gpu_check.labels import answer_on_cpu, compare_model
 from sacvit_deploy.benchmarks.gpu_check.product import measure_batch
-from sacvit_deploy.benchmarks.gpu_check.subject import make_subject
+from sacvit_deploy.benchmarks.gpu_check.subject import Subject, make_subject
 from sacvit_deploy.benchmarks.whole_view import whole_view
 from sacvit_deploy.bundle.bundle import Bundle, open_bundle
 from sacvit_deploy.config import ModelConfig
-from sacvit_deploy.contract import BASELINE, ROLES, Sizes
+from sacvit_deploy.contract import BASELINE, GLUE, ROLES, STAGES, Sizes
 from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.device.cuda import find_gpu
+from sacvit_deploy.device.protocol import Device
 from sacvit_deploy.engines.build import BuildOptions, build_plan
 from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges, target_range
 from sacvit_deploy.errors import BackendError
+from sacvit_deploy.stages.context_pool import ContextPool
 
 WHOLE = "whole"  # the plain DeiT's view
 TRIED = 8  # images of the first calls
 BATCHES = (128, 1)
+LABELS = 32  # images of a call whose labels are compared
 
 
 def measure_rtx(settings: Settings) -> Iterator[Row]:
@@ -43,8 +48,18 @@ def measure_tensorrt(settings: Settings) -> Iterator[Row]:
     yield from measure("tensorrt", settings)
 
 
+def measure_rtx_int8(settings: Settings) -> Iterator[Row]:
+    """Yield what TensorRT-RTX does here in int8."""
+    yield from measure("tensorrt-rtx", dataclasses.replace(settings, precision="int8"))
+
+
+def measure_tensorrt_int8(settings: Settings) -> Iterator[Row]:
+    """Yield what TensorRT does here in int8."""
+    yield from measure("tensorrt", dataclasses.replace(settings, precision="int8"))
+
+
 def measure(runtime: str, settings: Settings) -> Iterator[Row]:
-    """Yield a row for `view` and `ee`, each built and run once against the CPU, then rows of the product.
+    """Yield a row for `view` and `ee`, each built and run once against the CPU, then what `measure_plans` does.
 
     Raises BackendError where the library or a GPU is missing, or refuses one of the two.
     """
@@ -56,18 +71,45 @@ def measure(runtime: str, settings: Settings) -> Iterator[Row]:
         files = onnx_files(bundle, settings.precision, Path(scratch))
         for role in ("view", "ee"):
             yield {"engine": role, **run_once(library, files[role], role, config)}
-        batch = max(BATCHES)
         plans = {}
         for role in (*ROLES, WHOLE):
             start = time.perf_counter()
-            plans[role] = Path(scratch) / f"{role}.plan"
-            plans[role].write_bytes(plan(library, files[role], role, config, batch))
+            plans[role] = build(library, files[role], role, config, max(BATCHES), Path(scratch))
             yield {"engine": role, "built in s": time.perf_counter() - start, "bytes": plans[role].stat().st_size}
         pair = {"view": plans[WHOLE], "ee": plans[BASELINE]}
         devices = (TensorRTDevice(library, given) for given in (plans, pair))
         subject = make_subject(f"{library.title} {library.version}", settings.precision, config, *devices)
-        for size in BATCHES:
-            yield from measure_batch(subject, settings, size, [settings.share])
+        yield from measure_plans(subject, settings, lambda: example_device(library, settings, Path(scratch)))
+
+
+def measure_plans(subject: Subject, settings: Settings, example: Callable[[], Device]) -> Iterator[Row]:
+    """Yield rows of the product, of the labels and of every engine, in this order: the most valuable first.
+
+    example: makes the device of the bundle whose labels are compared, which takes a while.
+    """
+    for size in BATCHES:
+        yield from measure_batch(subject, settings, size, [settings.share])
+    pool = ContextPool(example(), open_bundle(settings.example).manifest.config)
+    yield from compare_model(answer_on_cpu(settings), settings.precision, pool, (LABELS, 1))
+    yield from measure_engines(subject, settings, BATCHES)
+
+
+def example_device(library: Library, settings: Settings, scratch: Path) -> TensorRTDevice:
+    """Build the plans of the example, and return their device. Raises BackendError."""
+    bundle = open_bundle(settings.example)
+    files, folder = bundle.checked_files(settings.precision), scratch / "example"
+    folder.mkdir()
+    roles = (*GLUE, *STAGES)
+    return TensorRTDevice(
+        library, {role: build(library, files[role], role, bundle.manifest.config, LABELS, folder) for role in roles}
+    )
+
+
+def build(library: Library, engine: Path, role: str, config: ModelConfig, batch: int, folder: Path) -> Path:
+    """Build a plan into a folder and return its path. Raises BackendError."""
+    path = folder / f"{role}.plan"
+    path.write_bytes(plan(library, engine, role, config, batch))
+    return path
 
 
 def onnx_files(bundle: Bundle, precision: str, scratch: Path) -> dict[str, Path]:

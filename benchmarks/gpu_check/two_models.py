@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,11 @@ class Pair:
 
 
 def measure(settings: Settings) -> Iterator[Row]:
-    """Yield rows of the cascade, the plain DeiT and the two models, at a few batches."""
+    """Yield rows of the cascade, the plain DeiT and the two models, at a few batches.
+
+    The second model reads images again when a stream's threads may write over them; so all three copy them here.
+    """
+    settings = dataclasses.replace(settings, workers=1)
     subject = open_subject(settings)
     macs = costs(subject.config)
     gmacs = (macs.ee + settings.share * macs.deit) / 1e9

@@ -16,6 +16,7 @@ from sacvit_deploy.benchmarks.load.processes import descendants, kill, memory, n
 @contextlib.contextmanager
 def local_ray(cpus: int = 2, object_store: int = 150) -> Iterator[str]:
     """Run Ray until the block ends, and give its address. object_store: MB."""
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own would give way to whatever else the machine does
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # sockets lie in it, whose paths must be short
     try:
         ray.init(

@@ -15,8 +15,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+
 from sacvit_deploy.bundle.bundle import Bundle, describe_file, open_bundle
 from sacvit_deploy.bundle.digest import seal
+from sacvit_deploy.bundle.external_weights import with_weights_inside
 from sacvit_deploy.bundle.plans import FOLDER, RECORD, BuildTarget, PlanFile, PlanRecord, find_plans
 from sacvit_deploy.engines.profiles import SizeRange, batch_ranges, input_ranges
 from sacvit_deploy.errors import BundleError
@@ -28,7 +32,7 @@ ROLES = ("ee", "sac")
 
 
 def add_plans(bundle: Bundle, precision: str, place: BuildTarget = HERE) -> Path:
-    """Write a plan folder for one variant; returns it."""
+    """Write a plan folder for one variant; returns it. fp16's plans give their confidence, the others are old ones."""
     config = bundle.manifest.config
     greatest = config.num_targets()
     targets = SizeRange(1, greatest, greatest)
@@ -40,11 +44,36 @@ def add_plans(bundle: Bundle, precision: str, place: BuildTarget = HERE) -> Path
     for role in ROLES:
         plan = folder / f"{role}.plan"
         profiles = tuple(input_ranges(role, config, batch, targets) for batch in batch_ranges(BATCH))
-        plan.write_text(json.dumps({"onnx": str(bundle.path / files[role].path), "profiles": profiles}))
+        engine = bundle.path / files[role].path
+        if precision == "fp16":
+            engine = write_confident(bundle, precision, role, folder / f"{role}.onnx")
+        plan.write_text(json.dumps({"onnx": str(engine), "profiles": profiles}))
         onnx = {entry.path: entry.sha256 for name, entry in files.items() if name in (role, "weights")}
         plans[role] = PlanFile(describe_file(plan), onnx, profiles)
     (folder / RECORD).write_bytes(replace(record, plans=plans).to_bytes())
     return folder
+
+
+def write_confident(bundle: Bundle, precision: str, role: str, path: Path) -> Path:
+    """Write an engine, weights and all, with the output that `sacvit build` adds behind logits; returns the path."""
+    held = bundle.held_files(precision)
+    model = onnx.load_from_string(with_weights_inside(held[role], held["weights"]))
+    node = onnx.helper.make_node
+    model.graph.node.extend(
+        [
+            node("Softmax", ["logits"], ["shares"], axis=1),
+            node("ReduceMax", ["shares", "classes"], ["highest"]),
+            node("ReduceSum", ["logits", "classes"], ["total"]),
+            node("Concat", ["highest", "total"], ["confidence"], axis=1),
+        ]
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1, np.int64), "classes"))
+    batch = next(output for output in model.graph.output if output.name == "logits").type.tensor_type.shape.dim[0]
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("confidence", onnx.TensorProto.FLOAT, [batch.dim_param, 2])
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 def copy(source: Path, target: Path) -> Bundle:

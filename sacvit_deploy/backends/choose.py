@@ -60,6 +60,17 @@ def choose_backend(bundle: Bundle) -> Choice:
             trouble.append(f"its {runtime} plans were built for another machine or library")
         except BackendError as error:
             trouble.append(str(error))
+    choice = choose_without_plans()
+    reasons = [*trouble, *filter(None, [choice.reason])]
+    return choice._replace(reason="; ".join(reasons) or "the bundle has no plans")
+
+
+def choose_without_plans() -> Choice:
+    """Return what `auto` means for a bundle that has no plans for this machine.
+
+    The reason is empty where nothing but ONNX Runtime on the CPU is here to be chosen.
+    """
+    trouble = []
     try:
         library = onnxruntime.load_library()
     except BackendError as error:
@@ -71,8 +82,8 @@ def choose_backend(bundle: Bundle) -> Choice:
             except BackendError as error:
                 trouble.append(str(error))
             else:
-                return Choice("onnxruntime", "cuda", "; ".join([*trouble, "ONNX Runtime has CUDA here"]))
-        return Choice("onnxruntime", None, "; ".join(trouble) or "the bundle has no plans")
+                return Choice("onnxruntime", "cuda", "ONNX Runtime has CUDA here")
+        return Choice("onnxruntime", None, "; ".join(trouble))
     try:
         openvino.load_library()
     except BackendError as error:

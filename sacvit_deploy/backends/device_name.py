@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sacvit_deploy.errors import UsageError
 
 CPU_NAMES = ("cpu", "cpuexecutionprovider", "openvino")
+DECODERS = ("cpu", "gpu")  # where JPEGs are decoded
 
 
 class DeviceName(NamedTuple):

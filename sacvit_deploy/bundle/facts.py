@@ -47,7 +47,7 @@ def check_build(value: Any, where: str) -> dict[str, Any]:
     """Return what the build of a plan wrote about it. Raises UsageError."""
     data = mapping(value, where)
     checks: dict[str, Check] = {"build_seconds": number, "layers": whole, "read_from": text, "device_memory": whole}
-    for name, check in {**checks, "precisions": _numbers}.items():
+    for name, check in {**checks, "precisions": _numbers, "outputs": _texts}.items():
         if name in data:
             check(data[name], f"{where}.{name}")
     return data

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from sacvit_deploy.backends.device_name import DECODERS
 from sacvit_deploy.backends.open import BACKENDS
 from sacvit_deploy.commands.completion import complete_bundle, complete_words
 from sacvit_deploy.commands.stopping import stopping_at_signals
@@ -146,6 +147,13 @@ def backend_options(function: F) -> F:
         threads_option,
         click.option("--capture", is_flag=True, help="On WebGPU and CUDA: record the engines' calls and replay them."),
         click.option("--device-memory", type=click.IntRange(min=1), help="MB that each engine may take, on CUDA."),
+        click.option(
+            "--decode",
+            type=click.Choice(DECODERS),
+            default="cpu",
+            show_default=True,
+            help="gpu decodes most JPEGs on an NVIDIA GPU; see docs/gpu.md.",
+        ),
         max_memory_option,
         max_pixels_option,
     )

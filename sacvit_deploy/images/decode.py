@@ -83,6 +83,18 @@ def load_image(source: ImageSource, name: str | None = None, bounds: Limits | No
         return image.whole()
 
 
+def file_bytes(source: ImageSource, name: str) -> bytes | None:
+    """Read an image's file; None for what is no file, or a large one, for which memory is reserved first.
+
+    name: how errors name an open file. Raises ImageError.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    if isinstance(source, (str, os.PathLike)):
+        return None if file_size(os.fsdecode(source)) > LARGE else read_image(source)
+    return read_open(source, name) if is_open_file(source) else None
+
+
 @contextlib.contextmanager
 def decoding(
     source: ImageSource,

@@ -119,6 +119,7 @@ def classify(
     scaled: bool = False,
     max_pixels: int | None = None,
     max_memory: int | None = None,
+    decode: str = "cpu",
     probabilities: bool = False,
 ) -> Any:
     """Return a Ray dataset with labels in place of images, lazily, as Ray Data does everything.
@@ -137,7 +138,8 @@ def classify(
     if num_gpus is None:
         warn_of_full_cluster(each * sum(least(actors) for actors in (stage_one_actors, stage_two_actors)))
     both = stage_two_actors == 0
-    decoding = {"column": column, "scaled": scaled, "max_pixels": max_pixels, "max_memory": max_memory}
+    limits = {"max_pixels": max_pixels, "max_memory": max_memory}
+    decoding = {"column": column, "scaled": scaled, "decode": decode, **limits}
     answering = {**how, **decoding, "eta": eta, "alpha": alpha, "probabilities": probabilities}
     first = dataset.map_batches(
         CascadeActor if both else StageOneActor,

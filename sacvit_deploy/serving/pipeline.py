@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sacvit_deploy.cpu import usable_cores
+from sacvit_deploy.batcher import Batcher
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.images.workers import Workers
@@ -22,7 +22,6 @@ from sacvit_deploy.item import Answer, Item
 from sacvit_deploy.opened import to_prediction
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.request import StageTwoRequest
-from sacvit_deploy.serving.batcher import Batcher
 from sacvit_deploy.serving.metrics import Metrics
 from sacvit_deploy.serving.settings import Settings
 from sacvit_deploy.serving.urls import TIMEOUT, fetch
@@ -91,7 +90,7 @@ class Pipeline:
 
     def __init__(self, one: StageOne, two: StageTwo, settings: Settings, metrics: Metrics) -> None:
         self.one, self.two, self._metrics = one, two, metrics
-        self._threads = Workers(usable_cores())
+        self._threads = Workers(one.opened.preparer.workers)
         self._fetchers = Workers(FETCHES, "sacvit-fetch")  # a slow address must keep no image from being decoded
         batch, delay = settings.max_batch, settings.max_delay
         self._stage1: Batcher[Job, StageOneResult] = Batcher("ee", self._run_one, lambda job: job.count, batch, delay)

@@ -15,6 +15,7 @@ from sacvit_deploy.device.exported import ExportedTensor
 from sacvit_deploy.device.protocol import DeviceEngine, DeviceTensor, Event, Rows, batch_shape
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.images.scaled import BorrowedImage, InputImage, full_image
+from sacvit_deploy.ranges import in_range
 from sacvit_deploy.stages.context import BYTE, SLOTS, ExecutionContext
 from sacvit_deploy.stages.engine_set import UPLOADS
 from sacvit_deploy.stages.image_blocks import ImageBlocks
@@ -78,6 +79,7 @@ class DeviceStages:
         self._gathers: list[tuple[Event, Event]] = []  # around what was queued since stage 2 was last enqueued
         self._slot_read: list[Event | None] = [None] * SLOTS  # when the last gather has read a slot
 
+    @in_range("stage 1")
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         """Upload a batch; queue the view and the EE engine."""
         with self._context.engine_set:
@@ -157,6 +159,7 @@ class DeviceStages:
             if key in engine.outputs
         }
 
+    @in_range("stage 1, wait")
     def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Wait for the answers; they stay until the slot's next batch."""
         batch: StageOneBatch = in_flight.private
@@ -167,6 +170,7 @@ class DeviceStages:
         in_flight.book("gate", self._memory.elapsed(classified, end))
         return answers_of(batch.answers, in_flight.size)
 
+    @in_range("gather")
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         """Queue the gather and append its outputs to those that wait; `wait_stage2` books its time."""
         with self._context.engine_set:
@@ -195,6 +199,7 @@ class DeviceStages:
             self._memory.upload(tensors[name], np.arange(length, dtype=INT64), self._context.streams[1])
         return tensors
 
+    @in_range("stage 2")
     def enqueue_stage2(self, size: int) -> InFlight:
         """Queue the SAC engine; what waits behind its batch moves to the front."""
         with self._context.engine_set:
@@ -223,6 +228,7 @@ class DeviceStages:
         targets = context.pinned(f"targets {slot}", (room, self._count), INT64)[:rows]
         return StageTwoSlot(tensors, {**self._host_answers(f"2 {slot}", sac, room, rows), "targets": targets})
 
+    @in_range("stage 2, wait")
     def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         """Wait for the answers and targets."""
         batch: StageTwoBatch = in_flight.private

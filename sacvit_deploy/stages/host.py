@@ -13,6 +13,7 @@ from sacvit_deploy.confidence import StageAnswers
 from sacvit_deploy.errors import SacvitError
 from sacvit_deploy.glue import StageTwoInputs, join
 from sacvit_deploy.images.scaled import InputImage, ScaledImage, full_image, full_images, half_view
+from sacvit_deploy.ranges import in_range
 from sacvit_deploy.stages.protocol import InFlight
 
 
@@ -42,6 +43,7 @@ class HostStages:
     def places(self, ahead: int) -> None:
         """Return nothing: images are taken from anywhere."""
 
+    @in_range("stage 1")
     def enqueue_stage1(self, images: Sequence[InputImage]) -> InFlight:
         in_flight, clock = InFlight(len(images)), Clock()
         low = stage_one_view(self._cascade, images)
@@ -51,6 +53,7 @@ class HostStages:
         in_flight.private = images, ee
         return in_flight
 
+    @in_range("stage 1, wait")
     def wait_stage1(self, in_flight: InFlight) -> StageAnswers:
         """Return the logits [B,C], with NaN in the rows whose scores are not finite."""
         _, ee = in_flight.private
@@ -59,6 +62,7 @@ class HostStages:
             ee["logits"] if usable.all() else np.where(usable[:, None], ee["logits"], np.float32(np.nan))
         )
 
+    @in_range("gather")
     def queue_stage2(self, in_flight: InFlight, rows: Index) -> InFlight:
         clock, queued = Clock(), InFlight(len(rows))
         images, ee = in_flight.private
@@ -88,6 +92,7 @@ class HostStages:
         self._queue = [rest] if rest.size else []
         return batch
 
+    @in_range("stage 2")
     def enqueue_stage2(self, size: int) -> InFlight:
         in_flight, clock = InFlight(size), Clock()
         batch = self.take(size)
@@ -97,6 +102,7 @@ class HostStages:
         in_flight.book("sac", clock.lap())
         return in_flight
 
+    @in_range("stage 2, wait")
     def wait_stage2(self, in_flight: InFlight) -> tuple[StageAnswers, Index]:
         logits, targets = in_flight.private
         return StageAnswers(logits), targets

@@ -10,7 +10,9 @@ from typing import Any
 import onnxruntime
 
 import sacvit_deploy
-from sacvit_deploy.commands.doctor import doctor_table, try_provider, version
+from sacvit_deploy.backends.choose import choose_precision, choose_without_plans
+from sacvit_deploy.commands.doctor import Trial, auto_precisions, doctor_table, try_provider, version
+from sacvit_deploy.precisions import PRECISIONS
 
 
 def test_json(command: Any) -> None:
@@ -23,6 +25,14 @@ def test_json(command: Any) -> None:
     assert facts["libraries"]["torch"]["version"] == importlib.metadata.version("torch")
     assert facts["openvino"]["version"] == importlib.metadata.version("openvino")
     assert facts["libraries"]["PIL"]["version"] == importlib.metadata.version("pillow")
+    assert facts["device"]["auto"] == (choose_without_plans().device or "cpu") and facts["device"]["reason"]
+    assert facts["precision"]["cpu"]["auto"] == choose_precision(PRECISIONS, "cpu")[0]
+    # On a machine with more.
+    facts["device"] = {"auto": "cuda", "reason": "ONNX Runtime has CUDA here", "before": ["tensorrt", "tensorrt-rtx"]}
+    facts["precision"] = {"cpu": {"auto": "int8", "reason": "so"}, "cuda": {"auto": "fp16", "reason": "because"}}
+    text = doctor_table(facts)
+    told = "auto is cuda: ONNX Runtime has CUDA here; before it, tensorrt or tensorrt-rtx with a bundle's plans"
+    assert told in text and "    cpu          int8: so\n    cuda         fp16: because\n" in text
 
 
 def test_text(command: Any) -> None:
@@ -68,5 +78,22 @@ def test_library_that_is_not_installed() -> None:
 
 
 def test_providers_are_tried_not_believed() -> None:
-    assert try_provider("CPUExecutionProvider") == "works"
-    assert try_provider("NonsenseExecutionProvider").startswith("fails (this ONNX Runtime has no provider Nonsense")
+    assert try_provider("CPUExecutionProvider") == Trial(True, "works")
+    nonsense = try_provider("NonsenseExecutionProvider")
+    assert nonsense.state.startswith("fails (this ONNX Runtime has no provider Nonsense") and not nonsense.works
+
+
+def test_auto_is_said_for_each_device() -> None:
+    """Of a CPU with byte products, and of devices that this machine may lack."""
+    halves = {"fp16": "this adapter has no fp16 shaders; take fp32", "int8": "this provider has no int8 products"}
+    trials = {
+        "CPUExecutionProvider": Trial(True, "works"),
+        "CUDAExecutionProvider": Trial(True, "works"),
+        "WebGpuExecutionProvider": Trial(True, "works: a GPU", halves),
+        "MIGraphXExecutionProvider": Trial(False, "fails (there is no GPU)"),
+    }
+    found = auto_precisions(trials, ["tensorrt"])
+    assert found["cpu"]["auto"] == choose_precision(PRECISIONS, "cpu")[0]
+    assert found["cuda"] == {"auto": "fp16", "reason": "cuda computes fastest in half precision"}
+    assert found["webgpu"] == {"auto": "fp32", "reason": halves["fp16"]}
+    assert found["tensorrt"]["auto"] == "fp16" and list(found) == ["cpu", "cuda", "webgpu", "tensorrt"]

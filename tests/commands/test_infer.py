@@ -74,9 +74,10 @@ def test_folder_with_good_and_bad_images_as_json(
     assert done.stderr == ""
     names = ["0.jpg", "1.jpg", "2.jpg", "2b.jpg", "3.jpg", "4.jpg", "5.jpg", "5b.PNG", "6.jpg"]
     assert [Path(entry["source"]).name for entry in entries] == names
+    assert [entry["position"] for entry in entries] == list(range(9))
     for entry, expected in zip(entries, model.stream([folder / name for name in names], eta=0.6), strict=True):
         if not isinstance(expected, Prediction):
-            assert entry == {"source": entry["source"], "error": str(expected)}
+            assert entry == {"source": entry["source"], "position": expected.position, "error": str(expected)}
             continue
         facts = expected.to_dict(3)
         for key in ("source", "label", "index", "stage", "targets", "grid"):
@@ -227,7 +228,7 @@ def test_missing_bundle_and_missing_image(command: Any, tiny_bundle: Path, easy:
     done = command("sacvit-infer", easy, "--bundle", "none.sacvit", expect=1)
     assert_one_line(done.stderr, "none.sacvit does not exist")
     done = command("sacvit-infer", "none.jpg", "--bundle", tiny_bundle, "--json", expect=1)
-    assert json.loads(done.stdout) == {"source": "none.jpg", "error": "none.jpg does not exist"}
+    assert json.loads(done.stdout) == {"source": "none.jpg", "position": 0, "error": "none.jpg does not exist"}
 
 
 def test_damaged_bundle(command: Any, bundle_copy: Path, easy: Path) -> None:

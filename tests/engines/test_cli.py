@@ -44,6 +44,7 @@ def test_plans_are_built_recorded_found_and_shown(rtx: Library, bundle_copy: Pat
     assert (record.batch, record.targets) == ((1, 4, 16), (14, 24, 44))
     assert set(record.plans) == {"view", "ee", "gather", "sac", "deit"}
     assert record.plans["sac"].facts["precisions"]["half"] > 0
+    assert record.plans["sac"].facts["outputs"] == ["logits", "confidence"]
     assert [profile["image"][2][0] for profile in record.plans["ee"].profiles] == [1, 16]
     bundle = open_bundle(bundle_copy)
     plans = find_plans(bundle, "fp16", BuildTarget("tensorrt-rtx", rtx.version, "some GPU", ("8.9",)))

@@ -28,6 +28,7 @@ def test_inputs_and_outputs_keep_contract_and_precision(rtx: Library, precision:
         "scores": ("float", (-1, 49)),
         "features": (kind, (-1, 49, 64)),
         "embeddings": (kind, (-1, 49, 64)),
+        "confidence": ("float", (-1, 2)),
     }
     assert inputs_of(sac) == {
         "patches": (kind, (-1, -1, 768)),
@@ -35,7 +36,7 @@ def test_inputs_and_outputs_keep_contract_and_precision(rtx: Library, precision:
         "target_features": (kind, (-1, -1, 64)),
         "background": (kind, (-1, -1, 64)),
     }
-    assert outputs_of(sac) == outputs_of(deit) == {"logits": ("float", (-1, 10))}
+    assert outputs_of(sac) == outputs_of(deit) == {"logits": ("float", (-1, 10)), "confidence": ("float", (-1, 2))}
     assert inputs_of(deit) == {"image": (kind, (-1, 3, 224, 224))}
 
 

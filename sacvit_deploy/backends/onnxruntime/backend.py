@@ -98,14 +98,14 @@ class OnnxRuntimeBackend:
         return True
 
     def precisions(self, bundle: Bundle) -> list[str]:
-        return [name for name in bundle.manifest.variants if not self._why_not(name)]
+        return [name for name in bundle.manifest.variants if not self.why_not(name)]
 
     def files(self, bundle: Bundle, precision: str) -> dict[str, Held]:
-        if why := self._why_not(precision):
+        if why := self.why_not(precision):
             raise BackendError(f"{self.title} can't run {precision}: {why}")
         return bundle.held_files(precision, for_gpu=self.provider == CUDA)
 
-    def _why_not(self, precision: str) -> str:
+    def why_not(self, precision: str) -> str:
         """Return why a precision can't be run here; nothing where it can."""
         if self.provider == WEBGPU and precision == "int8":
             return "this provider has no int8 products; take fp16 or fp32"

@@ -9,7 +9,7 @@ import numpy as np
 
 from sacvit_deploy.arrays import Array
 
-ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7, "float16": 10}  # of TensorProto
+ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "float16": 10}  # of TensorProto
 INT, INTS = 2, 7  # types of an attribute
 IR_VERSION, OPSET = 8, 13
 

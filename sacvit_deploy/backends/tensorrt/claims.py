@@ -46,9 +46,12 @@ def check_claim(
     outputs: Mapping[str, TensorSpec],
     profiles: Sequence[Profile],
 ) -> None:
-    """Raise BackendError where a loaded plan's tensors or profiles are not what its record and its role say."""
+    """Raise BackendError where a loaded plan's tensors or profiles are not what its record and its role say.
+
+    A plan of an older version gives no optional outputs.
+    """
     contract = engine_contract(claim.role, claim.config)
-    for found, named in ((inputs, contract.inputs), (outputs, contract.outputs)):
+    for found, named in ((inputs, contract.inputs), (outputs, {**contract.outputs, **contract.optional})):
         for name, spec in found.items():
             if name not in named:
                 raise _refused(path, f"has a tensor `{name}`, which no {claim.role} engine has")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sacvit_deploy.backends.tensorrt.kernel_file import KernelFile, kernel_file
 from sacvit_deploy.backends.tensorrt.library import Library
+from sacvit_deploy.device.cuda import GPU
+from sacvit_deploy.device.protocol import Memory
 from sacvit_deploy.errors import BackendError, UsageError
 
 SOUND = ("VALID", "SUBOPTIMAL")
@@ -65,14 +70,23 @@ def find_fault(library: Library, runtime: Any, plan: bytes) -> str | None:
     return ", ".join(name.lower().replace("_", " ") for name in named) or validity.name.lower()
 
 
-class KernelCache:
-    """The kernels that TensorRT-RTX compiles while it runs, in memory: one context's are every other context's, too.
+def find_kernel_file(library: Library, gpu: GPU, plans: Iterable[memoryview]) -> KernelFile | None:
+    """Return where the kernels that are compiled for these plans are kept; None where the plans have theirs."""
+    if not is_rtx(library):
+        return None
+    return kernel_file((library.runtime, library.version, gpu.name, gpu.compute_capability, gpu.driver), plans)
 
-    Nothing is written to the disk. It must outlive the contexts.
+
+class KernelCache:
+    """The kernels that TensorRT-RTX compiles while it runs: one context's are every other context's, too.
+
+    It must outlive the contexts. kept: the file they are read from before the first context, and written to by `save`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KernelFile | None = None) -> None:
         self._cache: Any = None
+        self._kept, self._process = kept, os.getpid()
+        self._saved: bytes | None = None  # what the file holds
         self._lock = threading.Lock()
 
     def join(self, library: Library, runtime_config: Any) -> None:
@@ -80,8 +94,29 @@ class KernelCache:
         with self._lock:
             if self._cache is None:
                 self._cache = runtime_config.create_runtime_cache()
+                self._read(library)
         if self._cache is None or not runtime_config.set_runtime_cache(self._cache):
             raise BackendError(f"{library.title} can't keep the kernels it compiles: {library.last_error()}")
+
+    def _read(self, library: Library) -> None:
+        """Give the library what an earlier process compiled; it refuses what is of another driver, GPU or version."""
+        blob = None if self._kept is None or self._cache is None else self._kept.read()
+        if blob is not None:
+            self._saved = blob if self._cache.deserialize(blob) else None
+            library.clear_errors()  # a refusal costs time alone
+
+    def save(self, memory: Memory) -> None:
+        """Write the file, if there is something new. Where that fails, the next process compiles again."""
+        # A forked child must not touch what its parent opened.
+        if self._kept is None or self._cache is None or self._process != os.getpid():
+            return
+        with self._lock, contextlib.suppress(BackendError, OSError):
+            memory.activate()
+            serialised = self._cache.serialize()
+            blob = b"" if serialised is None else bytes(serialised)
+            if blob and blob != self._saved:
+                self._kept.write(blob)
+                self._saved = blob
 
 
 def make_context(library: Library, engine: Any, kernels: KernelCache, *, repeats: bool) -> Any:

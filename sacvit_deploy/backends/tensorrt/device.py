@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sacvit_deploy.backends.tensorrt.claims import Claim, check_claim
-from sacvit_deploy.backends.tensorrt.compat import KernelCache, find_fault
+from sacvit_deploy.backends.tensorrt.compat import KernelCache, find_fault, find_kernel_file
 from sacvit_deploy.backends.tensorrt.engine import PlanEngine
 from sacvit_deploy.backends.tensorrt.library import Library
 from sacvit_deploy.backends.tensorrt.tensors import read_profiles, read_tensors
@@ -35,9 +36,13 @@ class TensorRTDevice:
     ) -> None:
         self._library, self._files, self._claims = library, hold_all(files), claims or {}
         self._names = {role: file.name for role, file in files.items()}
-        self.memory: Memory = CudaMemory(number)
+        memory = CudaMemory(number)
+        self.memory: Memory = memory
         self._runtime = library.trt.Runtime(library.logger)
-        self._kernels = KernelCache()
+        plans = (file.data.data for file in self._files.values())
+        self._kernels = KernelCache(find_kernel_file(library, memory.gpu, plans))
+        # When nobody has the device any more, and at the end of the process, before the libraries go.
+        weakref.finalize(self, self._kernels.save, memory)
         self._engines: dict[str, Any] = {}
         self._lock = threading.Lock()
 

@@ -12,7 +12,17 @@ from tests.data import record
 @pytest.fixture
 def settings() -> Settings:
     return Settings(
-        "cpu", "fp32", record.BEFORE, record.BEFORE, None, batches=(4, 1), images=8, least=12, rounds=1, seconds=0.01
+        "cpu",
+        "fp32",
+        record.BEFORE,
+        record.BEFORE,
+        None,
+        batches=(4, 1),
+        images=8,
+        least=12,
+        rounds=1,
+        seconds=0.01,
+        workers=2,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from sacvit_deploy.benchmarks.gpu_check.__main__ import GEOMETRIES as OFFERED
 from sacvit_deploy.benchmarks.gpu_check.carried import unpack
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Settings
+from sacvit_deploy.benchmarks.gpu_check.int8_once import measure as measure_int8
 from sacvit_deploy.benchmarks.gpu_check.labels import measure
 from sacvit_deploy.benchmarks.gpu_check.preparing_bundles import GEOMETRIES, TILE, prepare, tiled
 from sacvit_deploy.benchmarks.gpu_check.subject import noise
@@ -43,10 +44,14 @@ def test_both_bundles_are_written_and_open(tmp_path: Path) -> None:
     assert 0 < size < 2 << 20
     speed, example, _ = unpack(tmp_path / "carried", tmp_path / "work")
     for bundle in (speed, example):
-        for precision in ("fp32", "fp16"):
+        for precision in ("fp32", "fp16", "int8"):
             assert open_bundle(bundle).checked_files(precision)
         assert "ee-gpu" in open_bundle(bundle).variant("fp16").files
+    # All of the engine that is measured is in int8.
+    assert not open_bundle(speed).variant("int8").report
     # Both layouts are compared where there are two.
     rows = list(measure(Settings("cpu", "fp16", speed, example, images=4)))
     assert {row["precision"] for row in rows} == {"fp16", "fp16, plain layout", "fp32"}
     assert all("not run" not in row for row in rows)
+    rows = list(measure_int8(Settings("cpu", "fp16", speed, example, batches=(2,), images=4, least=4, seconds=0.01)))
+    assert not any({"not run", "why", "why not"} & set(row) for row in rows)

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
+from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.benchmarks.gpu_check.check_settings import Settings
-from sacvit_deploy.benchmarks.gpu_check.product import images_of_a_pass, measure, measure_plain_layout, measure_recorded
+from sacvit_deploy.benchmarks.gpu_check.product import (
+    gated,
+    images_of_a_pass,
+    measure,
+    measure_plain_layout,
+    measure_recorded,
+    plain,
+)
+from sacvit_deploy.benchmarks.gpu_check.subject import Subject, noise
 from sacvit_deploy.bundle.bundle import open_bundle
+from sacvit_deploy.images.prefetch import in_batches
+from sacvit_deploy.images.scaled import InputImage
+from sacvit_deploy.item import Item
+from sacvit_deploy.stages.device import DeviceStages
 
 
 def test_rows_and_the_bytes_that_cross(settings: Settings) -> None:
@@ -32,7 +47,31 @@ def test_rows_and_the_bytes_that_cross(settings: Settings) -> None:
         assert row["B down"] == round(logits + continuing * (logits + targets))
         assert pictures <= int(row["B up"] or 0) < pictures + 8 * (3 * config.geometry.tokens + count)
         assert float(row["low"] or 0) <= float(row["ratio"] or 0) <= float(row["high"] or 0)
-        assert row["failed"] == 0
+        assert row["failed"] == 0 and row["images put by"] == "2 threads"
+
+
+def test_threads_put_images_where_the_device_reads_them(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a stream's do: the thread that runs the stages copies none, and the answers are the same."""
+    copied: list[int] = []
+    copy = DeviceStages._stacked
+
+    def watched(stages: DeviceStages, images: Sequence[InputImage], slot: int, rows: int) -> Pixels:
+        copied.append(len(images))
+        return copy(stages, images, slot, rows)
+
+    monkeypatch.setattr(DeviceStages, "_stacked", watched)
+    images = list(noise(subject.config, 11))
+    found = {}
+    for workers, expected in ((1, [4, 4, 3]), (2, [])):
+        for entry in (gated(subject, 0.5, 0.5, workers), plain(subject, workers)):
+            items = [Item(str(number), image) for number, image in enumerate(images)]
+            answers = list(entry.contender.answers(in_batches(items, 4), 4))
+            assert [answer.item.source for answer in answers] == [item.source for item in items]
+            found[workers, entry.name] = np.stack([answer.probabilities for answer in answers])
+            assert copied == expected
+            copied.clear()
+    for name in ("cascade", "deit"):
+        np.testing.assert_array_equal(found[1, name], found[2, name])
 
 
 def test_the_layout_for_no_gpu_is_measured_alike(settings: Settings) -> None:
@@ -57,8 +96,6 @@ def test_a_pass_has_several_batches_and_23_percent() -> None:
 
 def test_a_batch_that_fails_costs_only_itself(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of equal images no share can be made to continue."""
-    import numpy as np
-
     from sacvit_deploy.benchmarks.gpu_check import product
 
     monkeypatch.setattr(product, "noise", lambda config, count: np.zeros((count, 64, 64, 3), np.uint8))

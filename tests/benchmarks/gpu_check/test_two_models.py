@@ -38,6 +38,7 @@ def test_each_image_gets_the_answer_of_the_model_that_saw_it_last(subject: Subje
 def test_it_is_measured_beside_the_other_two(settings: Settings) -> None:
     rows = list(measure(dataclasses.replace(settings, batches=(4,))))
     assert [row["contender"] for row in rows] == ["cascade 23% fp32", "deit fp32", "EE then deit fp32"]
+    assert {row["images put by"] for row in rows} == {"this thread"}
     # The images that continue go up twice.
     assert int(rows[2]["B up"] or 0) > int(rows[1]["B up"] or 0)
     assert float(rows[1]["ideal"] or 0) < float(rows[2]["ideal"] or 0) < float(rows[0]["ideal"] or 0)

@@ -6,6 +6,7 @@ rows. Nothing here says how a GPU behaves beyond the rules that are written out.
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import weakref
 from collections.abc import Callable
@@ -193,18 +194,36 @@ class Context:
         return True
 
 
+class Cache(set[Any]):
+    """RTX's runtime cache, of the shapes that kernels were compiled for. driver: another one's bytes are refused."""
+
+    driver = "one"
+
+    def serialize(self) -> memoryview:
+        return memoryview(repr((self.driver, sorted(self))).encode())
+
+    def deserialize(self, blob: bytes) -> bool:
+        try:
+            driver, shapes = ast.literal_eval(blob.decode())
+        except (ValueError, SyntaxError):
+            raise AssertionError("bytes that the library did not write may crash it") from None
+        if driver == self.driver:
+            self.update(shapes)
+        return bool(driver == self.driver)
+
+
 class Config:
     """RTX's runtime configuration; a context that joins no cache compiles its kernels anew."""
 
     def __init__(self) -> None:
         self.cuda_graph_strategy = Capture.DISABLED
-        self.cache: set[Any] | None = None
+        self.cache: Cache | None = None
         self.strategy = Strategy.STATIC
 
-    def create_runtime_cache(self) -> set[Any]:
-        return set()
+    def create_runtime_cache(self) -> Cache:
+        return Cache()
 
-    def set_runtime_cache(self, cache: set[Any]) -> bool:
+    def set_runtime_cache(self, cache: Cache) -> bool:
         self.cache = cache
         return True
 
@@ -250,9 +269,25 @@ class Engine:
         cache.add(shapes)
 
 
-def library(runtime: str) -> Library:
+class Runtime:
+    """TensorRT's runtime, for which every plan is the one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def get_engine_validity(self, plan: bytes) -> tuple[Any, int]:
+        return SimpleNamespace(name="VALID"), 0
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Engine:
+        return self._engine
+
+
+def library(runtime: str, engine: Engine | None = None) -> Library:
     """The names of TensorRT's module that a plan's calls take."""
     trt = SimpleNamespace(
-        ExecutionContextAllocationStrategy=Strategy, CudaGraphStrategy=Capture, __version__="0.0.stand-in"
+        ExecutionContextAllocationStrategy=Strategy,
+        CudaGraphStrategy=Capture,
+        Runtime=lambda logger: Runtime(engine),  # type: ignore[arg-type]
+        __version__="0.0.stand-in",
     )
     return Library(runtime, trt, None, [])

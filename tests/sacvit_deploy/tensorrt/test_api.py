@@ -30,8 +30,12 @@ BUILDER = {
     "profile": "IOptimizationProfile",
     "config": "IBuilderConfig",
     "inspector": "EngineInspector",
+    "layer": "ILayer",
+    "softmax": "ISoftMaxLayer",
+    "joined": "IConcatenationLayer",
+    "operations": "ReduceOperation",
 }
-RTX = {"runtime_config": "IRuntimeConfig"}  # a class that TensorRT-RTX alone is asked for
+RTX = {"runtime_config": "IRuntimeConfig", "_cache": "IRuntimeCache"}  # classes that TensorRT-RTX alone is asked for
 # Of one kind of library alone; compat.py asks before it calls them.
 OPTIONAL = {
     "ICudaEngine": {"device_memory_size", "create_runtime_config"},
@@ -40,6 +44,7 @@ OPTIONAL = {
 }
 OURS = {
     "engine": {"plan"},
+    "layer": {"get"},
     "profile": {"values", "items"},
     "definition": set(),
     "config": {"geometry", "num_targets", "window"},
@@ -70,6 +75,8 @@ def test_the_search_finds_what_it_should() -> None:
     assert {"set_memory_pool_limit", "clear_flag", "set_timing_cache"} <= CALLED["IBuilderConfig"]
     assert "build_serialized_network" in CALLED["Builder"]
     assert {"set_runtime_cache", "cuda_graph_strategy"} <= CALLED["IRuntimeConfig"]
+    assert CALLED["IRuntimeCache"] == {"serialize", "deserialize"}
+    assert {"add_softmax", "add_reduce", "mark_output"} <= CALLED["INetworkDefinition"]
 
 
 @pytest.mark.parametrize("version", ["10", "11"])
@@ -114,5 +121,8 @@ def test_tensorrt_rtx_whole() -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has no wheel for this platform")
     for kind, names in CALLED.items():
         assert [name for name in names if not hasattr(getattr(trt, kind), name)] == [], kind
+    # What it says of the bytes of a runtime cache, which can't be made without a GPU.
+    assert "blob: typing_extensions.Buffer) -> bool" in trt.IRuntimeCache.deserialize.__doc__
+    assert trt.IRuntimeCache.serialize.__doc__.splitlines()[0].endswith("IHostMemory")
     for kind, optional in OPTIONAL.items():
         assert hasattr(getattr(trt, kind), next(iter(optional))) or optional

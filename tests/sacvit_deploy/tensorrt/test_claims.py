@@ -28,8 +28,8 @@ PATH = Path("plans/here/ee.plan")
 Tensors = dict[str, TensorSpec]
 
 
-def tensors(role: str, precision: str) -> tuple[Tensors, Tensors]:
-    """What TensorRT tells of a plan that `sacvit build` made."""
+def tensors(role: str, precision: str, *, confidence: bool = True) -> tuple[Tensors, Tensors]:
+    """What TensorRT tells of a plan that `sacvit build` made, or an older one, whose plans gave no confidence."""
     variant = np.dtype("float16" if precision == "fp16" else "float32")
 
     def specs(contracts: Any) -> Tensors:
@@ -42,7 +42,7 @@ def tensors(role: str, precision: str) -> tuple[Tensors, Tensors]:
         }
 
     contract = engine_contract(role, CONFIG)
-    return specs(contract.inputs), specs(contract.outputs)
+    return specs(contract.inputs), specs({**contract.outputs, **(contract.optional if confidence else {})})
 
 
 def profiles(role: str) -> list[Any]:
@@ -52,8 +52,10 @@ def profiles(role: str) -> list[Any]:
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_what_is_built_is_what_is_claimed(role: str, precision: str) -> None:
-    check_claim(Claim(role, precision, CONFIG, profiles(role)), PATH, *tensors(role, precision), profiles(role))
+@pytest.mark.parametrize("confidence", [True, False])
+def test_what_is_built_is_what_is_claimed(role: str, precision: str, confidence: bool) -> None:
+    found = tensors(role, precision, confidence=confidence)
+    check_claim(Claim(role, precision, CONFIG, profiles(role)), PATH, *found, profiles(role))
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "view"])
@@ -68,10 +70,13 @@ def test_another_model_role_or_range_is_noticed() -> None:
     claim, known = Claim("ee", "fp32", CONFIG, profiles("ee")), profiles("ee")
     single = np.dtype("float32")
     image, logits = TensorSpec(single, (-1, 3, 96, 96)), TensorSpec(single, (-1, 10))
+    half = TensorSpec(np.dtype("float16"), (-1, 2))
     for wrong, said in (
         (({"image": image}, outputs, known), r"`image` as \[-1, 3, 96, 96\]"),
         ((inputs, outputs | {"logits": logits}, known), r"`logits` as \[-1, 10\]"),
         ((inputs, outputs | {"more": logits}, known), "a tensor `more`"),
+        ((inputs, outputs | {"confidence": logits}, known), r"`confidence` as \[-1, 10\], where .* \[-1, 2\]"),
+        ((inputs, outputs | {"confidence": half}, known), "`confidence` as float16"),
         ((inputs, {"logits": outputs["logits"]}, known), "does not give `embeddings`"),
         ((*tensors("sac", "fp32"), known), "a tensor `patches`"),
         ((inputs, outputs, known * 2), "has other profiles"),

@@ -24,9 +24,9 @@ FLOAT = np.dtype(np.float32)
 class Setup:
     """A plan in a stream, with the objects that its rules are counted in."""
 
-    def __init__(self, cuda: Cuda, runtime: str) -> None:
+    def __init__(self, cuda: Cuda, runtime: str, kernels: KernelCache | None = None) -> None:
         self.cuda, self.memory, self.plan = cuda, Memory(cuda), Engine(cuda)
-        self.kernels = KernelCache()
+        self.kernels = kernels or KernelCache()
         self.engine = self.another(runtime)
 
     def another(self, runtime: str) -> PlanEngine:

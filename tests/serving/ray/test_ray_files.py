@@ -64,7 +64,11 @@ def test_a_folder(model: SACViT, tmp_path: Path, actors: str) -> None:
 
 def test_a_ray_that_is_not_there() -> None:
     words = [sys.executable, "-m", "sacvit_deploy", "infer", "--bundle", str(BUNDLE), str(record.TINY_IMAGES[0])]
-    env = os.environ | {"RAY_ADDRESS": "127.0.0.1:1", "RAY_NUM_REDIS_GET_RETRIES": "1"}
+    env = os.environ | {
+        "RAY_ADDRESS": "127.0.0.1:1",
+        "RAY_NUM_REDIS_GET_RETRIES": "1",
+        "RAY_py_gcs_connect_timeout_s": "2",
+    }
     done = subprocess.run([*words, "--ray", "2"], capture_output=True, text=True, timeout=300, env=env, check=False)
     assert done.returncode == 1
     assert "can't connect to Ray" in done.stderr.splitlines()[-1]

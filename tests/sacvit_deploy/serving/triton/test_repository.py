@@ -131,7 +131,7 @@ def test_what_is_there_is_replaced_only_if_it_is_a_repository(tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
-def with_plans(folder: Path, names: tuple[str, ...] = ("A10",)) -> Path:
+def with_plans(folder: Path, names: tuple[str, ...] = ("A10",), facts: dict[str, Any] | None = None) -> Path:
     """Return a copy of the bundle with plan folders, whose plans are stand-ins: nothing loads them here."""
     bundle = Path(shutil.copytree(record.BEFORE, folder / "planned.sacvit"))
     entries = open_bundle(bundle).variant("fp16").files
@@ -144,7 +144,7 @@ def with_plans(folder: Path, names: tuple[str, ...] = ("A10",)) -> Path:
         for role in ("ee", "sac"):
             (target / f"{role}.plan").write_bytes(f"{role} for {name}".encode())
             onnx = {entries[role].path: entries[role].sha256}
-            plans[role] = PlanFile(describe_file(target / f"{role}.plan"), onnx, ({}, {}))
+            plans[role] = PlanFile(describe_file(target / f"{role}.plan"), onnx, ({}, {}), facts or {})
         (target / RECORD).write_bytes(dataclasses.replace(made, plans=plans).to_bytes())
     return bundle
 
@@ -159,6 +159,19 @@ def test_tensorrt_takes_the_plans_and_their_limits(tmp_path: Path) -> None:
     assert "max_batch_size: 16" in config and "TYPE_FP16" in config and "intra_op" not in config
     config = (tmp_path / "m/sacvit/config.pbtxt").read_text()
     assert "max_batch_size: 16" in config and re.search(r'key: "targets"\s+value {\s+string_value: "1 12"', config)
+
+
+def test_a_plans_confidence_stands_in_its_config(tmp_path: Path) -> None:
+    """Older plans have none, nor do their records name their outputs."""
+    for name, facts in (("new", {"outputs": ["logits", "confidence"]}), ("old", {})):
+        (tmp_path / name).mkdir()
+        bundle = with_plans(tmp_path / name, facts=facts)
+        written = write(tmp_path / name / "m", "--backend", "tensorrt", "--precision", "fp16", bundle=bundle)
+        assert written.exit_code == 0, written.output
+        for role in ("ee", "sac"):
+            told = tensors((tmp_path / name / "m" / role / "config.pbtxt").read_text(), "output")
+            assert told.get("confidence") == (("TYPE_FP32", [2]) if facts else None)
+            assert "logits" in told
 
 
 def test_plans_that_do_not_do(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Batcher(Generic[J, R]):
     run: answers a batch, one result for each job, in order. key: jobs with equal keys may share a batch. A batch begins
     when `max_batch` jobs have come, or when the first of them has waited `max_delay` seconds; jobs that come while
     a batch runs make the next one. How many may wait is the caller's to bound. What `run` raises is each job's result.
-    A job whose future is cancelled before its batch begins is dropped.
+    A job whose future is cancelled before its batch begins is dropped. ended: called by the thread when it ends.
     """
 
     def __init__(
@@ -29,7 +29,9 @@ class Batcher(Generic[J, R]):
         key: Callable[[J], Hashable],
         max_batch: int,
         max_delay: float,
+        ended: Callable[[], object] | None = None,
     ) -> None:
+        self._ended = ended
         self._run, self._key, self._max_batch, self._max_delay = run, key, max_batch, max_delay
         self._waiting: deque[tuple[J, Future[R], float]] = deque()
         self._changed = threading.Condition()
@@ -56,7 +58,8 @@ class Batcher(Generic[J, R]):
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if threading.current_thread() is not self._thread:  # which may be the one that collects the garbage
+            self._thread.join(timeout)
 
     def _work(self) -> None:
         while (batch := self._next()) is not None:
@@ -72,6 +75,8 @@ class Batcher(Generic[J, R]):
                 for future, result in zip(futures, results, strict=True):
                     future.set_result(result)
             del batch, jobs, futures
+        if self._ended is not None:
+            self._ended()
 
     def _next(self) -> list[tuple[J, Future[R]]] | None:
         """Wait for a batch, and take it, without jobs that were given up; None once closed, when nothing waits."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sacvit_deploy.serving.batcher import Batcher
+from sacvit_deploy.batcher import Batcher
 
 WAIT = 60.0  # seconds, where none is expected
 

@@ -1,0 +1,1 @@
+"""JPEGs decoded by NVIDIA's nvImageCodec, on a GPU."""

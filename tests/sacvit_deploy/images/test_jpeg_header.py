@@ -1,0 +1,148 @@
+"""Which JPEGs a GPU may decode: Pillow's own reading of them is what the header must say."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sacvit_deploy.images.jpeg_header import EOI, JpegHeader, read_jpeg_header
+from sacvit_deploy.images.strips import ORIENTATION, TURNS
+
+from .making import colours, encode
+
+PICTURES = sorted((Path(__file__).parents[3] / "examples/pictures").glob("*.jpg"))
+PHOTO = Image.fromarray(colours())
+PLAIN = encode(PHOTO, "JPEG")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": "4:4:4"},
+        {"subsampling": "4:2:2"},
+        {"subsampling": "4:2:0", "optimize": True},
+        {"icc_profile": b"a profile"},
+        {"comment": b"words"},
+        {"restart_marker_blocks": 1},
+        {"dpi": (300, 300), "qtables": "web_low"},
+    ],
+    ids=str,
+)
+def test_ordinary_ones(options: dict[str, object]) -> None:
+    for image in (PHOTO, PHOTO.convert("L")):
+        kept = {} if image.mode == "L" and "subsampling" in options else options
+        assert read_jpeg_header(encode(image, "JPEG", **kept)) == JpegHeader((32, 24))
+
+
+def test_the_example_pictures() -> None:
+    """All but the one in CMYK, with Pillow's sizes."""
+    assert len(PICTURES) > 30
+    for path in PICTURES:
+        header = read_jpeg_header(path.read_bytes())
+        with Image.open(path) as image:
+            if image.mode == "CMYK":
+                assert header is None
+            else:
+                assert header is not None and header.size == image.size, path.name
+                assert header.turn == TURNS.get(image.getexif().get(ORIENTATION, 1))
+
+
+def test_turns() -> None:
+    for orientation in (*range(10), 274):
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        exif[0x010E] = "a description"
+        assert read_jpeg_header(encode(PHOTO, "JPEG", exif=exif)) == JpegHeader((32, 24), TURNS.get(orientation))
+    broken = encode(PHOTO, "JPEG", exif=b"Exif\0\0II*\0\xff\xff")
+    assert read_jpeg_header(broken) == JpegHeader((32, 24))
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+
+def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
+    return data[:2] + segment(marker, body) + data[2:]
+
+
+def frame_at(data: bytes) -> int:
+    return data.index(b"\xff\xc0\x00\x11")
+
+
+def changed(at: int, value: int) -> bytes:
+    """An ordinary JPEG with a byte of its frame's segment changed, counted from the marker."""
+    data = bytearray(PLAIN)
+    data[frame_at(PLAIN) + at] = value
+    return bytes(data)
+
+
+GREY_FRAME = segment(0xC0, b"\x08\0\x18\0\x20\x01\x01\x11\0")
+REFUSED = {
+    "nothing": b"",
+    "no JPEG": encode(PHOTO, "PNG"),
+    "CMYK": encode(PHOTO.convert("CMYK"), "JPEG"),
+    "RGB": encode(PHOTO, "JPEG", keep_rgb=True),
+    "several in a file": encode(PHOTO, "MPO", save_all=True, append_images=[PHOTO]),
+    "a turn in XMP": with_segment(PLAIN, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>"),
+    "two EXIF blocks": with_segment(with_segment(PLAIN, 0xE1, b"Exif\0\0II"), 0xE1, b"Exif\0\0II"),
+    "12 bits": changed(4, 12),
+    "no height": changed(6, 0),  # of 24 lines; the high byte is 0 already
+    "two components": changed(9, 2),
+    "chroma as large as luma": changed(14, 0x22),
+    "arithmetic coding": changed(1, 0xC9),
+    "lossless": changed(1, 0xC3),
+    "two frames": PLAIN[: frame_at(PLAIN)] + GREY_FRAME + PLAIN[frame_at(PLAIN) :],
+    "no segment": PLAIN[:2] + b"junk" + PLAIN[2:],
+    "a segment without an end": PLAIN[:2] + b"\xff\xe5\xff\xff" + PLAIN[4:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_left_to_pillow(name: str) -> None:
+    assert read_jpeg_header(REFUSED[name]) is None
+
+
+def test_every_truncation_is() -> None:
+    """Though a thumbnail inside has an end of its own."""
+    exif = Image.Exif()
+    thumbnail = b"Exif\0\0" + exif.tobytes() + PLAIN
+    data = with_segment(PLAIN, 0xE1, thumbnail)
+    assert read_jpeg_header(data) is not None
+    for end in range(len(data) - len(EOI) + 1):
+        assert read_jpeg_header(data[:end]) is None
+
+
+@given(
+    data=st.binary(max_size=40), at=st.integers(0, len(PLAIN)), removed=st.integers(0, 8), bare=st.booleans()
+)  # what is read of any bytes is a header or none, and its size is one that Pillow reads, too
+def test_any_bytes(data: bytes, at: int, removed: int, bare: bool) -> None:
+    forged = data if bare else PLAIN[:at] + data + PLAIN[at + removed :]
+    header = read_jpeg_header(forged)
+    if header is not None:
+        with Image.open(io.BytesIO(forged)) as image:
+            assert image.size == header.size and image.mode in ("L", "RGB")
+
+
+def test_it_is_cheap() -> None:
+    """Of a large file it reads the header and looks for the end from behind: it must not search it all."""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=95)
+
+    class Counted(bytes):
+        read = 0
+
+        def __getitem__(self, key):  # type: ignore[no-untyped-def]
+            found = super().__getitem__(key)
+            Counted.read += len(found) if isinstance(found, bytes) else 1
+            return found
+
+    assert read_jpeg_header(Counted(data)) == JpegHeader((800, 600))
+    assert Counted.read < 2000 < len(data)
