@@ -1,6 +1,7 @@
 // The ways of ONNX Runtime's CUDA provider, run on the CPU: engines laid out for a GPU, their confidence, tensors that
 // stay in the provider's memory. It says nothing about a GPU. argv: BUNDLE IMAGES COUNT.
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <thread>
 
@@ -110,12 +111,12 @@ void test_sharing(const std::string& bundle, const std::vector<std::string>& pat
     std::thread other([&] { side = scheduled(cascade, few, 1); });
     const auto here = scheduled(cascade, few, 1);
     other.join();
-    for (const auto* const actual : {&here, &side}) {
-        EQUAL(actual->size(), few.size());
-        for (std::size_t i = 0; i < std::min(actual->size(), few.size()); ++i) {
-            EQUAL((*actual)[i].stage, 2);
-            CHECK((*actual)[i].probabilities == expected[i].probabilities, few[i]);
-            CHECK((*actual)[i].targets == expected[i].targets, few[i]);
+    for (const auto& actual : {std::cref(here), std::cref<std::vector<Answer>>(side)}) {
+        EQUAL(actual.get().size(), few.size());
+        for (std::size_t i = 0; i < std::min(actual.get().size(), few.size()); ++i) {
+            EQUAL(actual.get()[i].stage, 2);
+            CHECK(actual.get()[i].probabilities == expected[i].probabilities, few[i]);
+            CHECK(actual.get()[i].targets == expected[i].targets, few[i]);
         }
     }
 }
