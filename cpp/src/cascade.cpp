@@ -18,7 +18,7 @@ void check_outputs(const Outputs& outputs, const std::map<std::string, Shape>& s
     for (const auto& [name, shape] : shapes) {
         const auto output = outputs.tensors.find(name);
         if (output == outputs.tensors.end() && name == kConfidence) {
-            continue;  // engines laid out for a GPU alone have it
+            continue;  // engines laid out for a GPU and plans alone have it
         }
         if (output == outputs.tensors.end()) {
             fail(ErrorCode::backend, "an engine of this bundle has no output `", name, "`; export the bundle again");
