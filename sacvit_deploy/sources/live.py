@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from sacvit_deploy.arrays import Pixels
@@ -27,7 +27,7 @@ UNBUFFERED = {**LOW_DELAY, "fflags": "nobuffer"}  # loses the packets that FFmpe
 # Over TCP, as lost packets of UDP are lost parts of frames.
 RTSP = {"rtsp_transport": "tcp", "timeout": f"{int(1e6 * WAIT)}", "protocol_whitelist": "rtsp,rtsps,rtp,tcp,tls,crypto"}
 DEVICES = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}")}  # FFmpeg's names of cameras
-Image: TypeAlias = Callable[[], Pixels] | bytes  # what makes a frame [H,W,3], or a JPEG's bytes
+Image: TypeAlias = Pixels | bytes | None  # a frame [H,W,3], or a JPEG's bytes; None for a frame that nobody wants
 
 
 class _Live:
@@ -40,21 +40,35 @@ class _Live:
     def name(self) -> str:
         raise NotImplementedError
 
-    def session(self) -> Iterator[Image]:
-        """Connect and yield images until it breaks off. Raises ImageError, Ended, BackendError."""
+    def session(self, first: int) -> Iterator[Image]:
+        """Connect and yield images until it breaks off. first: the number of the next one, through all sessions.
+
+        Frames are converted in here, so that one that can't be breaks the session off, as any other damage does.
+        Raises ImageError, Ended, BackendError.
+        """
         raise NotImplementedError
+
+    def decoded(self, container: Any, first: int) -> Iterator[Image]:
+        """Yield a container's frames, None for those that `every` leaves out. Raises ImageError."""
+        for pixels, _ in decode(
+            container, self.name, wanted=lambda taken: (first + taken) % self.every == 0, live=True
+        ):
+            yield pixels
 
     def frames(self, note: Note) -> Iterator[Frame]:
         """Yield frames, numbered through all sessions, with the seconds since the first one."""
         number, start = 0, 0.0
+
+        def session() -> Iterator[Image]:
+            return self.session(number)
+
         try:
-            for image in reconnecting(self.session, self.name, self.attempts, note):
-                if number % self.every == 0:
+            for image in reconnecting(session, self.name, self.attempts, note):
+                if image is not None and number % self.every == 0:
                     now = perf_counter()
                     start = start or now
                     name = frame_name(self.name, number)
-                    data = image if isinstance(image, bytes) else image()
-                    yield Frame(name, Claimed(name, data), self.name, number, round(now - start, 3), now)
+                    yield Frame(name, Claimed(name, image), self.name, number, round(now - start, 3), now)
                 number += 1
         except Exception as error:
             yield failed(self.name, image_error(self.name, error))
@@ -73,7 +87,7 @@ class Camera(_Live):
     def name(self) -> str:
         return f"camera {self.device}" if self.device.isdecimal() else self.device
 
-    def session(self) -> Iterator[Image]:
+    def session(self, first: int) -> Iterator[Image]:
         """Open the camera in its own settings."""
         system = platform.system()
         if system not in DEVICES:
@@ -83,8 +97,7 @@ class Camera(_Live):
         kind, path = DEVICES[system]
         path = path.format(self.device) if self.device.isdecimal() else self.device
         with open_video(path, self.name, format=kind, options=UNBUFFERED, timeout=WAIT) as container:
-            for image, _ in decode(container, self.name, live=True):
-                yield image
+            yield from self.decoded(container, first)
 
 
 @dataclass(frozen=True)
@@ -100,10 +113,10 @@ class Stream(_Live):
     def name(self) -> str:
         return shown_url(self.url)
 
-    def session(self) -> Iterator[Image]:
+    def session(self, first: int) -> Iterator[Image]:
         """Connect, and tell by the answer what is sent."""
         if urlsplit(self.url).scheme.lower() in RTSP_SCHEMES:
-            yield from self._decoded({**RTSP, **LOW_DELAY})
+            yield from self._frames({**RTSP, **LOW_DELAY}, first)
             return
         image: bytes | None = None
         with opened(self.url, endless=True) as response:
@@ -125,11 +138,10 @@ class Stream(_Live):
         if image is not None:  # and came in time, as the block's end has found
             yield image
             raise Ended
-        yield from self._decoded({**web_options(), **LOW_DELAY})
+        yield from self._frames({**web_options(), **LOW_DELAY}, first)
         if finite:
             raise Ended
 
-    def _decoded(self, options: dict[str, str]) -> Iterator[Image]:
+    def _frames(self, options: dict[str, str], first: int) -> Iterator[Image]:
         with open_video(self.url, self.name, options=options, timeout=WAIT) as container:
-            for image, _ in decode(container, self.name, live=True):
-                yield image
+            yield from self.decoded(container, first)

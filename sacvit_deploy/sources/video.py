@@ -23,7 +23,7 @@ from sacvit_deploy.sources.frames import Frame, Kind, Note, failed, frame_name
 
 SHORT = 1.0  # seconds that a video may end before its container says
 WAIT = 10.0  # seconds that a server may send nothing
-Timed: TypeAlias = tuple[Callable[[], Pixels], float]  # what makes a frame [H,W,3], and its seconds from the start
+Timed: TypeAlias = tuple[Pixels | None, float]  # a frame [H,W,3], None for one not wanted; its seconds
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Recording:
         number = 0
         try:
             with open_video(self.file, self.name) as container:
-                for image, time in decode(container, self.name):
-                    if number % self.every == 0:
+                for pixels, time in decode(container, self.name, wanted=lambda taken: taken % self.every == 0):
+                    if pixels is not None:
                         name = frame_name(self.name, number)
-                        yield Frame(name, Claimed(name, image()), self.name, number, time)
+                        yield Frame(name, Claimed(name, pixels), self.name, number, time)
                     number += 1
         except Exception as error:
             yield failed(frame_name(self.name, number) if number else self.name, image_error(self.name, error))
@@ -91,11 +91,12 @@ def open_video(file: str | OpenFile, name: str, **options: Any) -> Iterator[Any]
         yield container
 
 
-def decode(container: Any, name: str, *, live: bool = False) -> Iterator[Timed]:
-    """Yield the frames of a container's first video, to be converted by whoever wants them.
+def decode(container: Any, name: str, *, wanted: Callable[[int], bool], live: bool = False) -> Iterator[Timed]:
+    """Yield the frames of a container's first video.
 
-    live: damaged packets, which networks lose parts of, are skipped, and no frame waits for the next one. Raises
-    ImageError where it breaks off, after all frames before.
+    wanted: whether to convert a frame to pixels, by its number, from 0. live: damaged packets, which networks lose
+    parts of, are skipped, and no frame waits for the next one. Raises ImageError where it breaks off, after all frames
+    before; also for a frame that can't be converted.
     """
     av = load_av()
     stream = container.streams.video[0]
@@ -103,6 +104,19 @@ def decode(container: Any, name: str, *, live: bool = False) -> Iterator[Timed]:
     stream.thread_type = "SLICE" if live else "AUTO"  # AUTO decodes several frames at a time
     stream.codec_context.thread_count = usable_cores()
     progress = _Progress(stream)
+    try:
+        for frame in _decoded(container, stream, progress, live):
+            yield progress.taken(frame, wanted)
+    except (av.error.FFmpegError, ImageError) as error:
+        reason = av_reason(error)
+        raise ImageError(f"{name} breaks off after {progress.count} frames: {reason}") from error
+    if not live and (missing := progress.missing()):
+        raise ImageError(f"{name} breaks off after {progress.count} frames: {missing}")
+
+
+def _decoded(container: Any, stream: Any, progress: _Progress, live: bool) -> Iterator[Any]:
+    """Yield frames as PyAV's; before the error of a damaged packet those that the decoder still holds."""
+    av = load_av()
     try:
         for packet in container.demux(stream):
             progress.packets += packet.size > 0
@@ -117,13 +131,10 @@ def decode(container: Any, name: str, *, live: bool = False) -> Iterator[Timed]:
             for frame in frames:
                 if frame.is_corrupt and not live:
                     raise ImageError("the next one is damaged")
-                yield progress.taken(frame)
-    except (av.error.FFmpegError, ImageError) as error:
-        yield from (progress.taken(frame) for frame in _held(stream))
-        reason = av_reason(error)
-        raise ImageError(f"{name} breaks off after {progress.count} frames: {reason}") from error
-    if not live and (missing := progress.missing()):
-        raise ImageError(f"{name} breaks off after {progress.count} frames: {missing}")
+                yield frame
+    except (av.error.FFmpegError, ImageError):
+        yield from _held(stream)
+        raise
 
 
 class _Progress:
@@ -135,14 +146,15 @@ class _Progress:
         self._last = 0.0
         self._first: float | None = None
 
-    def taken(self, frame: Any) -> Timed:
-        """Count a frame, and return what makes it upright pixels, with its time."""
+    def taken(self, frame: Any, wanted: Callable[[int], bool]) -> Timed:
+        """Count a frame, and return it upright with its time. Raises FFmpegError, and does not count it then."""
+        pixels = upright(frame.to_ndarray(format="rgb24"), frame.rotation) if wanted(self.count) else None
         self.count += 1
         if frame.pts is not None:
             time = float(frame.pts * self._stream.time_base)
             self._first = time if self._first is None else self._first
             self._last = time - self._first
-        return lambda: upright(frame.to_ndarray(format="rgb24"), frame.rotation), round(self._last, 6)
+        return pixels, round(self._last, 6)
 
     def missing(self) -> str | None:
         """Say what is missing at the end, if anything: files may end in the middle without an error."""

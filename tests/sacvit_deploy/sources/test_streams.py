@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources import live, reconnect, web
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.live import Camera, Stream
-from tests.sacvit_deploy.sources.videos import need_av, stills, write_video
+from tests.sacvit_deploy.sources.videos import break_conversion, need_av, stills, write_video
 from tests.web_servers import Server, motion_jpeg, pictures, sends, serving
 
 JPEGS = [path.read_bytes() for path in pictures()[:5]]
@@ -117,8 +118,9 @@ def test_what_never_begins_is_told_at_once(server: Server) -> None:
         assert (frame.name, notes) == (server.url(path), [])
 
 
-def test_hls(server: Server, tmp_path: Path) -> None:
-    """A playlist with an end, by FFmpeg."""
+@pytest.fixture
+def playlist(server: Server, tmp_path: Path) -> str:
+    """The address of a playlist of 30 frames with an end."""
     need_av()
     parts = {"hls_time": "0.4", "hls_list_size": "0", "hls_segment_filename": f"{tmp_path}/s%d.ts"}
     write_video(tmp_path / "list.m3u8", stills(30), **parts)
@@ -126,10 +128,30 @@ def test_hls(server: Server, tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         kind = "application/vnd.apple.mpegurl" if path.suffix == ".m3u8" else "video/mp2t"
         server.answers[f"/{path.name}"] = sends(path.read_bytes(), kind)
+    return server.url("/list.m3u8")
+
+
+def test_hls(playlist: str) -> None:
+    """By FFmpeg."""
     notes: list[str] = []
-    frames = list(Stream(server.url("/list.m3u8")).frames(notes.append))
+    frames = list(Stream(playlist).frames(notes.append))
     assert [getattr(data_of(frame), "shape", data_of(frame)) for frame in frames] == [(120, 160, 3)] * 30
     assert notes == []
+
+
+def test_a_frame_that_cant_be_converted(playlist: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs a session, as any other damage does; frames are numbered and left out through both."""
+    whole = list(Stream(playlist).frames(print))
+    calls, notes = break_conversion(monkeypatch, 2), list[str]()
+    frames = list(Stream(playlist, attempts=2, every=3).frames(notes.append))
+    assert notes == [
+        f"{playlist} broke off (breaks off after 6 frames: Invalid argument); trying again in 0.05 s, attempt 1 of 2",
+        f"{playlist} is back",
+    ]
+    assert [frame.number for frame in frames] == list(range(0, 36, 3))
+    assert len(calls) == len(frames) + 1  # none of those that are left out
+    for frame, same in zip(frames, [*whole[:6:3], *whole[::3]], strict=True):
+        assert np.array_equal(data_of(frame), data_of(same))
 
 
 def test_a_playlist_opens_no_files(server: Server, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources.frames import Frame
 from sacvit_deploy.sources.video import Recording
-from tests.sacvit_deploy.sources.videos import SIZE, need_av, stills, write_video
+from tests.sacvit_deploy.sources.videos import SIZE, break_conversion, need_av, stills, write_video
 from tests.web_servers import sends, serving, untrusted
 
 
@@ -65,6 +65,17 @@ def test_each_nth_frame(folder: Path) -> None:
     count = len(frames_of(cut)) - 1
     assert [frame.number for frame in some] == list(range(0, count, 7)) and count > 7
     assert str(error_of(last)).startswith(f"{cut} breaks off after {count} frames: ")
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_a_frame_that_cant_be_converted(folder: Path, every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It breaks off there, without what the decoder holds after it. Frames that nobody wants are not converted."""
+    path = write_video(folder / f"unconverted-{every}.mp4", stills(30))
+    calls = break_conversion(monkeypatch, 3)
+    *frames, last = Recording(str(path), str(path), every=every).frames(print)
+    assert [frame.number for frame in frames] == [0, every, 2 * every] and len(calls) == 4
+    assert last.name == f"{path}#frame {3 * every}"
+    assert error_of(last) == f"{path} breaks off after {3 * every} frames: Invalid argument"
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

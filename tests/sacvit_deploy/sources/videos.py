@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sacvit_deploy.arrays import Pixels
+from sacvit_deploy.sources import video
 from tests.web_servers import pictures
 
 RATE = 25
@@ -18,6 +20,23 @@ SIZE = (160, 120)
 def need_av() -> Any:
     """PyAV, or a skip that says what was not tested."""
     return pytest.importorskip("av", reason="NOT TESTED: PyAV is not installed (extra [video])")
+
+
+def break_conversion(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
+    """Let the conversion of a frame to pixels fail as FFmpeg's does, the `at`th one, and return a list of all of them.
+
+    No file is known that does this to FFmpeg in its middle, so the last step of the conversion does.
+    """
+    av, upright, calls = need_av(), video.upright, list[int]()
+
+    def fail(pixels: Pixels, rotation: int) -> Pixels:
+        calls.append(len(calls))
+        if calls[-1] == at:
+            raise av.error.ArgumentError(22, "Invalid argument")
+        return upright(pixels, rotation)
+
+    monkeypatch.setattr(video, "upright", fail)
+    return calls
 
 
 def stills(count: int) -> list[Image.Image]:
