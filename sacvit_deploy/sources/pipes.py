@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
-from sacvit_deploy.errors import ImageError
-from sacvit_deploy.images.decode import image_error
+from sacvit_deploy.errors import ImageError, TooLargeError
+from sacvit_deploy.images.decode import decoding, image_error
 from sacvit_deploy.images.reading import PATIENCE, STEP, check_bytes, pipe_chunks
 from sacvit_deploy.images.sources import Claimed
 from sacvit_deploy.sources.content import HEAD, is_video_head
@@ -30,7 +30,7 @@ class Pipe:
     The first image has the pipe's own name, those after it `-#frame 1` and so on. Nothing may come for PATIENCE seconds
     before the first image and within one; between two, the writer may take as long as it likes. Of a video nobody
     knows where a frame ends, so nothing may be missing for so long anywhere in it. every: gives image 0, `every`,
-    2 `every` and so on alone.
+    2 `every` and so on alone, and the error of one that breaks off at the pipe's end.
     """
 
     name: str
@@ -61,7 +61,13 @@ class Pipe:
                         number += 1
                     head = next(chunks, b"")
                 if rest := splitter.rest():
-                    yield self._frame(number, rest, perf_counter() - start)
+                    if number % self.every == 0:
+                        yield self._frame(number, rest, perf_counter() - start)
+                    else:
+                        # Not asked for, but where a pipe breaks off is told, as of a video. Only its decoder knows
+                        # whether it does: an album, which ends with the pipe, is whole as a rule. Too large is none.
+                        with contextlib.suppress(TooLargeError), decoding(rest, frame_name(self.name, number)):
+                            pass
         except Exception as error:
             name = frame_name(self.name, number) if number else self.name
             reason = error.strerror if isinstance(error, OSError) and error.strerror else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sacvit_deploy.images import reading
 from sacvit_deploy.images.sources import Claimed
@@ -30,7 +32,7 @@ def fifo(tmp_path: Path) -> Path:
     return path
 
 
-def frames_of(fifo: Path, chunks: Iterable[bytes], pause: float = 0.0) -> list[Frame]:
+def frames_of(fifo: Path, chunks: Iterable[bytes], pause: float = 0.0, every: int = 1) -> list[Frame]:
     """The frames of a FIFO into which another thread writes."""
 
     def write() -> None:
@@ -41,7 +43,7 @@ def frames_of(fifo: Path, chunks: Iterable[bytes], pause: float = 0.0) -> list[F
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    frames = list(Pipe(str(fifo)).frames(print))
+    frames = list(Pipe(str(fifo), every=every).frames(print))
     writer.join(30)
     assert not writer.is_alive()
     return frames
@@ -70,6 +72,30 @@ def test_one_image_of_any_format(fifo: Path) -> None:
 def test_the_last_one_may_break_off(fifo: Path) -> None:
     frames = frames_of(fifo, [JPEGS[0], JPEGS[1][:5000]])
     assert [data_of(frame) for frame in frames] == [JPEGS[0], JPEGS[1][:5000]]  # which its decoder refuses
+
+
+def album() -> bytes:
+    """A photograph with two pictures in its file, as phones take them."""
+    first, second = (Image.open(io.BytesIO(data)).convert("RGB") for data in JPEGS[:2])
+    out = io.BytesIO()
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    return out.getvalue()
+
+
+def test_each_nth_image(fifo: Path) -> None:
+    """Also of one that only ends with the pipe; where that breaks off is told, whether or not it was asked for."""
+    assert [frame.number for frame in frames_of(fifo, JPEGS, every=3)] == [0, 3]
+    whole = album()
+    for count, numbers in ((3, [0, 3]), (2, [0])):
+        frames = frames_of(fifo, [*JPEGS[:count], whole], every=3)
+        assert [frame.number for frame in frames] == numbers
+    assert data_of(frames_of(fifo, [*JPEGS[:3], whole], every=3)[1]) == whole
+    for cut in (JPEGS[2][:-1], JPEGS[2][:5000], whole[:5000]):
+        first, last = frames_of(fifo, [*JPEGS[:2], cut], every=3)
+        assert (first.number, last.name) == (0, f"{fifo}#frame 2")
+        assert str(data_of(last)).startswith(f"{fifo}#frame 2 is damaged or truncated")
+        _, last = frames_of(fifo, [*JPEGS[:2], cut], every=2)
+        assert (last.number, data_of(last)) == (2, cut)  # which its decoder refuses
 
 
 def test_nothing_at_all(fifo: Path) -> None:
