@@ -21,6 +21,7 @@ COLUMNS = (
     *("eta", "alpha", "precision", "bundle", "fallback", "error"),
 )
 HEADER = ",".join(COLUMNS) + "\n"
+HEADER_LIMIT = 4096  # bytes that are read of a file's first line, which may be anything
 # What answers depend on, as it is called in a message. They must be the same in all lines of a file.
 CONDITIONS = {"eta": "--eta {}", "alpha": "--alpha {}", "precision": "--precision {}", "bundle": "the former bundle"}
 
@@ -39,6 +40,8 @@ class AnswerFile:
         try:
             exists = path.exists()
             special = exists and not stat.S_ISREG(path.stat().st_mode)  # /dev/stdout, a pipe
+            if exists and not special:
+                self._check_columns()
             if exists and not special and not resume and not self._is_blank():
                 raise UsageError(f"{path} exists; --resume goes on with it, or name another file")
             if exists and not special:
@@ -66,6 +69,16 @@ class AnswerFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _check_columns(self) -> None:
+        """Raise UsageError for the columns of another version of this command: lines of two kinds make no table."""
+        if self._form == "jsonl":
+            return
+        with self._path.open("rb") as file:
+            columns = file.readline(HEADER_LIMIT).decode("utf-8", "replace").rstrip("\n").split(",")
+        known = {"source", "label", "probability", *CONDITIONS} <= set(columns)
+        if known and columns[-1] == "error" and tuple(columns) != COLUMNS:
+            raise UsageError(f"{self._path} has the columns of another version of sacvit-deploy; name another file")
 
     def _is_blank(self) -> bool:
         """Whether a file has no line of an image: that is what a run leaves which failed at its start."""

@@ -145,6 +145,22 @@ def test_other_files_are_left_alone(tmp_path: Path, form: Format, data: bytes) -
     assert path.read_bytes() == data
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("lines", [0, 1])
+@pytest.mark.parametrize(("left_out", "added"), [({"position", "fallback"}, ()), (set(), ("later",))])
+def test_another_versions_columns(
+    tmp_path: Path, left_out: set[str], added: tuple[str, ...], lines: int, resume: bool
+) -> None:
+    path = tmp_path / "out.csv"
+    columns = [*(name for name in (*COLUMNS[:-1], *added) if name not in left_out), "error"]
+    data = ",".join(columns) + "\n" + lines * ("a.jpg" + "," * (len(columns) - 1) + "\n")
+    path.write_text(data)
+    with pytest.raises(UsageError) as caught:
+        opened(path, "csv", resume=resume)
+    assert str(caught.value) == f"{path} has the columns of another version of sacvit-deploy; name another file"
+    assert path.read_text() == data
+
+
 def test_what_cant_be_written_is_said() -> None:
     with pytest.raises(SacvitError, match="can't write /dev/full: No space left"):
         opened(Path("/dev/full"), "csv")
