@@ -38,11 +38,13 @@ class Server:
 class Outcome:
     """What came back: statuses, what was wrong, seconds of each answer; the server's memory (MB) and largest queue.
 
-    clean: requests that were refused or failed with a sentence, as they may.
+    clean: requests that were refused or failed with a sentence, as they may. after: right answers to requests that were
+    sent after `midway`, by their stage; 0 is a bad image's.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     clean: int = 0
+    after: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -75,13 +77,40 @@ def load(
     """Send `count` requests from so many connections, each after the last one's answer.
 
     may_fail: statuses that a request may end with, as long as they say why. midway: called once half of the requests
-    are sent, while the others go on. stop: ends the load before `count`, with whole answers.
+    are sent, while the others go on. stop: ends the load before `count`, with whole answers. Whatever a request ends
+    with, an exception of `midway` included, is in the outcome.
     """
     outcome, lock = Outcome(), threading.Lock()
     names = sorted(pictures.files)
     numbers = iter(range(count))
+    passed = threading.Event()  # midway
+    settled = 0
+
+    def request(number: int, key: str, connection: http.client.HTTPConnection) -> None:
+        if number == count // 2:
+            midway()
+            passed.set()
+        name, after = f"{number}:{key}", passed.is_set()
+        asked = server.wire.ask(name, pictures.files[key])
+        start = time.perf_counter()
+        connection.request("POST", asked.path, asked.body, dict(asked.headers))
+        response = connection.getresponse()
+        status, body = response.status, response.read()
+        seconds = time.perf_counter() - start
+        with lock:
+            outcome.statuses[status] += 1
+            outcome.seconds += [seconds] if status == 200 else []
+        reply = read(server.wire, status, body)
+        clean = status in may_fail and bool(reply.error)
+        wrong = "" if clean else check(name, reply, pictures.expected[key])
+        with lock:
+            outcome.clean += clean
+            outcome.wrong += [wrong] if wrong else []
+            if after and not (clean or wrong):
+                outcome.after[reply.stage] += 1
 
     def client(seed: int) -> None:
+        nonlocal settled
         draw = random.Random(seed)
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
         while True:
@@ -89,30 +118,15 @@ def load(
                 number = next(numbers, None)
             if number is None or (stop is not None and stop.is_set()):
                 break
-            if number == count // 2:
-                midway()
             key = draw.choice(names)
-            name = f"{number}:{key}"
-            asked = server.wire.ask(name, pictures.files[key])
-            start = time.perf_counter()
             try:
-                connection.request("POST", asked.path, asked.body, dict(asked.headers))
-                response = connection.getresponse()
-                status, body = response.status, response.read()
-            except (OSError, http.client.HTTPException) as error:
+                request(number, key, connection)
+            except Exception as error:  # of the connection, of midway, or of an answer that nobody thought of
                 connection.close()
                 with lock:
-                    outcome.wrong.append(f"{name}: lost, {error!r}")
-                continue
-            seconds = time.perf_counter() - start
-            reply = read(server.wire, status, body)
-            clean = status in may_fail and bool(reply.error)
-            wrong = "" if clean else check(name, reply, pictures.expected[key])
+                    outcome.wrong.append(f"{number}:{key}: {error!r}")
             with lock:
-                outcome.statuses[status] += 1
-                outcome.clean += clean
-                outcome.wrong += [wrong] if wrong else []
-                outcome.seconds += [seconds] if status == 200 else []
+                settled += 1
         connection.close()
 
     threads = [threading.Thread(target=client, args=(seed,)) for seed in range(connections)]
@@ -125,6 +139,8 @@ def load(
             outcome.queue = max(server.queue(), outcome.queue)
             thread.join(WATCHED)
     outcome.wall = time.perf_counter() - start
+    if settled != count and not (stop is not None and stop.is_set()):
+        outcome.wrong.append(f"{settled:,} of {count:,} requests came to an end; a client broke off")
     return outcome
 
 

@@ -112,6 +112,41 @@ def test_one_answer_that_is_wrong_is_found(status: int, change: dict[str, Any], 
     assert wrong.startswith("7:a")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_no_request_is_forgotten(pictures: Pictures) -> None:
+    """Whatever ends it: what it is called for, an answer that nobody thought of, or its client."""
+    good = Pictures({"a": b"a"}, {"a": next(value for value in pictures.expected.values() if value)})
+
+    def fails() -> None:
+        raise IndexError("no process")
+
+    outcome = outcome_of(good, lambda _, answer: answer, midway=fails)
+    assert outcome.wrong == [f"{COUNT // 2}:a: IndexError('no process')"] and outcome.statuses == {200: COUNT - 1}
+    assert not outcome.after
+
+    def null(name: str, answer: Answer) -> Answer:
+        return (200, {**answer[1], "probability": None}) if name.startswith("7:") else answer
+
+    outcome = outcome_of(good, null)
+    (wrong,) = outcome.wrong
+    assert wrong.startswith("7:a: TypeError(") and outcome.statuses == {200: COUNT}
+
+    outcome = outcome_of(good, lambda _, answer: answer, midway=sys.exit)  # ends a thread without a word
+    assert outcome.wrong == [f"{COUNT - 1} of {COUNT} requests came to an end; a client broke off"]
+
+
+def test_answers_after_the_middle_are_told_apart(pictures: Pictures) -> None:
+    killed = threading.Event()
+
+    def dies(_: str, answer: Answer) -> Answer:
+        return (500, {"error": "killed"}) if killed.is_set() else answer
+
+    outcome = outcome_of(pictures, dies, may_fail=FAILED, midway=killed.set)
+    assert not outcome.after.total() and outcome.wrong == [] and outcome.statuses[200]
+    outcome = outcome_of(pictures, lambda _, answer: answer, midway=killed.set)
+    assert 0 < outcome.after.total() <= COUNT // 2 and outcome.after[1]
+
+
 def test_a_bad_image_that_is_answered_is_found(pictures: Pictures) -> None:
     only = Pictures({BAD[0]: b""}, {BAD[0]: None})
     some = next(value for value in pictures.expected.values() if value)
