@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import ray
 
-from sacvit_deploy.benchmarks.load.processes import descendants, kill, memory, named
+from sacvit_deploy.benchmarks.load.processes import descendants, kill_first, memory, named
 
 
 @contextlib.contextmanager
@@ -40,5 +40,5 @@ def used_memory() -> float:
 
 
 def kill_one(name: str) -> None:
-    """End one process that runs a class of that name, as a machine that fails would."""
-    kill(processes(name)[0])
+    """End one process that runs a class of that name, as a machine that fails would. Raises BackendError."""
+    kill_first(processes(name), name)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sacvit_deploy.errors import BackendError
+
 PROC = Path("/proc")
+GONE = 30.0  # seconds until a process that was killed is gone
 
 
 def descendants(pid: int) -> list[int]:
@@ -35,9 +39,26 @@ def named(pids: Iterable[int], word: str) -> list[int]:
     return found
 
 
-def kill(pid: int) -> None:
-    """End a process as a machine that fails would."""
-    os.kill(pid, signal.SIGKILL)
+def kill_first(pids: Sequence[int], name: str) -> None:
+    """End the first of some processes as a machine that fails would, and return when it is gone.
+
+    name: what they run, for the error. Raises BackendError where there is none, or it stays.
+    """
+    if not pids:
+        raise BackendError(f"there is no process of {name} to kill")
+    os.kill(pids[0], signal.SIGKILL)
+    limit = time.monotonic() + GONE
+    while is_running(pids[0]):
+        if time.monotonic() > limit:
+            raise BackendError(f"process {pids[0]} of {name} is still there {GONE:.0f} s after it was killed")
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and has not ended; one that nobody has waited for yet has."""
+    with contextlib.suppress(OSError):
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def memory(pids: Iterable[int]) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,10 +19,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sacvit_deploy import Prediction, SACViT
+from sacvit_deploy.benchmarks.load.claims import holds, outlives_kill, queue_refuses
 from sacvit_deploy.benchmarks.load.generator import BUSY, FAILED, Outcome, Server, load, report
 from sacvit_deploy.benchmarks.load.pictures import BAD, Pictures, read_pictures
-from sacvit_deploy.benchmarks.load.processes import descendants, memory, named
+from sacvit_deploy.benchmarks.load.processes import descendants, is_running, kill_first, memory, named
 from sacvit_deploy.benchmarks.load.wires import RAY, SERVE, TRITON
+from sacvit_deploy.errors import BackendError
 from tests.data import record
 from tests.servers import BUNDLE, MISSING, REASON, serving
 
@@ -178,6 +183,35 @@ def test_the_server_of_this_project(pictures: Pictures) -> None:
         stop = threading.Event()
         stop.set()
         assert not load(Server(server.port, SERVE, lambda: 0.0), pictures, COUNT, 8, stop=stop).statuses
+
+
+def test_a_load_that_shows_nothing_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    full = Outcome(Counter({200: 3, 400: 1, 503: 5}), memory=[1], queue=8, wall=1)
+    assert holds("full", full, 4, queue_refuses(503))
+    assert "nothing ended" not in capsys.readouterr().out
+    for outcome, said in (
+        (replace(full, statuses=Counter({200: 3, 400: 1})), "nothing ended with 503, so this shows no full queue"),
+        (replace(full, statuses=Counter({503: 3})), "nothing ended with 200, so"),
+        (replace(full, statuses=Counter({400: 3})), "nothing ended with 200 or 503, so"),
+        (replace(full, queue=9), "the queue grew to 9"),
+    ):
+        assert not holds("queue", outcome, 4, queue_refuses(503))
+        assert said in capsys.readouterr().out
+    killed = replace(full, after=Counter({0: 2, 1: 3}))  # bad images, and such as exit at stage 1
+    assert not holds("killed", killed, 4, outlives_kill)
+    assert "no request sent after the kill was answered by stage 2" in capsys.readouterr().out
+    assert holds("killed", replace(full, after=Counter({2: 1})), 4, outlives_kill)
+    assert not holds("wrong", replace(full, wrong=["a"]), 4)
+
+
+def test_a_process_is_gone_once_it_is_killed() -> None:
+    with pytest.raises(BackendError, match="there is no process of sac to kill"):
+        kill_first([], "sac")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert is_running(process.pid)
+        kill_first([process.pid], "sac")
+        assert not is_running(process.pid)  # though nobody has waited for it
+    assert process.returncode == -signal.SIGKILL and not is_running(process.pid)
 
 
 def test_processes_below_another() -> None:

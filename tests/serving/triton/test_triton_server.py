@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from sacvit_deploy import Prediction, SACViT, StageOne
-from sacvit_deploy.benchmarks.load.processes import kill
+from sacvit_deploy.benchmarks.load.processes import kill_first
 from sacvit_deploy.benchmarks.load.triton_server import TritonServer, triton_server
 from sacvit_deploy.serving.triton.cli_triton import command
 from tests.data import record
@@ -209,11 +209,12 @@ def test_a_replica_killed_in_the_middle(client: Any, server: TritonServer, whole
     """
     paths = [PICTURES[number % 40] for number in range(36)]
     known = dict(zip(PICTURES, whole.predict_batch(PICTURES), strict=True))
-    (stub,) = server.stubs("sac")
+    stubs = server.stubs("sac")
+    assert len(stubs) == 1
 
     def ask(number: int) -> Any:
         if number == 12:
-            kill(stub)
+            kill_first(stubs, "sac")
         try:
             return client.infer("sacvit", [encoded([paths[number].read_bytes()])], client_timeout=LIMIT)
         except triton.InferenceServerException as error:
