@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from PIL import Image
@@ -9,11 +10,13 @@ from PIL import Image
 from sacvit_deploy.images.strips import ORIENTATION, TURNS, Turn
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-_SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_EOI, _SOS, _APP0, _APP1, _APP2, _APP14, _COM = 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive, with Huffman's codes; the other frames are rare
 _TABLES = (0xC4, 0xDB, 0xDD)  # Huffman's, quantisation, restart interval
 _LUMA = (0x11, 0x21, 0x12, 0x22, 0x41)  # its sampling, across and down, where chroma's is 1 x 1
 _EXIF = b"Exif\0\0"
+_BEGINNING = re.compile(rb"\xff[\xc0-\xc3\xc5-\xcf\xd8]")  # of an image or a frame
+_AFTER_CODES = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # what is no stuffed byte, restart or filling
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """Read the header of a JPEG of one or three components of 8 bits, grey or YCbCr, whose end is there.
+    """Read the header of a JPEG of one or three components of 8 bits, grey or YCbCr, which is alone and whole.
 
     None for everything else, damage and doubt included: Pillow decodes that, or says what is wrong.
     """
@@ -36,8 +39,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == _SOS:
-            whole = size != (0, 0) and (layers == 1 or known) and data.rfind(EOI, end) >= 0
-            return JpegHeader(size, turn) if whole else None
+            certain = size != (0, 0) and (layers == 1 or known)
+            return JpegHeader(size, turn) if certain and _is_whole(data, at) else None
         if end > len(data):
             break
         body = data[at + 4 : min(end, at + 32)]
@@ -64,10 +67,29 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         elif marker == _APP2:
             if body[:4] == b"MPF\0":  # several images in one file
                 return None
-        elif marker not in _TABLES and marker != _COM and marker >> 4 != 0xE:
+        elif marker in _TABLES:
+            if data.find(SOI, at + 4, end) >= 0:  # cut off, and another image behind it
+                return None
+        elif marker != _COM and marker >> 4 != 0xE:
             return None
         at = end
     return None
+
+
+def _is_whole(data: bytes, at: int) -> bool:
+    """Tell whether from the first scan's marker on there are scans, tables between them, and an end.
+
+    False also where there is another image or frame, even behind the end: its size may be anything.
+    """
+    while data[at + 1] != _EOI:
+        if data[at + 1] not in (_SOS, *_TABLES):
+            return False
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        found = _AFTER_CODES.search(data, end)
+        if found is None or _BEGINNING.search(data, at + 2, end + 1) is not None:
+            return False
+        at = found.start()
+    return _BEGINNING.search(data, at) is None
 
 
 def _is_common(frame: bytes) -> bool:
