@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sacvit_deploy.images.jpeg_header import EOI, SOI, JpegHeader, read_jpeg_header
+from sacvit_deploy.images.jpeg_header import EOI, MOST_SCANS, SOI, JpegHeader, read_jpeg_header
 from sacvit_deploy.images.strips import ORIENTATION, TURNS
 
 from .making import colours, encode
@@ -168,6 +168,19 @@ def test_a_second_frame_is_left_to_pillow() -> None:
         at = data.rindex(SOS) if data is PROGRESSIVE else data.index(EOI)
         assert read_jpeg_header(data[:at] + hidden + data[at:]) is None
         assert read_jpeg_header(data[:at] + segment(0xFE, b"words") + data[at:]) is None  # unusual there
+
+
+def test_many_scans_are_left_to_pillow() -> None:
+    """Each costs a decoder a pass over the image, however few bytes it has, and others wait for it meanwhile."""
+    last = PROGRESSIVE.rindex(SOS)
+    scan, most = PROGRESSIVE[last : -len(EOI)], MOST_SCANS[0xC2]
+    assert len(scan) < 100 and PROGRESSIVE.count(SOS) == 10
+    for count in (0, 1, most - 10):
+        assert read_jpeg_header(PROGRESSIVE[:last] + count * scan + PROGRESSIVE[last:]) is not None
+    for count in (most - 9, 50, 50_000):
+        assert read_jpeg_header(PROGRESSIVE[:last] + count * scan + PROGRESSIVE[last:]) is None
+    twice = PLAIN[: -len(EOI)] + PLAIN[PLAIN.index(SOS) :]
+    assert read_jpeg_header(twice) is None and not pillow_answers(twice)
 
 
 def test_stuffed_bytes_restarts_and_thumbnails_are_no_beginnings() -> None:
