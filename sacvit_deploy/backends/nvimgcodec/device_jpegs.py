@@ -119,14 +119,14 @@ class Workbench:
 
     @in_range("JPEGs")
     def work(self, jobs: Sequence[Job]) -> list[Pixels | BackendError | None]:
-        """Answer jobs, of which there are up to BATCH. An error is that of the images it kept from being decoded."""
+        """Answer jobs, of which there are up to BATCH. Each image that an error kept from being decoded has its own."""
         results: list[Pixels | BackendError | None] = []
         self._memory.activate()
         for part in parts(jobs):
             try:
                 results += self._fit(part)
             except BackendError as error:
-                results += [error] * len(part)
+                results += [BackendError(str(error)) for _ in part]  # as each gets its image's name and position
         return results
 
     def _fit(self, jobs: Sequence[Job]) -> list[Pixels | BackendError | None]:
