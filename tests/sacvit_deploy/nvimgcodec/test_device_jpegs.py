@@ -177,6 +177,24 @@ def test_weights_are_kept_within_bounds_and_all_memory_goes(monkeypatch: pytest.
     assert threading.active_count() < threads and memories[0]._kept == {}
 
 
+def test_sizes_without_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    benches: list[module.Workbench] = []
+
+    class Watched(module.Workbench):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            benches.append(self)
+
+    monkeypatch.setattr(module, "Workbench", Watched)
+    jpegs = open_jpegs(CONFIG, None)
+    (bench,) = benches
+    known = list(bench._weights)  # the trials'
+    for width in range(1000, 1005):
+        assert jpegs.fit(photo(width, 40), MANY) is None  # whose ends are cut off first
+        assert list(bench._weights) == known
+    assert jpegs.fit(photo(100, 80), MANY) is not None and len(bench._weights) == len(known) + 1
+
+
 def test_an_error_of_the_device_is_the_images_and_the_next_one_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     jpegs = open_jpegs(CONFIG, None)
     with monkeypatch.context() as patched:
