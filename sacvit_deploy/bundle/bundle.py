@@ -109,10 +109,15 @@ def _state(folder: Path) -> tuple[int, ...] | None:
 def _names_changed(missing: Path) -> bool:
     """Tell whether names were put or taken just now where a missing folder, or what a link to it leads to, would be."""
     for path in {missing.absolute(), Path(os.path.realpath(missing))}:
-        place = next((parent for parent in path.parents if parent.is_dir()), None)
-        # A time to come counts, too: the file server's clock may be ahead.
-        if place is not None and time.time() - place.stat().st_mtime < RECENT:
-            return True
+        for place in path.parents:
+            try:
+                changed = place.stat().st_mtime
+            except OSError:  # it is missing, too, or nobody may look
+                continue
+            # A time to come counts, too: the file server's clock may be ahead.
+            if time.time() - changed < RECENT:
+                return True
+            break
     return False
 
 
@@ -123,8 +128,11 @@ def _read_bundle(folder: Path) -> Bundle:
 
 def open_manifest(folder: Path) -> Manifest:
     """Read the manifest of a bundle folder, and no other file of it. Raises BundleError."""
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "does not exist"
+    try:
+        state = "" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+    except OSError as error:
+        raise BundleError(f"can't read {folder}: {error.strerror or error}") from error
+    if state:
         raise BundleError(f"{folder} {state}; a bundle is a folder NAME{SUFFIX}, written by sacvit-export")
     return read_manifest(folder / MANIFEST)
 

@@ -26,7 +26,7 @@ from sacvit_deploy.errors import UsageError
 from sacvit_deploy.model import SACViT
 from sacvit_deploy.prediction import Prediction
 from sacvit_deploy.ray.files import FileStream
-from sacvit_deploy.sources.frames import ImageFile, Kind, Note, Source
+from sacvit_deploy.sources.frames import ImageFile, Kind, Note, Refused, Source
 from sacvit_deploy.stream import Stream
 
 BATCH = 32
@@ -68,7 +68,7 @@ class Asked:
         if self.ray is not None:
             if self.keep or self.max_delay is not None:
                 raise UsageError("--ray answers files, all of them; leave out --keep and --max-delay")
-            if other := [source for source in sources if not isinstance(source, ImageFile)]:
+            if other := [source for source in sources if not isinstance(source, (ImageFile, Refused))]:
                 raise UsageError(f"--ray answers image files; {other[0].name} is none")
 
 

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
+from sacvit_deploy.backends.device_name import CPU_NAMES
+from sacvit_deploy.backends.tensorrt.library import RUNTIMES
 from sacvit_deploy.bundle.find import find_bundle
 from sacvit_deploy.commands.answering import BATCH, DELAY, FILES_DELAY, Asked, answer
 from sacvit_deploy.commands.common import alpha_option, backend_options, bundle_option, note_to_user, run_command
@@ -154,7 +156,7 @@ def command(
     begin: Callable[..., Stream | FileStream] = model.stream
     if actors is not None:
         how = {**options, "scaled": scaled, "precision": model.precision}
-        begin = partial(begin_files, model, actors, how)
+        begin = partial(begin_files, model, actors, how, note)
         title = f"{title}; on Ray"
     return answer(
         model, found, asked, eta=eta, alpha=alpha, title=title, seconds=seconds, progress=progress, note=note,
@@ -176,6 +178,10 @@ def ray_actors(text: str, options: dict[str, Any]) -> Actors:
     actors = Actors.parse(text)
     if options.pop("capture") or options.pop("device_memory"):
         raise UsageError("--ray has neither --capture nor --device-memory")
+    # Every process would take the first GPU: Ray shares them out among those that ask it for one.
+    device = options["device"] = options["device"] or "cpu"
+    if device.casefold() not in CPU_NAMES or options["backend"] in RUNTIMES or options["decode"] != "cpu":
+        raise UsageError("--ray runs on CPUs; on GPUs take classify(num_gpus=1) of sacvit_deploy.ray.data: docs/ray.md")
     connect()
     return actors
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from sacvit_deploy.device.protocol import DeviceTensor, Event, Shape, Stream, si
 from sacvit_deploy.errors import BackendError, first_line, import_library
 
 CUDA_DEVICE = 2  # DLPack's number for it
-_THREAD = threading.local()  # number: the GPU that was set for a thread
 HINTS = {
     "cudaErrorMemoryAllocation": "ask for smaller batches",
     "cudaErrorInsufficientDriver": "there is no NVIDIA driver here, or it is older than these CUDA libraries need",
@@ -80,9 +78,7 @@ class CudaMemory(LinearMemory):
         self.activate()
 
     def activate(self) -> None:
-        if getattr(_THREAD, "number", None) != self.number:
-            call("cudaSetDevice", self.number)  # CUDA keeps it by thread
-            _THREAD.number = self.number
+        call("cudaSetDevice", self.number)  # CUDA keeps it by thread, and other libraries there set it, too
 
     def allocate(self, shape: Shape, dtype: np.dtype[Any], room: int = 0) -> DeviceTensor:
         shape = with_room(shape, room)

@@ -176,11 +176,16 @@ def least(actors: int | Sequence[int]) -> int:
     return actors if isinstance(actors, int) else actors[0]
 
 
+class FullCluster(UserWarning):
+    """A pipeline may wait for ever."""
+
+
 def warn_of_full_cluster(cpus: float) -> None:
     """Warn where actors take every CPU that Ray has now: the tasks that read images would wait for one for ever."""
-    if ray.is_initialized() and (total := ray.cluster_resources().get("CPU", 0.0)) - cpus < 1:
+    if ray.is_initialized() and (total := ray.cluster_resources().get("CPU", 0.0)) - cpus < 1 - 1e-6:
         warnings.warn(
             f"the actors of both stages take {cpus:g} of Ray's {total:g} CPUs, and reading images needs one more; give "
             "num_cpus= below 1, or ray.init(num_cpus=) more, unless the cluster grows by itself",
+            FullCluster,
             stacklevel=3,
         )

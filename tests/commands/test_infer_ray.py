@@ -35,6 +35,9 @@ def test_one_cpu_stays_for_others() -> None:
         (["--ray", "2", "--keep", "all"], "leave out --keep"),
         (["--ray", "2", "--max-delay", "1"], "leave out --keep and --max-delay"),
         (["--ray", "2", "--capture"], "neither --capture nor"),
+        (["--ray", "2", "--device", "cuda"], "--ray runs on CPUs; on GPUs take classify(num_gpus=1)"),
+        (["--ray", "2", "--backend", "tensorrt"], "--ray runs on CPUs"),
+        (["--ray", "2", "--decode", "gpu"], "--ray runs on CPUs"),
         (["--ray", "2", "-"], "--ray answers image files"),
     ],
 )

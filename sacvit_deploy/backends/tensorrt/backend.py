@@ -69,7 +69,8 @@ class RoundTrip:
     """
 
     def __init__(self, device: Device, role: str) -> None:
-        self._memory, self._role = device.memory, role
+        # What the device compiles is written when nobody has it any more.
+        self._device, self._memory, self._role = device, device.memory, role
         self._stream = self._memory.stream()
         weakref.finalize(self, self._memory.close_stream, self._stream).atexit = False
         self._runner = device.engine(role, self._stream)

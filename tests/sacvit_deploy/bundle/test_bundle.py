@@ -162,3 +162,18 @@ def test_places_that_are_no_bundle(tmp_path: Path) -> None:
     for name, message in cases.items():
         with pytest.raises(BundleError, match=message):
             SACViT(tmp_path / name)
+
+
+def test_places_that_nobody_can_look_at(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="can't read .*: File name too long"):
+        SACViT(tmp_path / f"{'x' * 300}.sacvit")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may look anywhere")
+def test_a_place_that_is_locked(tmp_path: Path) -> None:
+    tmp_path.chmod(0)
+    try:
+        with pytest.raises(BundleError, match="can't read .*: Permission denied"):
+            SACViT(tmp_path / "deeper" / "none.sacvit")
+    finally:
+        tmp_path.chmod(0o700)

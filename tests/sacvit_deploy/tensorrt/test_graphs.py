@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -173,6 +174,20 @@ def test_a_round_trip_destroys_its_stream(cuda: Cuda, monkeypatch: pytest.Monkey
     del engine
     gc.collect()
     assert cuda.streams == set()
+
+
+def test_a_round_trip_keeps_its_device(cuda: Cuda) -> None:
+    """Which writes what it compiled when it goes."""
+    device = Lent(Setup(cuda, "tensorrt"))
+    there = weakref.ref(device)
+    engine = RoundTrip(device, "ee")
+    del device
+    gc.collect()
+    assert there() is not None
+    engine.run({"image": np.ones((2, 4))})
+    del engine
+    gc.collect()
+    assert there() is None
 
 
 class Lent:
