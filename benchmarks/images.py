@@ -42,7 +42,7 @@ def load_images(model: SACViT, folder: Path | None, count: int, scratch: Path) -
     if folder is None:
         make_images(scratch, count)
         name = f"{count} JPEGs of {WIDTH}x{HEIGHT}, mosaics of the package's photographs"
-        images = open_unlabelled(scratch, partial(prepare_image, model))
+        images = open_unlabelled(scratch, partial(prepare_image, model), workers=model.opened.preparer.workers)
     else:
         if folder.is_file():
             raise UsageError(f"--data {folder} is a file; name a folder of images")

@@ -24,8 +24,8 @@ class LabelledImages:
 
     labels: [n] class indices. names: [n], for messages and captions. load: row -> [S,S,3] uint8, the model's view;
     raises ImageError. object_px: [n] longer side of the object, px of the scene. boxes: [n,4] left, top, right, bottom,
-    px of the model's view, right and bottom excluded. Both are None where the data set does not record them. notes:
-    remarks for the user, such as class folders that were skipped.
+    px of the model's view, right and bottom excluded. Both are None where the data set does not record them. workers:
+    threads that load at a time. notes: remarks for the user, such as class folders that were skipped.
     """
 
     kind: str  # "images" or "scenes"
@@ -35,6 +35,7 @@ class LabelledImages:
     load: Callable[[int], Pixels]
     object_px: Float | None = None
     boxes: Float | None = None
+    workers: int = field(default_factory=usable_cores)
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class DecodedBatch:
 
 
 def decoded_batches(dataset: LabelledImages, batch: int) -> Iterator[DecodedBatch]:
-    """Decode a data set in order, on one worker thread for each core.
+    """Decode a data set in order, on its worker threads.
 
     Nothing is decoded ahead of the batch asked for: an engine that runs meanwhile would be timed with it.
     """
@@ -80,7 +81,7 @@ def decoded_batches(dataset: LabelledImages, batch: int) -> Iterator[DecodedBatc
         except SacvitError as error:
             return error
 
-    with Workers(usable_cores()) as pool:
+    with Workers(dataset.workers) as pool:
         for start in range(0, len(dataset), batch):
             rows = range(start, min(start + batch, len(dataset)))
             futures = [pool.submit(load, row) for row in rows]

@@ -10,11 +10,12 @@ import numpy as np
 
 from sacvit_deploy.arrays import Pixels
 from sacvit_deploy.console.text import SHOWN, counted, listed
+from sacvit_deploy.cpu import usable_cores
 from sacvit_deploy.errors import UsageError
 from sacvit_deploy.evaluation.labelled_images import UNKNOWN, LabelledImages
 from sacvit_deploy.evaluation.scenes import FINISHED, open_scenes
 from sacvit_deploy.images.class_folders import class_folders, hidden_files, image_files
-from sacvit_deploy.images.decode import SUFFIXES, fit_image
+from sacvit_deploy.images.decode import SUFFIXES
 from sacvit_deploy.model import SACViT
 
 
@@ -33,20 +34,28 @@ def open_images(model: SACViT, folder: Path) -> LabelledImages:
     except OSError as error:
         raise UsageError(f"can't read images from {folder}: {error.strerror}") from error
     if subfolders & set(model.labels):
-        return open_folder(folder, model.labels, lambda path: prepare_image(model, path))
+        return open_folder(folder, model.labels, lambda path: prepare_image(model, path), model.opened.preparer.workers)
     notes = [mismatch(folder, sorted(subfolders), model.labels)] if subfolders else []
-    return open_unlabelled(folder, lambda path: prepare_image(model, path), notes)
+    return open_unlabelled(folder, lambda path: prepare_image(model, path), notes, model.opened.preparer.workers)
 
 
 def prepare_image(model: SACViT, path: Path) -> Pixels:
-    """Decode and fit one image as the runtime does: [S,S,3] uint8. Raises ImageError."""
-    return fit_image(path, model.config.geometry.image_size, model.config.preprocessing, model.opened.preparer.bounds)
+    """Decode and fit one image as the runtime does: [S,S,3] uint8. Raises ImageError, BackendError."""
+    item = model.opened.preparer.full(path)
+    if item.error is not None:
+        raise item.error
+    assert item.pixels is not None
+    return item.pixels
 
 
-def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixels]) -> LabelledImages:
+def open_folder(
+    folder: Path, labels: Sequence[str], load: Callable[[Path], Pixels], workers: int | None = None
+) -> LabelledImages:
     """Open FOLDER/<class>/**/*.jpg and the like, whose folders are named after the bundle's classes.
 
-    Empty class folders become notes. Raises UsageError for folders that name no class, and when no image is left.
+    Empty class folders become notes. workers: threads that load, one for each core unless given.
+
+    Raises UsageError for folders that name no class, and when no image is left.
     """
     classes = class_folders(folder)
     _check_names(folder, list(classes), labels)
@@ -62,27 +71,45 @@ def open_folder(folder: Path, labels: Sequence[str], load: Callable[[Path], Pixe
     missing = len(set(labels)) - len(classes)
     if missing:
         notes.append(f"{missing} of the bundle's {len(labels)} classes have no folder in {folder} and are not tested")
-    return _from_files(folder, paths, truth, load, notes)
+    return _from_files(folder, paths, truth, load, notes, workers)
 
 
-def open_unlabelled(folder: Path, load: Callable[[Path], Pixels], notes: Sequence[str] = ()) -> LabelledImages:
-    """Open every image in FOLDER and the folders in it, without labels. Raises UsageError if there is none."""
+def open_unlabelled(
+    folder: Path, load: Callable[[Path], Pixels], notes: Sequence[str] = (), workers: int | None = None
+) -> LabelledImages:
+    """Open every image in FOLDER and the folders in it, without labels. Raises UsageError if there is none.
+
+    workers: see `open_folder`.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; name one with images")
     paths = image_files(folder)
     if not paths:
         raise UsageError(f"{folder} holds no images (looked for {', '.join(SUFFIXES)})")
-    return _from_files(folder, paths, [UNKNOWN] * len(paths), load, notes)
+    return _from_files(folder, paths, [UNKNOWN] * len(paths), load, notes, workers)
 
 
 def _from_files(
-    folder: Path, paths: list[Path], labels: list[int], load: Callable[[Path], Pixels], notes: Sequence[str] = ()
+    folder: Path,
+    paths: list[Path],
+    labels: list[int],
+    load: Callable[[Path], Pixels],
+    notes: Sequence[str],
+    workers: int | None,
 ) -> LabelledImages:
     names, truth = [str(path) for path in paths], np.array(labels, dtype=np.int64)
     hidden = hidden_files(folder)
     if hidden:
         notes = [*notes, f"{counted(len(hidden), 'hidden file')} skipped: {listed([path.name for path in hidden])}"]
-    return LabelledImages("images", str(folder), truth, names, lambda row: load(paths[row]), notes=tuple(notes))
+    return LabelledImages(
+        "images",
+        str(folder),
+        truth,
+        names,
+        lambda row: load(paths[row]),
+        workers=workers or usable_cores(),
+        notes=tuple(notes),
+    )
 
 
 def mismatch(folder: Path, names: Sequence[str], labels: Sequence[str]) -> str:

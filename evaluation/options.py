@@ -76,7 +76,8 @@ def open_job(
     else:
         assert data is not None
         folder = measured_folder(data, model.labels)
-        dataset = open_folder(folder, model.labels, lambda path: prepare_image(model, path))
+        workers = model.opened.preparer.workers
+        dataset = open_folder(folder, model.labels, lambda path: prepare_image(model, path), workers)
     if limit is not None:
         dataset = dataset.pick(spread_rows(dataset.labels, limit))
     return EvalJob(model, dataset, batch)

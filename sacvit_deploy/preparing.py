@@ -12,7 +12,7 @@ from sacvit_deploy.backends.nvimgcodec.device_jpegs import BATCH, DeviceJpegs
 from sacvit_deploy.clock import Clock
 from sacvit_deploy.config import ModelConfig
 from sacvit_deploy.cpu import usable_cores
-from sacvit_deploy.errors import ImageError
+from sacvit_deploy.errors import BackendError, ImageError
 from sacvit_deploy.images.budget import Limits
 from sacvit_deploy.images.decode import ImageSource, decoding, file_bytes, image_error
 from sacvit_deploy.images.pixel_arrays import Channels
@@ -70,7 +70,10 @@ class Preparer:
         if self.jpegs is not None and min_side is None and (data := file_bytes(source, name)) is not None:
             source, memory = data, self.bounds.memory
             with memory.reserve(min(len(data), memory.each)):
-                fitted = self.jpegs.fit(data, self.bounds.pixels)
+                try:
+                    fitted = self.jpegs.fit(data, self.bounds.pixels)
+                except BackendError as error:
+                    raise BackendError(f"{name}: {error}") from error
             if fitted is not None:
                 return Item(name, fitted, timing={"decode": clock.lap()})
         with decoding(source, name, self.bounds, min_side=min_side, channels=channels) as image:

@@ -35,7 +35,7 @@ class StageOne(SingleStage):
     """
 
     role = "ee"
-    options = (*SingleStage.options, "scaled", "max_pixels", "max_memory")
+    options = (*SingleStage.options, "scaled", "max_pixels", "max_memory", "decode")
 
     def __init__(
         self,

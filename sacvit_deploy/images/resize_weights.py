@@ -1,8 +1,8 @@
 """What `fit` does to an image as two matrices of whole numbers, for a device that has no Pillow.
 
 Pillow multiplies pixels by weights of 22 bits behind the point, adds up in whole numbers and rounds to 8 bits, once
-across and once down. A weight is two halves of 11 bits, `high` and `low`, so that products and sums of either are
-exact in single precision, whatever their order.
+across and once down. A weight is two halves of 11 bits, `high` and `low`, which half precision and TF32 hold, so that
+products and sums of either are exact in single precision, whatever their order.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def fit_weights(
         weights = resize_weights(length, target, preprocessing.interpolation, round((target - size) / 2), size)
         weights = weights[:, ::-1] if mirror else weights
         high = (weights + (1 << HALF - 1)) >> HALF
+        # Of weights above one, which bicubic has at the edges of small images: half precision has only even ones there.
+        high = np.where(np.abs(high) > 1 << HALF, (weights + (1 << HALF)) >> HALF + 1 << 1, high)
         low = weights - (high << HALF)
         if 255 * max(int(np.abs(half).sum(axis=1).max()) for half in (high, low)) >= EXACT:
             return None

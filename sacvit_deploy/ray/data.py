@@ -86,11 +86,13 @@ class CascadeActor:
         probabilities: bool = False,
         batch_size: int | None = None,
         threads: int = 1,
+        decode: str = "cpu",
         **how: Any,
     ) -> None:
-        self._model = SACViT(bundle, threads=threads, **how)
+        self._model = SACViT(bundle, threads=threads, decode=decode, **how)
         self._column, self._probabilities = column, probabilities
-        self._stream = partial(self._model.stream, eta=eta, alpha=alpha, batch_size=batch_size, workers=threads)
+        workers = threads if decode == "cpu" else None  # a GPU decodes as many at once as threads wait for it
+        self._stream = partial(self._model.stream, eta=eta, alpha=alpha, batch_size=batch_size, workers=workers)
 
     def __call__(self, table: Any) -> Any:
         """Answer a table's images. Raises UsageError where it has none, BackendError."""

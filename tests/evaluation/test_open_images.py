@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,10 +16,12 @@ from PIL import Image
 from sacvit_deploy import SACViT
 from sacvit_deploy.config import Preprocessing
 from sacvit_deploy.errors import ImageError, UsageError
-from sacvit_deploy.evaluation.labelled_images import spread_rows
+from sacvit_deploy.evaluation.labelled_images import decoded_batches, spread_rows
 from sacvit_deploy.evaluation.open_images import open_folder, open_images, prepare_image
+from sacvit_deploy.evaluation.options import open_job
 from sacvit_deploy.evaluation.scenes import open_scenes, size_buckets
 from tests.data import record
+from tests.jpegs_in_calls import count_calls
 
 from .making import write_scenes
 
@@ -39,6 +41,23 @@ def test_folder(class_folder: Path, model: SACViT) -> None:
     part = dataset.pick(np.array([5, 1]))
     assert part.names == [dataset.names[5], dataset.names[1]]
     assert np.array_equal(part.load(0), dataset.load(5))
+
+
+def test_a_gpu_decodes_several_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is the GPU that decodes what `--decode gpu` gives to `sacvit eval` and `sweep`."""
+    sizes = count_calls(monkeypatch)
+    plain, folder = SACViT(record.ROOT / "examples/int8/model.sacvit", threads=1), tmp_path / "images"
+    pictures = sorted((record.ROOT / "examples/pictures").glob("*.jpg"))[:12]
+    for number, picture in enumerate(pictures):
+        (folder / plain.labels[number % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(picture, folder / plain.labels[number % 2])
+    options: dict[str, Any] = {"scenes": None, "limit": None, "batch": 12, "threads": 1}
+    job = open_job(bundle=plain.bundle.path, data=folder, decode="gpu", **options)
+    (batch,) = decoded_batches(job.dataset, job.batch)
+    assert len(batch.images) == 12 and len(sizes) < sum(sizes) >= 11  # one of the pictures is in CMYK
+    for row, image in zip(batch.rows, batch.images, strict=True):
+        assert np.array_equal(image, prepare_image(plain, Path(job.dataset.names[row])))
+    assert open_images(job.model, folder).workers == job.dataset.workers
 
 
 def test_empty_class_folders_are_named_and_counted(class_folder: Path, model: SACViT, tmp_path: Path) -> None:

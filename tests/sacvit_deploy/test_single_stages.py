@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from sacvit_deploy import (
     UsageError,
 )
 from sacvit_deploy.images.decode import ImageSource
+from sacvit_deploy.opened import Opening
 from sacvit_deploy.stage_one import StageOneResult
 from sacvit_deploy.stage_two import both_stages
 from tests.data import record
@@ -104,6 +106,14 @@ def test_they_pickle_by_opening_the_bundle_again(stages: tuple[StageOne, StageTw
     shared = [pickle.loads(pickle.dumps(stage)) for stage in both_stages(BUNDLE, threads=1, max_pixels=10_000)]
     assert isinstance(shared[0]([PICTURES[2]])[0], ImageError)  # its options came along
     assert [list(stage.opened.cascade._engines) for stage in shared] == [["ee"], ["sac"]]
+
+
+@pytest.mark.parametrize("stage", [StageOne, StageTwo])
+def test_a_pickle_has_every_argument(stage: type[StageOne] | type[StageTwo]) -> None:
+    arguments = list(inspect.signature(stage).parameters)
+    assert arguments == ["bundle", *stage.options]
+    keywords = stage.sharing(BUNDLE, None, Opening(decode="gpu")).__reduce__()[0].keywords  # type: ignore[arg-type]
+    assert keywords.get("decode") == ("gpu" if stage is StageOne else None)
 
 
 def test_empty_batches_and_batches_of_nothing_good(stages: tuple[StageOne, StageTwo]) -> None:

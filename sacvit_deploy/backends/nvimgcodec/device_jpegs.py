@@ -114,19 +114,19 @@ class Workbench:
         side = config.geometry.image_size
         self._fitted = memory.allocate((BATCH, side, side, 3), BYTE)
         self._answers: Pixels = memory.pinned((BATCH, side, side, 3), BYTE)
-        self._weights: OrderedDict[Key, dict[str, DeviceTensor] | None] = OrderedDict()
+        self._weights: OrderedDict[Key, dict[str, DeviceTensor]] = OrderedDict()
         self._kept = 0
 
     @in_range("JPEGs")
     def work(self, jobs: Sequence[Job]) -> list[Pixels | BackendError | None]:
-        """Answer jobs, of which there are up to BATCH. An error is that of the images it kept from being decoded."""
+        """Answer jobs, of which there are up to BATCH. Each image that an error kept from being decoded has its own."""
         results: list[Pixels | BackendError | None] = []
         self._memory.activate()
         for part in parts(jobs):
             try:
                 results += self._fit(part)
             except BackendError as error:
-                results += [error] * len(part)
+                results += [BackendError(str(error)) for _ in part]  # as each gets its image's name and position
         return results
 
     def _fit(self, jobs: Sequence[Job]) -> list[Pixels | BackendError | None]:
@@ -161,7 +161,9 @@ class Workbench:
         """Return the weights of images of a size and turn, which go up once; None where there are none."""
         if key not in self._weights:
             found = fit_weights(*key, self._config.geometry.image_size, self._config.preprocessing)
-            self._weights[key] = None if found is None else self._upload(found)
+            if found is None:  # not kept: nothing would bound how many there are
+                return None
+            self._weights[key] = self._upload(found)
             while self._kept > KEPT and len(self._weights) > 1:
                 self._free(self._weights.popitem(last=False)[1])
         self._weights.move_to_end(key)
@@ -176,8 +178,8 @@ class Workbench:
             self._kept += array.nbytes
         return tensors
 
-    def _free(self, tensors: dict[str, DeviceTensor] | None) -> None:
-        for tensor in (tensors or {}).values():
+    def _free(self, tensors: dict[str, DeviceTensor]) -> None:
+        for tensor in tensors.values():
             self._memory.free(tensor)  # after all work that was queued
             self._kept -= tensor.nbytes
 

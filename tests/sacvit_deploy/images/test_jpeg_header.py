@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sacvit_deploy.images.jpeg_header import EOI, JpegHeader, read_jpeg_header
+from sacvit_deploy.images.jpeg_header import EOI, MOST_SCANS, SOI, JpegHeader, read_jpeg_header
 from sacvit_deploy.images.strips import ORIENTATION, TURNS
 
 from .making import colours, encode
@@ -19,6 +20,8 @@ from .making import colours, encode
 PICTURES = sorted((Path(__file__).parents[3] / "examples/pictures").glob("*.jpg"))
 PHOTO = Image.fromarray(colours())
 PLAIN = encode(PHOTO, "JPEG")
+PROGRESSIVE = encode(PHOTO, "JPEG", progressive=True)
+SOS = b"\xff\xda"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,78 @@ def test_every_truncation_is() -> None:
         assert read_jpeg_header(data[:end]) is None
 
 
+def pillow_answers(data: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("first", [PLAIN, PROGRESSIVE], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("second", [PLAIN, PROGRESSIVE], ids=["baseline", "progressive"])
+def test_a_cut_image_with_another_behind_it_is_left_to_pillow(first: bytes, second: bytes) -> None:
+    """Cut anywhere: the second one's end is not the first one's. So is a whole one with another behind it."""
+    refused = 0
+    for cut in range(len(SOI), len(first) + 1):
+        joined = first[:cut] + second
+        if not pillow_answers(joined):
+            refused += 1
+            assert read_jpeg_header(joined) is None, cut
+        elif cut > first.index(SOS):
+            assert read_jpeg_header(joined) is None, cut
+    assert refused > 500
+    assert read_jpeg_header(first[: len(SOI)] + second[len(SOI) :]) is not None
+
+
+@pytest.mark.parametrize("data", [PLAIN, PROGRESSIVE], ids=["baseline", "progressive"])
+def test_an_end_inside_a_segment_is_none(data: bytes) -> None:
+    """A file that is cut off in the tables between its scans, with FF D9 behind: those bytes are the tables'."""
+    for cut in range(len(SOI), len(data)):
+        ended = data[:cut] + EOI
+        assert read_jpeg_header(ended) is None or pillow_answers(ended), cut
+    assert read_jpeg_header(data + b"more, and an end" + EOI) is not None  # such as a telephone's own data
+
+
+def test_a_second_frame_is_left_to_pillow() -> None:
+    """Wherever it stands behind the first scan: a decoder that believed it would take memory for its size."""
+    large = segment(0xC0, b"\x08\xff\xff\xff\xff\x01\x01\x11\0")
+    for data in (PLAIN, PROGRESSIVE):
+        for at in range(data.index(SOS), len(data) + 1):
+            forged = data[:at] + large + data[at:]
+            assert read_jpeg_header(forged) is None, at
+        hidden = segment(0xC4, b"\0" * 17 + EOI + large)  # in a table, behind what looks like an end
+        at = data.rindex(SOS) if data is PROGRESSIVE else data.index(EOI)
+        assert read_jpeg_header(data[:at] + hidden + data[at:]) is None
+        assert read_jpeg_header(data[:at] + segment(0xFE, b"words") + data[at:]) is None  # unusual there
+
+
+def test_many_scans_are_left_to_pillow() -> None:
+    """Each costs a decoder a pass over the image, however few bytes it has, and others wait for it meanwhile."""
+    last = PROGRESSIVE.rindex(SOS)
+    scan, most = PROGRESSIVE[last : -len(EOI)], MOST_SCANS[0xC2]
+    assert len(scan) < 100 and PROGRESSIVE.count(SOS) == 10
+    for count in (0, 1, most - 10):
+        assert read_jpeg_header(PROGRESSIVE[:last] + count * scan + PROGRESSIVE[last:]) is not None
+    for count in (most - 9, 50, 50_000):
+        assert read_jpeg_header(PROGRESSIVE[:last] + count * scan + PROGRESSIVE[last:]) is None
+    twice = PLAIN[: -len(EOI)] + PLAIN[PLAIN.index(SOS) :]
+    assert read_jpeg_header(twice) is None and not pillow_answers(twice)
+
+
+def test_stuffed_bytes_restarts_and_thumbnails_are_no_beginnings() -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (120, 160, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    for options in ({"quality": 95}, {"progressive": True}, {"restart_marker_blocks": 1}, {"quality": 1}):
+        data = encode(noise, "JPEG", **options)
+        assert re.search(rb"\xff[\x00\xd0-\xd7]", data[data.index(SOS) :])
+        assert read_jpeg_header(data) == JpegHeader((160, 120))
+        with_thumbnail = with_segment(data, 0xE1, b"Exif\0\0" + exif.tobytes() + PLAIN)
+        assert read_jpeg_header(with_thumbnail) == JpegHeader((160, 120))
+
+
 @given(
     data=st.binary(max_size=40), at=st.integers(0, len(PLAIN)), removed=st.integers(0, 8), bare=st.booleans()
 )  # what is read of any bytes is a header or none, and its size is one that Pillow reads, too
@@ -132,7 +207,7 @@ def test_any_bytes(data: bytes, at: int, removed: int, bare: bool) -> None:
 
 
 def test_it_is_cheap() -> None:
-    """Of a large file it reads the header and looks for the end from behind: it must not search it all."""
+    """Of a large file Python reads the segments alone; what is between them one search of the library goes over."""
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), "JPEG", quality=95)
 

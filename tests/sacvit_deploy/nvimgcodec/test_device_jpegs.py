@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,6 +177,24 @@ def test_weights_are_kept_within_bounds_and_all_memory_goes(monkeypatch: pytest.
     assert threading.active_count() < threads and memories[0]._kept == {}
 
 
+def test_sizes_without_weights_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    benches: list[module.Workbench] = []
+
+    class Watched(module.Workbench):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            benches.append(self)
+
+    monkeypatch.setattr(module, "Workbench", Watched)
+    jpegs = open_jpegs(CONFIG, None)
+    (bench,) = benches
+    known = list(bench._weights)  # the trials'
+    for width in range(1000, 1005):
+        assert jpegs.fit(photo(width, 40), MANY) is None  # whose ends are cut off first
+        assert list(bench._weights) == known
+    assert jpegs.fit(photo(100, 80), MANY) is not None and len(bench._weights) == len(known) + 1
+
+
 def test_an_error_of_the_device_is_the_images_and_the_next_one_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     jpegs = open_jpegs(CONFIG, None)
     with monkeypatch.context() as patched:
@@ -183,6 +202,27 @@ def test_an_error_of_the_device_is_the_images_and_the_next_one_is_answered(monke
         with pytest.raises(BackendError, match="out of memory"):
             jpegs.fit(photo(100, 80), MANY)
     assert jpegs.fit(photo(100, 80), MANY) is not None
+
+
+def test_every_image_of_a_failing_call_has_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.jpg" for number in range(12)]
+    for number, path in enumerate(paths):
+        path.write_bytes(photo(100 + number, 80))
+    model, sizes = with_gpu(SACViT(BUNDLE, threads=1)), []
+    decode = JpegDecoder.decode
+
+    def counted(self: JpegDecoder, files: list[bytes], stream: object) -> object:
+        sizes.append(len(files))
+        time.sleep(0.1)  # the others come meanwhile
+        return decode(self, files, stream)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(JpegDecoder, "decode", counted)
+    monkeypatch.setattr(HostMemory, "download", lambda *arguments: (_ for _ in ()).throw(BackendError("out of memory")))
+    found = model.predict_batch(paths)
+    assert sum(sizes) == 12 and len(set(map(id, found))) == 12
+    for number, (path, error) in enumerate(zip(paths, found, strict=True)):
+        assert isinstance(error, BackendError)
+        assert str(error) == f"{path}: out of memory" and error.position == number
 
 
 def test_a_stream_answers_as_without_it(tmp_path: Path) -> None:

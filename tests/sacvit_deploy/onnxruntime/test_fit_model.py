@@ -20,8 +20,10 @@ from sacvit_deploy.images.strips import SIDEWAYS, TURNS, Turn
 def test_it_fits_as_pillow_does(turn: Turn | None) -> None:
     session = SessionFactory(1).open(fit_model(turn in SIDEWAYS))
     random = np.random.default_rng(0)
-    recipe = Preprocessing()
-    for width, height in ((500, 375), (97, 640), (300, 20), (64, 64), (1, 3), (1900, 1300)):
+    shapes = ((500, 375), (97, 640), (300, 20), (64, 64), (1, 3), (1900, 1300))
+    small = ((2, 2), (63, 40), (5, 12), (31, 32))  # with weights above one at the edges, where nothing is cropped
+    sizes = [(shape, Preprocessing()) for shape in shapes] + [(shape, Preprocessing(crop=1.0)) for shape in small]
+    for (width, height), recipe in sizes:
         # Only white and black, whose edges a bicubic filter overshoots at both ends.
         pixels = 255 * random.integers(0, 2, (height, width, 3), dtype=np.uint8)
         weights = fit_weights((width, height), turn, 64, recipe)

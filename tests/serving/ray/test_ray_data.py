@@ -13,6 +13,7 @@ import pytest
 
 from sacvit_deploy import Prediction, SACViT
 from tests.data import record
+from tests.jpegs_in_calls import count_calls
 
 WHY = "NOT TESTED: Ray; `make test-serving` installs it"
 ray: Any = pytest.importorskip("ray.data", reason=WHY)
@@ -131,6 +132,17 @@ def test_actors_without_ray() -> None:
     assert [error is None for error in bad["error"].to_pylist()] == [True, False]
     with pytest.raises(ValueError, match="no column bytes or image or path among x"):
         one(pyarrow.table({"x": [1]}))
+
+
+def test_an_actor_that_decodes_on_a_gpu_gives_it_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+
+    sizes = count_calls(monkeypatch)
+    actor = CascadeActor(BUNDLE, precision="int8", decode="gpu")
+    paths = [str(path) for path in PICTURES if path.suffix == ".jpg"][:12]
+    found = actor(pyarrow.table({"path": paths}))
+    assert found["error"].null_count == len(paths)
+    assert len(sizes) < sum(sizes) >= len(paths) - 1  # one of the pictures is in CMYK
 
 
 def test_a_pipeline_that_could_never_read_is_warned_of() -> None:
