@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--stage-one", type=int, default=1, help="processes of stage 1")
     parser.add_argument("--stage-two", type=int, default=1, help="of stage 2; 0: the first ones run both")
     parser.add_argument("--cpus", type=float, default=0.5, help="of each process; leave one of all for the readers")
+    parser.add_argument("--gpus", type=float, help="NVIDIA GPUs of each process, such as 1; not run on one")
     options = parser.parse_args()
     labels = classify(
         ray.data.read_binary_files(options.folder, include_paths=True),
@@ -29,6 +30,8 @@ def main() -> None:
         stage_one_actors=options.stage_one,
         stage_two_actors=options.stage_two,
         num_cpus=options.cpus,
+        num_gpus=options.gpus,
+        device="cuda" if options.gpus else None,
         precision=options.precision,
     )
     labels.write_parquet(options.out)
