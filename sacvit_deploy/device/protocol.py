@@ -22,8 +22,7 @@ Event = Any  # a point in a stream
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class DeviceTensor:
+class DeviceTensor(NamedTuple):  # of which several are made for every image, in half of a frozen dataclass's time
     """A tensor on a device. Its handle, an address or a value, means something to its memory and engines."""
 
     handle: Any
