@@ -215,6 +215,7 @@ void test_reload(const fs::path& bundle, const fs::path& other, const std::vecto
     CHECK(answers(model, images) == fresh);
     fs::remove_all(copy.path);
     REFUSES(bundle, "does not exist", model.reload());
+    REFUSES(bundle, "can't read", sacvit::Model(std::string(300, 'x') + ".sacvit"));  // no name is as long
     CHECK(answers(model, images) == fresh);
 
     // Reloading while others ask.

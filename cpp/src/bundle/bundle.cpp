@@ -90,7 +90,12 @@ std::vector<std::string> read_labels(const std::string& folder, const Manifest& 
 std::string read_manifest(const std::string& path) {
     std::error_code ignored;
     const fs::path folder = path;
-    if (!fs::is_directory(folder, ignored)) {
+    std::error_code error;
+    const fs::file_type type = fs::status(folder, error).type();
+    if (type == fs::file_type::none || type == fs::file_type::unknown) {
+        fail(ErrorCode::bundle, "can't read ", path, ": ", error.message());
+    }
+    if (type != fs::file_type::directory) {
         fail(ErrorCode::bundle, path, fs::exists(folder, ignored) ? " is a file" : " does not exist",
              "; a bundle is a folder NAME.sacvit, written by sacvit-export");
     }
